@@ -1,0 +1,80 @@
+"""What a driver and the gateway say to each other. A driver is handed one function, `Emit`, and nothing else."""
+
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+Value = float | int | str | bool | bytes
+Record = tuple[str, str | None, Value]
+"""Name, SenML unit (RFC 8428 section 12.1) or None, value."""
+
+UNSTABLE, STALE, OUT_OF_RANGE, REPLAYED = 2, 4, 8, 16
+"""Quality bits of a reading (docs/format.md, section 2); the gateway itself adds 1, "clock not synchronised"."""
+
+
+class Delivery(NamedTuple):
+    """One MQTT delivery, to tell a redelivery from a new message. `digest` is over topic and payload."""
+
+    broker: str
+    packet_id: int
+    digest: bytes
+    dup: bool
+
+
+class Sample(NamedTuple):
+    """One message of one source. `time` is the device's own, Unix seconds, only where its driver trusts it."""
+
+    source: str
+    records: Sequence[Record]
+    payload: bytes
+    time: float | None = None
+    quality: int = 0
+    delivery: Delivery | None = None  # samples of one message share one object
+    shared: bool = False  # the payload belongs to several sources: kept with none of them
+
+
+class Reject(NamedTuple):
+    """A message that became no sample: counted for its source by `reason` (a short snake_case word)."""
+
+    source: str
+    reason: str
+    example: bytes
+    detail: str = ""
+
+
+class Link(NamedTuple):
+    """The state of what the driver speaks to, for status and for events, in words a technician reads."""
+
+    up: bool
+    detail: str
+    sources: tuple[str, ...] = ()  # none: all of the driver's
+
+
+class SessionLost(NamedTuple):
+    """The broker no longer knows the session: its packet ids begin anew, remembered deliveries are void."""
+
+    broker: str
+
+
+Item = Sample | Reject | Link | SessionLost
+Emit = Callable[[Sequence[Item]], "Future[None]"]
+"""Hands items over, in order. The future completes when all of them are durable; only then may the driver acknowledge.
+It never fails: if durability is lost, the process ends. A driver bounds what it has handed over and not yet seen durable."""
+
+
+class DriverError(Exception):
+    """The world failed (no device, no broker, no route). The driver is run again after a pause. `cure` is for a person."""
+
+    def __init__(self, what: str, cure: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.cure = cure
+
+
+class Driver(Protocol):
+    """`run` speaks the protocol until cancelled, or raises DriverError; on cancellation it lets go of its device."""
+
+    name: str
+    sources: Mapping[str, object]
+
+    async def run(self, emit: Emit) -> None: ...

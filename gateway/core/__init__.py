@@ -1,0 +1,1 @@
+"""The formats: bytes in, values or a FormatError out. No input or output, no clock, no randomness."""

@@ -1,0 +1,43 @@
+"""Every limit on what comes from outside, by name. docs/format.md has the clauses."""
+
+# CBOR (section 1)
+CBOR_DEPTH = 8
+NUMBER_MAX = 2**53 - 1
+
+# a reading (section 2)
+PACK_BYTES = 16_384
+PACK_RECORDS = 64
+TEXT_BYTES = 1_024
+RAW_INLINE_BYTES = 4_096
+BASE_TIME_MIN_S = 2**28
+SOURCE_ID_BYTES = 63
+
+# a block, an entry (sections 3, 4 and 7)
+BLOCK_LEAVES = 65_536
+ENTRY_BYTES = 290
+ORIGIN_BYTES = 64
+BODY_BYTES = 64 * 1024 * 1024
+
+# notes (sections 5 and 6)
+NOTE_BYTES = 64 * 1024
+NOTE_SIGNATURES = 64
+RECEIPT_COSIGNATURES = 16
+RECEIPT_BYTES = 256 * 1024
+POLICY_BYTES = 1024 * 1024
+
+# sync (section 8)
+SYNC_ENTRIES = 1_024
+SYNC_REQUEST_BYTES = 384 * 1024
+SYNC_RESPONSE_BYTES = 256 * 1024
+WANT_RANGES = 1_024
+
+# pull (section 9)
+SIGNATURE_AGE_S = 60
+CHALLENGE_AGE_S = 30
+NONCES_REMEMBERED = 4_096
+
+# invariants 2 and 7 of DESIGN.md
+REDELIVERY_KEYS = 32_768
+BATCH_READINGS = 4_096
+BATCH_BYTES = 4 * 1024 * 1024
+EXAMPLE_BYTES = 512

@@ -1,0 +1,138 @@
+"""The configuration's tables. Each field has its unit in its name, its default and bounds on its line, and its meaning.
+
+`fieldgate.toml` is a `Settings`, `node.toml` a `NodeSettings`; config.py loads both. Unknown keys are refused.
+A secret is named, never written: `file:/path`, `env:NAME` or `credential:name` (systemd).
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="lower-case letters, digits and -")]
+SourceId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="docs/format.md, section 2")]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")]
+BrokerUrl = Annotated[str, Meta(pattern=r"^mqtts?://[^\s/@]+$")]
+Secret = Annotated[str, Meta(pattern=r"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*|credential:[A-Za-z0-9._-]+)$")]
+Listen = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+
+
+class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """A table of the configuration."""
+
+
+class GatewaySettings(Table, kw_only=True):
+    """[gateway]: who this gateway is and where it keeps what it knows."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?$")]  # with the epoch: the log's origin
+    epoch: Annotated[int, Meta(ge=1, le=999_999)] = 1  # a new one only after the state was lost (docs/operations.md)
+    data_dir: str  # journal, blocks, sign-state, control socket; mode 0700
+    key: Secret  # the log key
+
+
+class SealSettings(Table, kw_only=True):
+    """[seal]: when a block is closed."""
+
+    max_count: Annotated[int, Meta(ge=1, le=65_536)] = 4_096  # readings in a block
+    max_age_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0  # from a block's first reading to its seal
+    heartbeat_s: Annotated[float, Meta(gt=0, le=86_400)] = 600.0  # an empty block after so long without one
+
+
+class JournalSettings(Table, kw_only=True):
+    """[journal]: how long a reading may wait for company before it is made durable."""
+
+    linger_ms: Annotated[int, Meta(ge=0, le=10_000)] = 250
+
+
+class BrokerSettings(Table, kw_only=True):
+    """[broker.NAME]: an MQTT 3.1.1 broker."""
+
+    url: BrokerUrl  # mqtt://host:1883 or mqtts://host:8883
+    client_id: Annotated[str, Meta(max_length=65)] = ""  # stable; empty: fieldgate- and the gateway's name
+    window: Annotated[int, Meta(ge=1, le=65_535)] = 20  # the broker's max_inflight_messages
+    keepalive_s: Annotated[int, Meta(ge=5, le=3_600)] = 60
+    connect_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0  # name look-up, TCP, TLS and CONNACK together
+    user: str = ""
+    password: Secret | None = None
+    ca_file: str = ""  # mqtts: certificate authorities; empty: the system's
+    cert_file: str = ""  # mqtts: a client certificate and its key
+    key_file: str = ""
+
+
+class SourceSettings(Table, kw_only=True):
+    """[source.ID]: one sensor or device. Its other keys are the options of its driver (docs/drivers.md)."""
+
+    driver: str
+    raw: Literal["in", "apart", "none"] = "in"  # the payload as it arrived: in the reading, beside it, or not kept
+    options: Any = None  # the driver's own Options, filled in by config.py
+
+
+class NodeLink(Table, kw_only=True):
+    """[node.NAME]: an upstream node."""
+
+    url: Url
+    seen_key: str  # vkey of its "seen" co-signatures (tlog-cosignature v1)
+    stored_key: str | None = None  # vkey of its "stored" co-signatures
+    read_key: str | None = None  # vkey whose holder may pull; absent: this node reads nothing here
+    share: tuple[str, ...] = ("*",)  # sources whose readings it may see; "*" alone: whole blocks
+    ca_file: str = ""  # https: certificate authorities; empty: the system's
+    upload: bool = True  # push bodies that it wants; false: it can reach this gateway and pulls them
+
+
+
+class WebSettings(Table, kw_only=True):
+    """[web]: the pull API and the status page."""
+
+    listen: Listen = "127.0.0.1:8440"
+    authority: tuple[str, ...] = ()  # further host:port names under which nodes reach this gateway
+    cert_file: str = ""  # TLS where both are given
+    key_file: str = ""
+
+
+class Settings(Table, kw_only=True):
+    """fieldgate.toml."""
+
+    gateway: GatewaySettings
+    seal: SealSettings = field(default_factory=SealSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
+    broker: dict[Name, BrokerSettings] = {}
+    source: dict[SourceId, SourceSettings] = {}
+    node: dict[Name, NodeLink] = {}
+    web: WebSettings = field(default_factory=WebSettings)
+
+    @property
+    def origin(self) -> str:
+        """The log's origin: name, `/`, epoch (docs/format.md, section 5)."""
+        return f"{self.gateway.name}/{self.gateway.epoch}"
+
+
+class NodeSelf(Table, kw_only=True):
+    """[node] of node.toml: who this node is. Its names on co-signatures are in its key files."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?$")]
+    listen: Listen = "127.0.0.1:8441"
+    authority: tuple[str, ...] = ()  # further host:port names under which gateways and consumers reach this node
+    data_dir: str
+    store: str = ""  # store URL; empty: sqlite in data_dir
+    seen_key: Secret
+    stored_key: Secret
+    read_key: Secret
+    cert_file: str = ""
+    key_file: str = ""
+    pull_every_s: Annotated[float, Meta(gt=0, le=3_600)] = 2.0  # between looks at a gateway that it pulls from
+
+
+class EnrolledGateway(Table, kw_only=True):
+    """[gateway.NAME] of node.toml: one gateway's log."""
+
+    vkey: str  # the log's key; its name is the origin
+    pull: Url | None = None  # where it can be reached; absent: it uploads
+    ca_file: str = ""
+    consumers: tuple[str, ...] = ()  # vkeys that may read this log's bodies and receipts here
+    stored_from: Annotated[int, Meta(ge=0)] = 0  # first height that "stored" speaks of
+
+
+class NodeSettings(Table, kw_only=True):
+    """node.toml."""
+
+    node: NodeSelf
+    gateway: dict[Name, EnrolledGateway] = {}
