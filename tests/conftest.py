@@ -1,9 +1,13 @@
-"""What every test may ask for."""
+"""What every test may ask for, and two guards: the event loop is never blocked, and no test is skipped unlisted."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import BlockBuster
+
+SKIPS = Path(__file__).with_name("skips.txt")
 
 
 def _folder(variable: str) -> Path:
@@ -23,3 +27,50 @@ def captures() -> Path:
 def vectors() -> Path:
     """The standards' own test vectors."""
     return _folder("FIELDGATE_VECTORS")
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_call(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test in which our code makes a blocking call on the event loop."""
+    if request.node.get_closest_marker("may_block"):
+        yield
+        return
+    guard = BlockBuster(["gateway", "drivers"])
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "nightly: takes longer than a run before each commit should")
+    config.addinivalue_line("markers", "may_block: the loop is blocked on purpose")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without -m, what is nightly is left out, not skipped."""
+    if config.option.markexpr:
+        return
+    nightly = [item for item in items if item.get_closest_marker("nightly")]
+    if nightly:
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in nightly]
+
+
+def _listed(reason: str) -> bool:
+    lines = SKIPS.read_text("utf-8").splitlines()
+    return any(line.strip() in reason for line in lines if line.strip() and not line.startswith("#"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skip whose reason skips.txt does not list fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    reasons = {str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr) for report in skipped}
+    unlisted = sorted(reason for reason in reasons if not _listed(reason))
+    for reason in unlisted:
+        reporter.write_line(f"a skip that tests/skips.txt does not list: {reason}", red=True)
+    if unlisted and exitstatus == 0:
+        session.exitstatus = 1

@@ -11,33 +11,98 @@ TEXT_BYTES = 1_024
 RAW_INLINE_BYTES = 4_096
 BASE_TIME_MIN_S = 2**28
 SOURCE_ID_BYTES = 63
+UNIT_BYTES = 64
+LABELS_KEPT = 4_096  # encoded names, units and sources kept by the builder
 
 # a block, an entry (sections 3, 4 and 7)
 BLOCK_LEAVES = 65_536
 ENTRY_BYTES = 290
+ENTRY_BYTES_SHORT_ORIGIN = 256  # with an origin of up to 32 bytes
+SHORT_ORIGIN_BYTES = 32
 ORIGIN_BYTES = 64
 BODY_BYTES = 64 * 1024 * 1024
+BODY_KEYS = 32
+BODY_UNKNOWN_BYTES = 4_096  # the value of one key that is not known
+
+# tiles (section 5)
+TILE_LEVEL_MAX = 63
+TILE_INDEX_MAX = 2**53 - 1
+BUNDLE_ENTRY_BYTES = 65_535
 
 # notes (sections 5 and 6)
 NOTE_BYTES = 64 * 1024
 NOTE_SIGNATURES = 64
+KEY_NAME_BYTES = 255
+FOREIGN_SIZE_MAX = 2**63 - 1
+COSIGNATURE_TIME_MAX = 2**63 - 1
 RECEIPT_COSIGNATURES = 16
 RECEIPT_BYTES = 256 * 1024
+RECEIPT_ANCHORS = 16
+BLOCK_PATH_HASHES = 16
+LOG_PATH_HASHES = 63
 POLICY_BYTES = 1024 * 1024
+POLICY_NAMES = 1_024
+KEY_FILE_BYTES = 4_096
 
 # sync (section 8)
 SYNC_ENTRIES = 1_024
 SYNC_REQUEST_BYTES = 384 * 1024
 SYNC_RESPONSE_BYTES = 256 * 1024
 WANT_RANGES = 1_024
+DETAIL_CHARS = 300  # of what is said about a node
+UPLOADS_A_ROUND = 64  # bodies sent before the node is asked again what it wants
+UPSTREAM_BACKOFF_S = 60.0
+UPSTREAM_CONNECT_S = 10.0
+UPSTREAM_REQUEST_S = 120.0  # a sync, from its first byte to the answer's last
+UPLOAD_REQUEST_S = 1_800.0  # a body of BODY_BYTES over a slow line
+UPLOAD_STALL_S = 60.0  # without a chunk taken by the node
 
 # pull (section 9)
 SIGNATURE_AGE_S = 60
 CHALLENGE_AGE_S = 30
-NONCES_REMEMBERED = 4_096
+NONCES_REMEMBERED = 16_384  # for each read key: more than PULL_RATE_PER_S allows while a signature is valid
+SIGNATURE_INPUT_CHARS = 1_024
+PULL_RATE_PER_S = 100  # requests by one read key
+PULL_BURST = 1_000
+WEB_CONNECTIONS = 64
+WEB_CONNECTIONS_PER_ADDRESS = 16
+WEB_HEAD_BYTES = 8_190  # the request line; a header line
+WEB_HEADERS = 64
+WEB_HEAD_S = 10.0  # until a request's head is complete, or the next one begins
+WEB_REQUEST_S = 300.0  # from a request's head to the last byte of its answer
+WEB_BODIES = 2  # bodies and receipts being made at once for one read key
+CONTROL_CONNECTIONS = 16
+WEB_BODY_KEPT_BYTES = 1024 * 1024  # of one answer in memory; larger ones are made twice
 
 # invariants 2 and 7 of DESIGN.md
 REDELIVERY_KEYS = 32_768
 BATCH_READINGS = 4_096
 BATCH_BYTES = 4 * 1024 * 1024
 EXAMPLE_BYTES = 512
+
+# a configuration file
+CONFIG_BYTES = 256 * 1024
+
+# a node (sections 8 and 9)
+ADD_CHECKPOINT_BYTES = NOTE_BYTES + 4_096
+PROOF_LINES = 63  # tlog-witness
+EVIDENCE_PER_LOG = 16
+STRADDLING_BLOCKS = 16  # blocks looked into for one receipt at the node
+GONE_LISTED = 65_536
+NODE_LOGS = 4_096
+NODE_CONNECTIONS = 256
+NODE_CONNECTIONS_OF_ADDRESS = 64
+NODE_HEAD_BYTES = 8_190  # the request line; a header line
+NODE_HEADERS = 64
+NODE_UPLOADS = 32  # bodies being received at once
+NODE_UPLOADS_OF_LOG = 4
+NODE_UPLOAD_BYTES = 4 * BODY_BYTES  # of all of them together, inflated
+NODE_HEADER_S = 20.0  # for a connection to bring a whole request head, and to stay idle between two
+NODE_REQUEST_S = 30.0  # for a request body other than a block's
+NODE_UPLOAD_S = 900.0  # for a block's body
+NODE_STALL_S = 30.0  # without a byte of a block's body
+NODE_SEND_S = 300.0  # for an answer to be taken
+NODE_FREE_BYTES = 256 * 1024 * 1024  # of disk, below which a node wants no bodies
+PULL_BUNDLE_BYTES = 256 * (2 + ENTRY_BYTES)
+PULL_REQUEST_S = 60.0
+PULL_BACKOFF_S = 60.0

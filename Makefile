@@ -1,0 +1,53 @@
+# `make demo` shows the whole way, `make test` checks it. Both make their own virtual environment in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check bench nightly clean
+
+help:
+	@echo "make demo     a broker, sensors, a gateway and a node on this machine, and one reading proved offline"
+	@echo "make test     linters, types, layers and all tests"
+	@echo "make check    linters, types and layers alone"
+	@echo "make bench    the benchmarks"
+	@echo "make nightly  the tests that take longer"
+	@echo "make clean    removes what the others made"
+
+demo: $(VENV)/demo.stamp
+	@$(BIN)/fieldgate demo
+
+test: $(VENV)/test.stamp
+	@sh tests/tools.sh
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/test.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/test.stamp
+	@sh tests/tools.sh
+	@$(BIN)/python -m tests.bench $(ONLY)
+
+nightly: $(VENV)/test.stamp
+	@sh tests/tools.sh
+	@$(BIN)/python -m pytest -m "nightly or not nightly"
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@PYTHON="$(PYTHON)" sh deploy/venv.sh $(VENV)
+
+$(VENV)/demo.stamp: $(VENV)/bin/python pyproject.toml
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --editable ".[demo]"
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/bin/python pyproject.toml
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --editable ".[demo,test]"
+	@touch $@ $(VENV)/demo.stamp

@@ -1,0 +1,229 @@
+"""The only wiring: settings in, objects made, one TaskGroup, an ordered stop."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+from drivers.mqtt import Broker
+
+from drivers import registry
+from gateway import config, status
+from gateway.clock import Clock, SystemClock
+from gateway.errors import FieldgateError, HeldError, Stop
+from gateway.intake import Intake
+from gateway.sealer import Sealer
+from gateway.settings import Settings
+from gateway.store import SIGN_STATE, Store
+from gateway.store.journal import Journal, newest_keys, open_block
+from gateway.store.redeliveries import Redeliveries
+from gateway.store.signstate import CURE, SignState
+from gateway.supervise import Supervisor
+from gateway.upstream import Upstream
+from gateway.web import WebServer
+
+log = logging.getLogger(__name__)
+
+CONTROL_SOCKET = "control.sock"
+_WATCH_EVERY_S = 1.0
+_WEB_RETRY_S = 10.0
+_DRAIN_S = 20.0  # at stop, for the journal to find room
+_PUSH_S = 10.0  # at stop, for one last push to the nodes
+
+
+def run(settings: Settings) -> int:
+    """Runs a gateway until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on."""
+    try:
+        asyncio.run(serve(settings, SystemClock()))
+    except* Stop as group:
+        raise _first(group) from None
+    return 0
+
+
+def _first(group: BaseExceptionGroup[FieldgateError]) -> FieldgateError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def serve(settings: Settings, clock: Clock) -> None:
+    """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
+    store = await Store.open(Path(settings.gateway.data_dir))
+    try:
+        await Gateway(settings, clock, store).run(await _open_journal(settings, clock, store))
+    finally:
+        await store.close()
+
+
+async def _open_journal(settings: Settings, clock: Clock, store: Store) -> Journal:
+    plan = await store.blocks.plan()
+    block = await open_block(store.db, store.blocks.sealed_row, store.blocks.size, plan.height if plan else None)
+    return Journal(
+        store.db,
+        block,
+        linger_s=settings.journal.linger_ms / 1000,
+        max_count=settings.seal.max_count,
+        monotonic=clock.monotonic,
+    )
+
+
+class Gateway:
+    """One gateway's objects. Nothing starts before `run`."""
+
+    def __init__(self, settings: Settings, clock: Clock, store: Store) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._store = store
+        self._stopping = asyncio.Event()
+        self._troubles: dict[str, status.Problem] = {}
+
+    async def run(self, journal: Journal) -> None:
+        """Runs until `_stopping`. A Stop raised by any part ends all of them."""
+        settings, clock, store = self._settings, self._clock, self._store
+        rng = random.Random()  # noqa: S311 -- jitter
+        seen = Redeliveries()
+        seen.load([keys async for keys in newest_keys(store.db, set(settings.broker))])
+        intake = Intake(journal, clock, seen, {name: broker.window for name, broker in settings.broker.items()})
+        sealer = Sealer(
+            store.blocks, journal, clock, max_age_s=settings.seal.max_age_s, heartbeat_s=settings.seal.heartbeat_s
+        )
+        state = await self._begin_signing(sealer)
+        nodes = {
+            name: Upstream(name, link, store.vkey, store, clock, rng, on_fork=sealer.hold)
+            for name, link in settings.node.items()
+        }
+        supervisors = self._supervisors(intake, rng)
+        since_ms = clock.now().ms
+
+        def tell() -> dict[str, Any]:
+            return status.snapshot(
+                origin=store.vkey.name,
+                since_ms=since_ms,
+                clock=clock,
+                intake=intake,
+                journal=journal,
+                blocks=store.blocks,
+                sealer=sealer,
+                nodes={name: node.status for name, node in nodes.items()},
+                troubles=self._troubles.values(),
+            )
+
+        web = WebServer(settings.web, settings.node, store, clock, tell, control=store.data_dir / CONTROL_SOCKET)
+        self._catch_signals()
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(journal.run(), name="journal")
+            sealing = tasks.create_task(sealer.run(), name="sealer")
+            watching = tasks.create_task(self._watch_clock(intake), name="clock")
+            serving = tasks.create_task(self._serve_web(web), name="web")
+            pushing = [tasks.create_task(node.run(), name=f"node {name}") for name, node in nodes.items()]
+            driving = [tasks.create_task(s.run(), name=f"driver {s.driver.name}") for s in supervisors]
+            intake.event("start", version=status.__version__, **_clock_facts(clock))
+            await self._stopping.wait()
+            log.info("stopping")
+            await _end(*driving, watching)
+            intake.event("stop")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    await journal.commit()
+            sealer.stop()
+            await sealing
+            await asyncio.gather(*(node.push_until(clock.monotonic() + _PUSH_S) for node in nodes.values()))
+            await _end(writing, serving, *pushing)
+        await web.stop()
+        if state is not None:
+            await state.close()
+
+    async def _begin_signing(self, sealer: Sealer) -> SignState | None:
+        """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same."""
+        state = None
+        try:
+            signer = config.open_signer(self._settings.gateway.key)
+            if signer.vkey != self._store.vkey:
+                raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
+            state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey))
+            await sealer.recover(signer, state)
+        except Stop:
+            raise
+        except HeldError as error:
+            sealer.hold(error)
+        except FieldgateError as error:
+            sealer.hold(HeldError(error.what, where=error.where, cure=error.cure))
+        return state
+
+    def _supervisors(self, intake: Intake, rng: random.Random) -> list[Supervisor]:
+        brokers = {name: self._broker(name) for name in self._settings.broker}
+        sources = {name: (source.driver, source.options) for name, source in self._settings.source.items()}
+        drivers = registry.build(sources, brokers, state_dir=self._store.data_dir)
+        raws = {name: source.raw for name, source in self._settings.source.items()}
+        return [
+            Supervisor(
+                driver,
+                intake.emitter(driver.name, {source: raws[source] for source in driver.sources}),
+                monotonic=self._clock.monotonic,
+                rng=rng,
+            )
+            for driver in drivers
+        ]
+
+    def _broker(self, name: str) -> Broker:
+        broker = self._settings.broker[name]
+        host, port, tls = config.broker_address(broker.url)
+        return Broker(
+            name=name,
+            host=host,
+            port=port,
+            tls=tls,
+            client_id=broker.client_id or f"fieldgate-{self._settings.gateway.name}",
+            window=broker.window,
+            keepalive_s=broker.keepalive_s,
+            connect_timeout_s=broker.connect_timeout_s,
+            user=broker.user,
+            password=config.read_secret(broker.password) if broker.password else "",
+            ca_file=broker.ca_file,
+            cert_file=broker.cert_file,
+            key_file=broker.key_file,
+        )
+
+    async def _watch_clock(self, intake: Intake) -> None:
+        """Journals steps of the wall clock and its first synchronisation, so earlier readings can be dated."""
+        synchronised = self._clock.now().synchronised
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            step = self._clock.step()
+            if step is not None:
+                intake.event("clock-step", old=step.old_ms / 1000, new=step.new_ms / 1000, **_clock_facts(self._clock))
+            if self._clock.now().synchronised and not synchronised:
+                synchronised = True
+                intake.event("clock-synchronised", **_clock_facts(self._clock))
+
+    async def _serve_web(self, web: WebServer) -> None:
+        """Starts the pull API and the page; where the port is taken, says so and tries again."""
+        while True:
+            try:
+                await web.start()
+            except FieldgateError as error:
+                self._troubles["web"] = {"what": f"The status page is away: {error.what}", "cure": error.cure}
+                log.error("web: %s", error)
+                await asyncio.sleep(_WEB_RETRY_S)
+            else:
+                self._troubles.pop("web", None)
+                return
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+
+
+def _clock_facts(clock: Clock) -> dict[str, str | float | bool]:
+    return {"synchronised": clock.now().synchronised, "boot": clock.boot_id, "uptime": round(clock.monotonic(), 3)}
+
+
+async def _end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancels the tasks and waits until they are gone."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -1,0 +1,201 @@
+"""From a driver's samples to readings in the journal's open batch: limits, receipt, redeliveries, packs, counts."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from drivers.api import Delivery, Item, Link, Record, Reject, Sample, SessionLost
+from gateway.clock import Clock, Stamp
+from gateway.core import block, body, limits, senml
+from gateway.errors import FormatError
+from gateway.store.journal import Batch, Journal, Waiting, source_bit
+from gateway.store.redeliveries import Redeliveries
+
+log = logging.getLogger(__name__)
+
+Raw = Literal["in", "apart", "none"]
+UNSYNCHRONISED = 1
+OWN = "gateway"  # the source of the gateway's own events
+_ROOM = limits.PACK_RECORDS - 1  # beside the payload's record
+_FEW = 8
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one source's messages since the start. `last` is its newest sample, for status."""
+
+    driver: str = ""
+    raw: Raw = "in"
+    bit: int = 0
+    arrived: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+    example: Reject | None = None
+    up: bool | None = None
+    detail: str = ""
+    last: Sample | None = None
+    last_ms: int | None = None
+
+
+class Intake:
+    """Owner of the tallies and of the redelivery keys. `emitter` makes the one function that a driver is handed."""
+
+    def __init__(self, journal: Journal, clock: Clock, seen: Redeliveries, windows: Mapping[str, int]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._seen = seen
+        self._windows = windows  # unacknowledged messages after which a broker waits for us
+        self._unacked: dict[str, int] = {}  # deliveries of the open batch, by broker
+        self._batches: list[Batch] = []  # not yet durable, oldest first
+        self.tallies: dict[str, Tally] = {}
+        self.add_source(OWN, "gateway", "none")
+
+    def add_source(self, source: str, driver: str, raw: Raw) -> Tally:
+        """Makes a source known before its first message."""
+        tally = self.tallies[source] = Tally(driver=driver, raw=raw, bit=source_bit(source))
+        return tally
+
+    def emitter(self, driver: str, raws: Mapping[str, Raw]) -> Callable[[Sequence[Item]], "asyncio.Future[None]"]:
+        """The Emit (drivers/api.py) of one driver. A source that the driver names itself takes the driver's own raw."""
+        for source, raw in raws.items():
+            self.add_source(source, driver, raw)
+        default: Raw = next(iter(raws.values()), "in")
+
+        def emit(items: Sequence[Item]) -> "asyncio.Future[None]":
+            return self._take(items, driver, default)
+
+        return emit
+
+    def event(self, what: str, **details: str | float | bool) -> "asyncio.Future[None]":
+        """Journals an event of the gateway itself (docs/format.md, section 2)."""
+        records: list[Record] = [("event", None, what)]
+        records += [(name, None, value) for name, value in details.items()]
+        return self._take([Sample(OWN, records, b"")], "gateway", "none")
+
+    def _take(self, items: Sequence[Item], driver: str, raw: Raw) -> "asyncio.Future[None]":
+        """Puts the items into the open batch. Never awaits, so a message is never split over two commits."""
+        stamp = self._clock.now()
+        self._open_batch()
+        now = False
+        last: Delivery | None = None
+        repeated = False
+        for item in items:
+            if isinstance(item, Sample):
+                delivery = item.delivery
+                if delivery is not None and delivery is not last:
+                    last = delivery
+                    repeated = delivery.dup and self._seen.knows(delivery)
+                    now |= self._deliver(delivery, repeated)
+                tally = self.tallies.get(item.source) or self.add_source(item.source, driver, raw)
+                tally.arrived += 1
+                if delivery is not None and repeated:
+                    tally.duplicate += 1
+                else:
+                    self._sample(item, tally, stamp)
+            elif isinstance(item, Reject):
+                tally = self.tallies.get(item.source) or self.add_source(item.source, driver, raw)
+                tally.arrived += 1
+                _reject(tally, item)
+            elif isinstance(item, Link):
+                self._link(item, driver)
+            else:
+                self._session_lost(item)
+                now = True
+        return self._journal.wake(now=now)
+
+    def _open_batch(self) -> None:
+        batch = self._journal.batch
+        if not self._batches or self._batches[-1] is not batch:
+            self._batches.append(batch)
+            self._unacked.clear()
+            batch.done.add_done_callback(self._committed)
+
+    def _deliver(self, delivery: Delivery, repeated: bool) -> bool:
+        """Counts a delivery against its broker's window; True where the broker now waits for us."""
+        if not repeated:
+            self._seen.add(delivery)
+            self._journal.batch.keys.append(delivery)
+        waiting = self._unacked[delivery.broker] = self._unacked.get(delivery.broker, 0) + 1
+        return waiting >= self._windows.get(delivery.broker, limits.BATCH_READINGS)
+
+    def _sample(self, sample: Sample, tally: Tally, stamp: Stamp) -> None:
+        quality = sample.quality | (0 if stamp.synchronised else UNSYNCHRONISED)
+        received_ms = stamp.ms
+        time_ms, rt_ms = (received_ms, None) if sample.time is None else (round(sample.time * 1000), received_ms)
+        records, payload, raw = sample.records, sample.payload, tally.raw
+        if sample.shared:
+            raw = "none"
+        elif raw == "in" and len(payload) > limits.RAW_INLINE_BYTES:
+            raw = "apart"
+        try:
+            # A few records always fit one pack; more are divided.
+            parts: Sequence[Sequence[Record]] = [records]
+            if len(records) > _FEW:
+                parts = senml.split(records, _ROOM)
+            items: list[bytes | Callable[[bytes, int], bytes]] = [
+                body.item(senml.build(sample.source, part, bt_ms=time_ms, rt_ms=rt_ms, quality=quality))
+                for part in parts[:-1]
+            ]
+            if raw == "apart":
+                items.append(_apart(sample.source, parts[-1], time_ms, rt_ms, quality, payload))
+            else:
+                kept = payload if raw == "in" else None
+                pack = senml.build(sample.source, parts[-1], bt_ms=time_ms, rt_ms=rt_ms, quality=quality, raw=kept)
+                items.append(body.item(pack))
+        except FormatError as error:
+            _reject(tally, Reject(sample.source, "not_a_reading", payload[: limits.EXAMPLE_BYTES], str(error)))
+            return
+        batch = self._journal.batch
+        for item in items:
+            batch.readings.append(Waiting(item, time_ms, received_ms, tally.bit))
+            batch.size += len(item) if isinstance(item, bytes) else limits.PACK_BYTES + len(payload)
+        batch.counts[sample.source] = batch.counts.get(sample.source, 0) + 1
+        tally.last, tally.last_ms = sample, received_ms
+
+    def _link(self, link: Link, driver: str) -> None:
+        sources = link.sources or tuple(source for source, tally in self.tallies.items() if tally.driver == driver)
+        for source in sources:
+            tally = self.tallies.get(source) or self.add_source(source, driver, "in")
+            was, tally.up, tally.detail = tally.up, link.up, link.detail
+            if was is not link.up and (link.up is False or was is False):
+                self.event("source-back" if link.up else "source-lost", source=source, detail=link.detail[:200])
+
+    def _session_lost(self, lost: SessionLost) -> None:
+        self._seen.forget(lost.broker)
+        self._journal.batch.keys.append(lost.broker)
+
+    def _committed(self, _: "asyncio.Future[None]") -> None:
+        """The oldest batch is durable. Drivers acknowledge it in the callbacks that follow this one."""
+        for source, count in self._batches.pop(0).counts.items():
+            self.tallies[source].stored += count
+
+    def waiting(self, source: str) -> int:
+        """Messages of a source that are not yet durable."""
+        return sum(batch.counts.get(source, 0) for batch in self._batches)
+
+
+def _reject(tally: Tally, reject: Reject) -> None:
+    tally.rejected += 1
+    tally.rejects[reject.reason] = tally.rejects.get(reject.reason, 0) + 1
+    tally.example = reject._replace(example=reject.example[: limits.EXAMPLE_BYTES])
+
+
+def _apart(
+    source: str, records: Sequence[Record], time_ms: int, rt_ms: int | None, quality: int, payload: bytes
+) -> Callable[[bytes, int], bytes]:
+    """The item of a reading whose payload travels apart: its digest is salted with the block's secret and the index."""
+
+    def build(digest: bytes) -> bytes:
+        return senml.with_digest(source, records, bt_ms=time_ms, rt_ms=rt_ms, quality=quality, raw_sha256=digest)
+
+    build(bytes(32))  # whatever is wrong with it is found now
+
+    def item(secret: bytes, index: int) -> bytes:
+        return body.item(build(block.payload_digest(block.raw_salt(secret, index), payload)), payload)
+
+    return item

@@ -1,0 +1,194 @@
+"""Blocks: when one is closed, and the numbered durable steps from readings to a published, signed entry.
+
+    1  the plan (height, rows, secret, header bytes) is durable in the store
+    2  the sign-state moves on by compare-and-swap to this height and these header bytes, durable
+    3  the entry and the checkpoint are signed
+    4  entry, tree and checkpoint are durable in the store; then they are visible
+
+A crash between any two of them ends in `recover`, which is the same code: a plan that the sign-state does not know is
+dropped (its readings are still in the journal), one that it knows is finished over the same header bytes.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import NamedTuple
+
+from gateway.clock import Clock
+from gateway.core import block as cose
+from gateway.core import body, merkle
+from gateway.core.note import Checkpoint
+from gateway.errors import BugError, HeldError
+from gateway.keys import Signer, sign_checkpoint, sign_entry
+from gateway.store.blocks import Blocks, Plan, inflate
+from gateway.store.journal import Journal
+from gateway.store.signstate import CURE, SignState
+
+log = logging.getLogger(__name__)
+
+_ROWS_A_PAGE = 16
+
+
+class _Gathered(NamedTuple):
+    """The readings of one closed block: what the header says of them, and their leaf hashes."""
+
+    plan: Plan  # without header bytes
+    first_ms: int
+    last_ms: int
+    hashes: list[bytes]
+
+
+class Sealer:
+    """Seals what the journal has closed, closes what is old, and keeps the log alive with empty blocks."""
+
+    def __init__(self, blocks: Blocks, journal: Journal, clock: Clock, *, max_age_s: float, heartbeat_s: float) -> None:
+        self._blocks = blocks
+        self._journal = journal
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._heartbeat_s = heartbeat_s
+        self._sealed_at = clock.monotonic()
+        self._stopping = False
+        self._signer: Signer | None = None
+        self._state: SignState | None = None
+        self.held: HeldError | None = HeldError("signing has not begun")
+        self.last_sealed_ms: int | None = None
+
+    async def recover(self, signer: Signer, state: SignState) -> None:
+        """Finishes or drops the plan found at start, then signing may begin. Raises HeldError where it must not."""
+        self._signer, self._state = signer, state
+        plan, size, head = await self._blocks.plan(), self._blocks.size, state.head
+        if plan is not None and head.size == size + 1 and (plan.height, plan.header) == (size, head.header):
+            await self._sign_and_publish(plan)
+        elif head.size == size:
+            await self._check_last(head.header)
+            await self._blocks.drop_plan()
+        else:
+            raise HeldError(f"the sign-state has signed {head.size} blocks, the store holds {size}", cure=CURE)
+        self.held = None
+
+    def hold(self, error: HeldError) -> None:
+        """Stops signing until a person decides. Readings go on being journaled."""
+        self.held = error
+        log.error("signing is held: %s", error)
+
+    async def _check_last(self, header: bytes | None) -> None:
+        size = self._blocks.size
+        entry = (await self._blocks.entries(size - 1, 1))[0] if size else None
+        if (cose.parse_entry(entry).header_bytes if entry else None) != header:
+            raise HeldError(f"the sign-state and the store disagree about block {size - 1}", cure=CURE)
+
+    async def run(self) -> None:
+        """Seals until `stop`, then seals what is open. Where it was cancelled between two steps, `recover` goes on."""
+        while not self._stopping:
+            await self._seal_closed(cose.REASON_AGE)
+            if (wait_s := self._due_in()) > 0:
+                await self._wait(wait_s)
+            else:
+                await self._journal.cut()
+        if self.held is None and self._journal.block.readings:
+            await self._journal.cut()
+        await self._seal_closed(cose.REASON_STOP)
+
+    def stop(self) -> None:
+        """Lets `run` seal what the journal holds and return."""
+        self._stopping = True
+        self._journal.grown.set()
+
+    async def _wait(self, wait_s: float) -> None:
+        self._journal.grown.clear()
+        if self._stopping:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._journal.grown.wait()
+
+    def _due_in(self) -> float:
+        """Seconds until the open block is old, or an empty one is due."""
+        now = self._clock.monotonic()
+        if self.held is not None:
+            return 1.0
+        if self._journal.block_since is not None:
+            return self._journal.block_since + self._max_age_s - now
+        return self._sealed_at + self._heartbeat_s - now
+
+    async def _seal_closed(self, reason: int) -> None:
+        """Seals what the journal has closed: full blocks by count, empty ones as heartbeat, others for `reason`."""
+        while self.held is None and (height := self._blocks.size) < self._journal.block.height:
+            gathered = await self._gather(height)
+            if gathered.plan.readings >= self._journal.max_count:
+                await self._seal(gathered, cose.REASON_COUNT)
+            else:
+                await self._seal(gathered, reason if gathered.plan.readings else cose.REASON_HEARTBEAT)
+
+    async def _gather(self, height: int) -> _Gathered:
+        """Reads a closed block's rows a page at a time; hashes them in a thread."""
+        row, count, secret = self._blocks.sealed_row, 0, b""
+        first_ms = last_ms = 0
+        min_ms, max_ms, mask = 2**62, 0, 0
+        hashes: list[bytes] = []
+        first_row = row + 1
+        more = True
+        while more:
+            rows = await self._journal.rows_after(row, _ROWS_A_PAGE)
+            of_block = [r for r in rows if r[1] == height]
+            more = len(of_block) == _ROWS_A_PAGE
+            for r in of_block:
+                row, secret = r[0], secret or r[8]
+                if r[2]:
+                    first_ms, last_ms = first_ms if count else r[3], r[4]
+                    min_ms, max_ms, mask = min(min_ms, r[5]), max(max_ms, r[6]), mask | r[7]
+                    hashes += await asyncio.to_thread(_leaf_hashes, secret, r[9], count)
+                    count += r[2]
+        secret = secret or bytes(32)  # an empty block has nothing to hide
+        plan = Plan(height, count, first_row, row, min_ms if count else 0, max_ms, mask, secret, b"")
+        return _Gathered(plan, first_ms, last_ms, hashes)
+
+    async def _seal(self, gathered: _Gathered, reason: int) -> None:
+        """Steps 1 and 2, then the rest."""
+        assert self._state is not None
+        plan, stamp = gathered.plan, self._clock.now()
+        if self._state.head.size != plan.height:
+            raise BugError(f"block {plan.height} follows {self._state.head.size} signed ones", cure="Report this")
+        header = cose.Header(
+            origin=self._origin,
+            height=plan.height,
+            prev=self._blocks.prev,
+            count=plan.readings,
+            root=await asyncio.to_thread(merkle.root, gathered.hashes),
+            first=gathered.first_ms if plan.readings else stamp.ms,
+            last=gathered.last_ms if plan.readings else stamp.ms,
+            sealed=stamp.ms,
+            clock=1 if stamp.synchronised else 0,
+            reason=reason,
+            error=stamp.error_ms,
+        )
+        plan = plan._replace(header=header.encode())
+        await self._blocks.save_plan(plan)  # 1
+        try:
+            await self._state.swap(plan.height, plan.header)  # 2
+        except HeldError as error:
+            self.hold(error)
+            return
+        await self._sign_and_publish(plan)
+        self._clock.raise_floor(stamp.ms)
+
+    async def _sign_and_publish(self, plan: Plan) -> None:
+        """Steps 3 and 4."""
+        assert self._signer is not None
+        entry = sign_entry(self._signer, plan.header)  # 3
+        frontier = self._blocks.frontier.append(merkle.leaf_hash(entry))
+        note = sign_checkpoint(self._signer, Checkpoint(self._origin, frontier.size, frontier.root()))
+        await self._blocks.publish(plan, entry, frontier, note.encode())  # 4
+        self._sealed_at = self._clock.monotonic()
+        self.last_sealed_ms = cose.decode_header(plan.header).sealed
+        log.info("sealed block %d: %d readings", plan.height, plan.readings)
+
+    @property
+    def _origin(self) -> str:
+        assert self._signer is not None
+        return self._signer.vkey.name
+
+
+def _leaf_hashes(secret: bytes, data: bytes, start: int) -> list[bytes]:
+    return body.leaf_hashes(secret, [pack for pack, _ in body.read_items(inflate(data))], start)

@@ -1,0 +1,140 @@
+"""What a technician is told: one sentence, what needs a person and the cure, and the figures behind them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from gateway import __version__
+from gateway.clock import Clock
+from gateway.intake import Intake, Tally
+from gateway.sealer import Sealer
+from gateway.store.blocks import Blocks
+from gateway.store.journal import Journal
+
+Problem = dict[str, str]
+_TEXT = 200
+
+
+def snapshot(
+    *,
+    origin: str,
+    since_ms: int,
+    clock: Clock,
+    intake: Intake,
+    journal: Journal,
+    blocks: Blocks,
+    sealer: Sealer,
+    nodes: Mapping[str, Callable[[], dict[str, Any]]],
+    troubles: Iterable[Problem],
+) -> dict[str, Any]:
+    """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
+    now = clock.now()
+    sources = {name: _source(tally, intake.waiting(name)) for name, tally in sorted(intake.tallies.items())}
+    told = {name: status() for name, status in nodes.items()}
+    problems = [*troubles, *_own_problems(journal, sealer), *_source_problems(sources), *_node_problems(told)]
+    return {
+        "origin": origin,
+        "version": __version__,
+        "since_ms": since_ms,
+        "now_ms": now.ms,
+        "clock": {"synchronised": now.synchronised, "error_ms": now.error_ms, "boot_id": clock.boot_id},
+        "headline": _headline(problems, sources, told),
+        "problems": problems,
+        "sources": sources,
+        "chain": {
+            "size": blocks.size,
+            "open": journal.block.readings,
+            "held": str(sealer.held) if sealer.held else None,
+            "last_sealed_ms": sealer.last_sealed_ms,
+            "readings": blocks.readings,
+            "commits": journal.commits,
+        },
+        "nodes": told,
+    }
+
+
+def _source(tally: Tally, waiting: int) -> dict[str, Any]:
+    received = tally.arrived - waiting
+    return {
+        "driver": tally.driver,
+        "up": tally.up,
+        "detail": tally.detail,
+        "received": received,
+        "stored": tally.stored,
+        "duplicate": tally.duplicate,
+        "rejected": tally.rejected,
+        "dropped": tally.dropped,
+        "waiting": waiting,
+        "balanced": received == tally.stored + tally.duplicate + tally.rejected + tally.dropped,
+        "last_ms": tally.last_ms,
+        "last": [[name, unit, _shown(value)] for name, unit, value in tally.last.records] if tally.last else [],
+        "rejects": dict(tally.rejects),
+        "example": _example(tally),
+    }
+
+
+def _example(tally: Tally) -> dict[str, str] | None:
+    """The last rejected payload, as text that is safe to print."""
+    reject = tally.example
+    if reject is None:
+        return None
+    payload = reject.example.decode("utf-8", "backslashreplace")
+    return {"reason": reject.reason, "detail": reject.detail, "payload": "".join(map(_printable, payload))}
+
+
+def _printable(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+
+
+def _shown(value: float | str | bool | bytes) -> float | str | bool:
+    """A value as JSON has it: bytes as hex, texts cut."""
+    if isinstance(value, bytes):
+        return value[: _TEXT // 2].hex()
+    return value[:_TEXT] if isinstance(value, str) else value
+
+
+def _own_problems(journal: Journal, sealer: Sealer) -> list[Problem]:
+    problems: list[Problem] = []
+    if journal.full:
+        cure = "Free some space; nothing that was acknowledged is lost, and brokers keep what is not"
+        problems.append({"what": "The disk is full: no reading can be stored", "cure": cure})
+    if sealer.held is not None:
+        problems.append({"what": f"Signing is held: {sealer.held.what}", "cure": sealer.held.cure})
+    return problems
+
+
+def _source_problems(sources: Mapping[str, dict[str, Any]]) -> list[Problem]:
+    problems: list[Problem] = []
+    for name, source in sources.items():
+        if source["up"] is False:
+            problems.append(
+                {"what": f"Source {name} is away: {source['detail']}", "cure": "It is tried again by itself"}
+            )
+        if not source["balanced"]:
+            problems.append(
+                {
+                    "what": f"Source {name}: the counts do not add up",
+                    "cure": "Report this with `fieldgate status --json`",
+                }
+            )
+    return problems
+
+
+def _node_problems(nodes: Mapping[str, dict[str, Any]]) -> list[Problem]:
+    return [
+        {"what": f"Node {name}: {node['detail']}", "cure": node.get("cure") or "It is tried again by itself"}
+        for name, node in nodes.items()
+        if not node["ok"]
+    ]
+
+
+def _headline(problems: list[Problem], sources: Mapping[str, object], nodes: Mapping[str, dict[str, Any]]) -> str:
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return f"{problems[0]['what']}{more}"
+    stored = sum(1 for node in nodes.values() if node["stored"])
+    count = len(sources) - 1  # beside the gateway's own
+    return f"All well: {_plural(count, 'source')}, stored by {stored} of {_plural(len(nodes), 'node')}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,205 @@
+"""One SQLite file: how it is made, opened, checked, written and read. The only place that knows pragmas.
+
+One connection writes and one reads, each in aiosqlite's own thread. A write is one statement (`insert`) or a list of
+statements (`transact`); both are durable when they return (WAL, synchronous=FULL). A lock keeps a statement from
+slipping into another's transaction, where it would look durable before it is. Reads return whole bounded pages, so
+no read transaction outlives one call and checkpoints are never starved.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from zlib import compress
+
+import aiosqlite
+
+from gateway.errors import BugError, FieldgateError, NotFoundError, StoreError, StoreFullError
+
+Row = tuple[Any, ...]
+Params = Sequence[Any]
+
+PAGE_BYTES: Final = 1024  # a commit of a few readings rewrites few bytes
+_WAL_PAGES: Final = 200
+_ASSERTED: Final = {"journal_mode": "wal", "synchronous": 2, "page_size": PAGE_BYTES, "auto_vacuum": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a file must be: its application id and the numbered steps that make it, forward only."""
+
+    application_id: int
+    steps: tuple[str, ...]
+
+
+def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] = ()) -> None:
+    """Makes a new, complete file at `path` with its first rows, or nothing. Raises StoreError where there is one."""
+    if path.exists():
+        raise StoreError("is there already", where=str(path), cure="Nothing was changed")
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    con = sqlite3.connect(new, isolation_level=None)
+    try:
+        con.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        con.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        con.execute("PRAGMA journal_mode=WAL")
+        con.execute("PRAGMA synchronous=FULL")
+        con.execute(f"PRAGMA application_id={schema.application_id}")
+        for number, step in enumerate(schema.steps, 1):
+            con.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version={number}; COMMIT;")
+        for sql, params in first:
+            con.execute(sql, params)
+    finally:
+        con.close()
+    new.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Database:
+    """An open file. Errors are StoreError (stop), StoreFullError (no room, nothing changed) or NotFoundError."""
+
+    def __init__(self, path: Path, writer: aiosqlite.Connection | None, reader: aiosqlite.Connection) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+        self._writing = asyncio.Lock()  # owner: whoever is inside insert or transact
+
+    @classmethod
+    async def open(cls, path: Path, schema: Schema, *, read_only: bool = False) -> "Database":
+        """Opens an existing file and checks that it is what it should be; takes missing schema steps."""
+        if not os.path.exists(path):  # noqa: PTH110 -- one stat at start
+            raise NotFoundError("is not there", where=str(path), cure="`fieldgate init` makes a new gateway")
+        writer = reader = None
+        try:
+            if not read_only:
+                writer = await aiosqlite.connect(path, isolation_level=None)
+                await _prepare(writer)
+                await _check(writer, path, schema, upgrade=True)
+                await writer.create_function("deflate", 1, _deflate, deterministic=True)
+            reader = await aiosqlite.connect(_read_only_uri(path), uri=True, isolation_level=None)
+            await reader.execute("PRAGMA query_only=ON")
+            if read_only:
+                await _check(reader, path, schema, upgrade=False)
+        except BaseException as error:
+            for con in (writer, reader):
+                if con is not None:
+                    await con.close()
+            if isinstance(error, sqlite3.Error):
+                raise _translated(error, path) from error
+            raise
+        return cls(path, writer, reader)
+
+    async def insert(self, sql: str, params: Params) -> int:
+        """Runs one INSERT as its own transaction in one hop to the thread; durable when it returns the last row id."""
+        async with self._writing:
+            try:
+                row = await self._write.execute_insert(sql, params)
+            except sqlite3.Error as error:
+                raise _translated(error, self.path) from error
+        return int(row[0]) if row else 0
+
+    async def transact(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
+        """Runs the statements as one transaction, all or nothing; durable when it returns the numbers of changed rows.
+
+        Once begun it is finished even if the caller is cancelled.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._transact(statements)))
+
+    async def _transact(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
+        async with self._writing:
+            con = self._write
+            try:
+                await con.execute("BEGIN IMMEDIATE")
+                try:
+                    changed = [(await con.execute(sql, params)).rowcount for sql, params in statements]
+                    await con.execute("COMMIT")
+                except BaseException:
+                    if con.in_transaction:
+                        await con.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise _translated(error, self.path) from error
+        return changed
+
+    async def read(self, sql: str, params: Params = ()) -> list[Row]:
+        """Runs one SELECT that the caller has bounded, and returns all its rows."""
+        try:
+            return list(await self._reader.execute_fetchall(sql, params))  # type: ignore[arg-type]
+        except sqlite3.Error as error:
+            raise _translated(error, self.path) from error
+
+    async def close(self) -> None:
+        """Lets a running transaction end, then closes; the last connection to go folds the WAL into the file."""
+        async with self._writing:
+            await self._reader.close()
+            if self._writer is not None:
+                await self._writer.close()
+                self._writer = None
+
+    @property
+    def _write(self) -> aiosqlite.Connection:
+        if self._writer is None:
+            raise BugError("a write to a store that is closed or opened for reading", where=str(self.path))
+        return self._writer
+
+
+def _read_only_uri(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"
+
+
+def _deflate(data: bytes) -> bytes:
+    return compress(data, 1)
+
+
+async def _prepare(con: aiosqlite.Connection) -> None:
+    for pragma in (
+        "synchronous=FULL",
+        f"wal_autocheckpoint={_WAL_PAGES}",
+        "journal_size_limit=1048576",
+        "busy_timeout=5000",
+        "cell_size_check=ON",
+        "trusted_schema=OFF",
+        "temp_store=MEMORY",
+        "cache_size=-1024",
+    ):
+        await con.execute(f"PRAGMA {pragma}")
+
+
+async def _pragma(con: aiosqlite.Connection, name: str) -> Any:
+    rows = list(await con.execute_fetchall(f"PRAGMA {name}"))
+    return rows[0][0]
+
+
+async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgrade: bool) -> None:
+    if await _pragma(con, "application_id") != schema.application_id:
+        raise StoreError("is not a file of this kind", where=str(path), cure="Name the right data_dir")
+    version = await _pragma(con, "user_version")
+    if version > len(schema.steps):
+        what = f"was written by a newer version (schema {version}, this one knows {len(schema.steps)})"
+        raise StoreError(what, where=str(path), cure="Install that version again, or a later one")
+    if not upgrade:
+        return
+    for number, step in enumerate(schema.steps[version:], version + 1):
+        await con.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version={number}; COMMIT;")
+    for name, wanted in _ASSERTED.items():
+        found = await _pragma(con, name)
+        if found != wanted:
+            raise StoreError(f"PRAGMA {name} is {found}, not {wanted}", where=str(path), cure="Restore the file")
+
+
+def _translated(error: sqlite3.Error, path: Path) -> FieldgateError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFullError("no room left on the disk", where=str(path), cure="Free some space")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return StoreError(
+        f"{error} ({name})", where=str(path), cure="Check the disk; `fieldgate verify --store` tells what is sound"
+    )

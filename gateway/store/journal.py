@@ -1,0 +1,221 @@
+"""The journal: readings on disk, each commit one row, each row of one block.
+
+A row's data is the zlib of its readings' items as they stand in a whole body (docs/format.md, section 7), so a body is
+its head and its rows, and nothing is rewritten when a block is sealed. The first row of a block carries its secret.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+from zlib import crc32
+
+from drivers.api import Delivery
+from gateway.core import limits
+from gateway.errors import StoreFullError
+from gateway.store.database import Database, Row
+from gateway.store.redeliveries import encode_keys
+
+SCHEMA = """
+CREATE TABLE journal(
+    row INTEGER PRIMARY KEY,     -- in the order of durability
+    height INTEGER NOT NULL,     -- the block that it belongs to
+    count INTEGER NOT NULL,      -- readings in it
+    first_ms INTEGER NOT NULL,   -- receipt of the first and of the last, Unix ms
+    last_ms INTEGER NOT NULL,
+    min_ms INTEGER NOT NULL,     -- earliest and latest base time, Unix ms
+    max_ms INTEGER NOT NULL,
+    mask INTEGER NOT NULL,       -- source_bit of each source in it
+    secret BLOB,                 -- the block's, on its first row
+    keys BLOB,                   -- redeliveries.py
+    data BLOB NOT NULL
+)"""
+
+_COLUMNS = 10
+_INSERT = "INSERT INTO journal(height,count,first_ms,last_ms,min_ms,max_ms,mask,secret,keys,data) VALUES "
+_VALUES = "(?,?,?,?,?,?,?,?,?,deflate(?))"
+_ROWS_A_COMMIT = 256
+_FULL_RETRY_S = 1.0
+
+
+def source_bit(source: str) -> int:
+    """The bit that stands for a source in a `mask`; several may share it, so it rules out and never in."""
+    return 1 << (crc32(source.encode()) % 62)
+
+
+class Waiting(NamedTuple):
+    """One reading in the open batch. `item` is, or makes its item of the block's secret and the index (raw apart)."""
+
+    item: "bytes | Callable[[bytes, int], bytes]"
+    time_ms: int
+    received_ms: int
+    bit: int
+
+
+class Batch:
+    """What the next commit will hold. `done` completes when it is durable."""
+
+    __slots__ = ("counts", "done", "keys", "readings", "size")
+
+    def __init__(self, done: "asyncio.Future[None]") -> None:
+        self.readings: list[Waiting] = []
+        self.keys: list[Delivery | str] = []  # a broker's bare name: its session was lost
+        self.counts: dict[str, int] = {}  # readings by source
+        self.size = 0  # bytes of items
+        self.done = done
+
+
+class OpenBlock(NamedTuple):
+    """The block that the next reading goes into: its height, the readings in it, its secret once it has a row."""
+
+    height: int
+    readings: int = 0
+    secret: bytes | None = None
+
+
+class Journal:
+    """Owner of the open batch and the open block. Intake fills the batch, `run` commits it, the sealer cuts."""
+
+    def __init__(
+        self, db: Database, block: OpenBlock, *, linger_s: float, max_count: int, monotonic: Callable[[], float]
+    ) -> None:
+        self._db = db
+        self._linger_s = linger_s
+        self.max_count = min(max_count, limits.BLOCK_LEAVES)
+        self._monotonic = monotonic
+        self._committing = asyncio.Lock()  # a cut never falls inside a commit
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._batch_max = min(limits.BATCH_READINGS, self.max_count * _ROWS_A_COMMIT)
+        self.block = block
+        self.block_since = monotonic() if block.readings else None  # when the open block got its first reading
+        self.batch = Batch(self._loop.create_future())
+        self.commits = 0
+        self.full = False  # the last try found no room
+        self.grown = asyncio.Event()  # set after a commit; the sealer clears it
+
+    def wake(self, *, now: bool = False) -> "asyncio.Future[None]":
+        """Says that the batch has grown; it is committed after the linger, or at once. Returns its future."""
+        if now or len(self.batch.readings) >= self._batch_max or self.batch.size >= limits.BATCH_BYTES:
+            self._due.set()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self._linger_s, self._due.set)
+        return self.batch.done
+
+    async def run(self) -> None:
+        """Commits what is due until cancelled. Raises StoreError when durability is lost; no future completes then."""
+        while True:
+            await self._due.wait()
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Makes the open batch durable, then completes its future. Waits where there is no room."""
+        async with self._committing:
+            self._due.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            batch = self.batch
+            if not batch.readings and not batch.keys:
+                return
+            self.batch = Batch(self._loop.create_future())
+            rows, block = self._rows(batch)
+            await self._insert(rows)
+            if block.readings and (block.height != self.block.height or not self.block.readings):
+                self.block_since = self._monotonic()
+            self.block = block
+            self.commits += 1
+            batch.done.set_result(None)
+            self.grown.set()
+
+    async def _insert(self, rows: list[Row]) -> None:
+        sql = _INSERT + ",".join([_VALUES] * len(rows))
+        params = [value for row in rows for value in row]
+        while True:
+            try:
+                await self._db.insert(sql, params)
+            except StoreFullError:
+                self.full = True
+                await asyncio.sleep(_FULL_RETRY_S)
+            else:
+                self.full = False
+                return
+
+    def _rows(self, batch: Batch) -> tuple[list[Row], OpenBlock]:
+        """Splits the batch where blocks end; the redelivery keys go with the last row, in the same statement."""
+        rows: list[Row] = []
+        block, readings, at = self.block, batch.readings, 0
+        while at < len(readings) or not rows:
+            if block.readings >= self.max_count:
+                block = OpenBlock(block.height + 1)
+            part = readings[at : at + self.max_count - block.readings]
+            at += len(part)
+            keys = encode_keys(batch.keys) if at == len(readings) else None
+            row, block = _row(block, part, keys)
+            rows.append(row)
+        if block.readings >= self.max_count:
+            block = OpenBlock(block.height + 1)
+        return rows, block
+
+    async def cut(self) -> None:
+        """Ends the open block where it stands, empty or not; what waits goes into the next."""
+        async with self._committing:
+            self.block = OpenBlock(self.block.height + 1)
+            self.block_since = None
+
+    async def rows_after(self, row: int, limit: int) -> list[Row]:
+        """(row, height, count, first_ms, last_ms, min_ms, max_ms, mask, secret, data) of at most `limit` rows."""
+        columns = "row,height,count,first_ms,last_ms,min_ms,max_ms,mask,secret,data"
+        return await self._db.read(f"SELECT {columns} FROM journal WHERE row>? ORDER BY row LIMIT ?", (row, limit))
+
+
+def _row(block: OpenBlock, part: list[Waiting], keys: bytes | None) -> tuple[Row, OpenBlock]:
+    first = block.secret is None
+    secret = block.secret or os.urandom(32)
+    data = b"".join(
+        [w.item if isinstance(w.item, bytes) else w.item(secret, i) for i, w in enumerate(part, block.readings)]
+    )
+    times = [w.time_ms for w in part] or [0]
+    mask = 0
+    for bit in {w.bit for w in part}:
+        mask |= bit
+    first_ms, last_ms = (part[0].received_ms, part[-1].received_ms) if part else (0, 0)
+    row = (
+        block.height,
+        len(part),
+        first_ms,
+        last_ms,
+        min(times),
+        max(times),
+        mask,
+        secret if first else None,
+        keys,
+        data,
+    )
+    return row, OpenBlock(block.height, block.readings + len(part), secret)
+
+
+async def open_block(db: Database, sealed_row: int, size: int, planned: int | None) -> OpenBlock:
+    """The open block of a journal found at start, after `sealed_row`; `planned` is the height of a plan, if any."""
+    following = size if planned is None else planned + 1
+    newest = await db.read("SELECT height FROM journal WHERE row>? ORDER BY row DESC LIMIT 1", (sealed_row,))
+    if not newest or newest[0][0] < following:
+        return OpenBlock(following)
+    height = newest[0][0]
+    rows = await db.read("SELECT count,secret FROM journal WHERE row>? AND height=? ORDER BY row", (sealed_row, height))
+    return OpenBlock(height, sum(count for count, _ in rows), rows[0][1])
+
+
+async def newest_keys(db: Database, brokers: set[str]) -> AsyncIterator[bytes]:
+    """The `keys` of journal rows, newest first, until there are enough for these brokers."""
+    before, left = 2**62, limits.REDELIVERY_KEYS * 10 * max(4, len(brokers))
+    while left > 0:
+        sql = "SELECT row,keys FROM journal WHERE row<? AND keys IS NOT NULL ORDER BY row DESC LIMIT 64"
+        page = await db.read(sql, (before,))
+        if not page:
+            return
+        for _, keys in page:
+            left -= len(keys)
+            yield keys
+        before = page[-1][0]

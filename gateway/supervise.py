@@ -1,0 +1,55 @@
+"""Keeps one driver running: the world's failures are tried again, a bug is parked; neither harms another driver."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from drivers.api import Driver, DriverError, Item, Link
+
+log = logging.getLogger(__name__)
+
+_FIRST_S, _MOST_S = 1.0, 60.0
+
+
+class Supervisor:
+    """Runs one driver until it is cancelled or comes to its end. `parked`: the bug after which it is not run again."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        emit: Callable[[Sequence[Item]], "asyncio.Future[None]"],
+        *,
+        monotonic: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self.driver = driver
+        self.parked: str | None = None
+        self._emit = emit
+        self._monotonic = monotonic
+        self._rng = rng
+
+    async def run(self) -> None:
+        """Runs the driver again and again, pausing longer each time it fails soon (full jitter, at most 60 s)."""
+        pause_s = _FIRST_S
+        while True:
+            began = self._monotonic()
+            try:
+                await self.driver.run(self._emit)
+                return
+            except DriverError as error:
+                why = f"{error.what}. {error.cure}" if error.cure else error.what
+            except Exception as error:  # noqa: BLE001 -- a driver's bug must not take the gateway with it
+                self._park(error)
+                return
+            if self._monotonic() - began > _MOST_S:
+                pause_s = _FIRST_S
+            log.warning("%s: %s", self.driver.name, why)
+            self._emit([Link(up=False, detail=why)])
+            await asyncio.sleep(self._rng.uniform(pause_s / 2, pause_s))
+            pause_s = min(_MOST_S, pause_s * 2)
+
+    def _park(self, error: Exception) -> None:
+        self.parked = f"{type(error).__name__}: {error}"
+        log.error("%s: parked after a bug: %s", self.driver.name, self.parked, exc_info=log.isEnabledFor(logging.DEBUG))
+        self._emit([Link(up=False, detail=f"parked after a bug ({self.parked}). Restart the gateway, and report this")])

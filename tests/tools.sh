@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs what the tests drive and pip cannot bring: a real broker, a pty tool, and an independent verifier's toolchain.
+set -eu
+
+missing=""
+command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
+command -v mosquitto_sub >/dev/null || missing="$missing mosquitto-clients"
+command -v socat >/dev/null || missing="$missing socat"
+command -v go >/dev/null || missing="$missing golang-go"
+[ -d /usr/share/gocode/src/golang.org/x/mod ] || missing="$missing golang-golang-x-mod-dev"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+    sudo=""
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    sudo="sudo"
+else
+    echo "make test needs these Debian packages: sudo apt install$missing" >&2
+    exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "make test needs these programs, and there is no apt-get to install them with:$missing" >&2
+    exit 1
+fi
+
+# A broker that the package starts by itself is not wanted: each test starts its own.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+$sudo apt-get update -qq
+# shellcheck disable=SC2086
+$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
