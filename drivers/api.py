@@ -59,11 +59,11 @@ class SessionLost(NamedTuple):
 Item = Sample | Reject | Link | SessionLost
 Emit = Callable[[Sequence[Item]], "Future[None]"]
 """Hands items over, in order. The future completes when all of them are durable; only then may the driver acknowledge.
-It never fails: if durability is lost, the process ends. A driver bounds what it has handed over and not yet seen durable."""
+It never fails: if durability is lost, the process ends. A driver bounds what it handed over before."""
 
 
 class DriverError(Exception):
-    """The world failed (no device, no broker, no route). The driver is run again after a pause. `cure` is for a person."""
+    """The world failed (no device, no broker). The driver is run again after a pause. `cure` is for a person."""
 
     def __init__(self, what: str, cure: str = "") -> None:
         super().__init__(what)
@@ -77,4 +77,5 @@ class Driver(Protocol):
     name: str
     sources: Mapping[str, object]
 
-    async def run(self, emit: Emit) -> None: ...
+    async def run(self, emit: Emit) -> None:
+        """Until cancelled, or until there is nothing more to come."""

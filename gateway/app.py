@@ -11,7 +11,7 @@ from typing import Any
 from drivers.mqtt import Broker
 
 from drivers import registry
-from gateway import config, status
+from gateway import __version__, config, status
 from gateway.clock import Clock, SystemClock
 from gateway.errors import FieldgateError, HeldError, Stop
 from gateway.intake import Intake
@@ -119,7 +119,7 @@ class Gateway:
             serving = tasks.create_task(self._serve_web(web), name="web")
             pushing = [tasks.create_task(node.run(), name=f"node {name}") for name, node in nodes.items()]
             driving = [tasks.create_task(s.run(), name=f"driver {s.driver.name}") for s in supervisors]
-            intake.event("start", version=status.__version__, **_clock_facts(clock))
+            intake.event("start", version=__version__, **_clock_facts(clock))
             await self._stopping.wait()
             log.info("stopping")
             await _end(*driving, watching)
@@ -139,7 +139,7 @@ class Gateway:
         """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same."""
         state = None
         try:
-            signer = config.open_signer(self._settings.gateway.key)
+            signer = config.log_signer(self._settings)
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
             state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey))

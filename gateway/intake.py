@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,7 +25,7 @@ _FEW = 8
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one source's messages since the start. `last` is its newest sample, for status."""
+    """What became of one source's messages since the start. `last` is its newest reading's values, for status."""
 
     driver: str = ""
     raw: Raw = "in"
@@ -38,7 +39,7 @@ class Tally:
     example: Reject | None = None
     up: bool | None = None
     detail: str = ""
-    last: Sample | None = None
+    last: Sequence[Record] = ()
     last_ms: int | None = None
 
 
@@ -126,15 +127,15 @@ class Intake:
     def _sample(self, sample: Sample, tally: Tally, stamp: Stamp) -> None:
         quality = sample.quality | (0 if stamp.synchronised else UNSYNCHRONISED)
         received_ms = stamp.ms
-        time_ms, rt_ms = (received_ms, None) if sample.time is None else (round(sample.time * 1000), received_ms)
         records, payload, raw = sample.records, sample.payload, tally.raw
         if sample.shared:
             raw = "none"
         elif raw == "in" and len(payload) > limits.RAW_INLINE_BYTES:
             raw = "apart"
         try:
+            time_ms, rt_ms = _times(sample, received_ms)
             # A few records always fit one pack; more are divided.
-            parts: Sequence[Sequence[Record]] = [records]
+            parts: Sequence[Sequence[senml.Record]] = [records]
             if len(records) > _FEW:
                 parts = senml.split(records, _ROOM)
             items: list[bytes | Callable[[bytes, int], bytes]] = [
@@ -155,7 +156,7 @@ class Intake:
             batch.readings.append(Waiting(item, time_ms, received_ms, tally.bit))
             batch.size += len(item) if isinstance(item, bytes) else limits.PACK_BYTES + len(payload)
         batch.counts[sample.source] = batch.counts.get(sample.source, 0) + 1
-        tally.last, tally.last_ms = sample, received_ms
+        tally.last, tally.last_ms = records, received_ms
 
     def _link(self, link: Link, driver: str) -> None:
         sources = link.sources or tuple(source for source, tally in self.tallies.items() if tally.driver == driver)
@@ -179,6 +180,15 @@ class Intake:
         return sum(batch.counts.get(source, 0) for batch in self._batches)
 
 
+def _times(sample: Sample, received_ms: int) -> tuple[int, int | None]:
+    """Base time, and receipt where that is another: the sample has the device's own time."""
+    if sample.time is None:
+        return received_ms, None
+    if not math.isfinite(sample.time):
+        raise FormatError(f"a time of {sample.time} s is no time", where=sample.source)
+    return round(sample.time * 1000), received_ms
+
+
 def _reject(tally: Tally, reject: Reject) -> None:
     tally.rejected += 1
     tally.rejects[reject.reason] = tally.rejects.get(reject.reason, 0) + 1
@@ -186,7 +196,7 @@ def _reject(tally: Tally, reject: Reject) -> None:
 
 
 def _apart(
-    source: str, records: Sequence[Record], time_ms: int, rt_ms: int | None, quality: int, payload: bytes
+    source: str, records: Sequence[senml.Record], time_ms: int, rt_ms: int | None, quality: int, payload: bytes
 ) -> Callable[[bytes, int], bytes]:
     """The item of a reading whose payload travels apart: its digest is salted with the block's secret and the index."""
 

@@ -6,7 +6,8 @@
     4  entry, tree and checkpoint are durable in the store; then they are visible
 
 A crash between any two of them ends in `recover`, which is the same code: a plan that the sign-state does not know is
-dropped (its readings are still in the journal), one that it knows is finished over the same header bytes.
+dropped (its readings are still in the journal), one that it knows is finished over the same header bytes. A step that
+finds no room ends the same way, as soon as there is some.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from gateway.clock import Clock
 from gateway.core import block as cose
 from gateway.core import body, merkle
 from gateway.core.note import Checkpoint
-from gateway.errors import BugError, HeldError
+from gateway.errors import BugError, HeldError, StoreFullError
 from gateway.keys import Signer, sign_checkpoint, sign_entry
 from gateway.store.blocks import Blocks, Plan, inflate
 from gateway.store.journal import Journal
@@ -27,6 +28,7 @@ from gateway.store.signstate import CURE, SignState
 log = logging.getLogger(__name__)
 
 _ROWS_A_PAGE = 16
+_RETRY_S = 1.0  # where signing is held, or there is no room
 
 
 class _Gathered(NamedTuple):
@@ -48,15 +50,28 @@ class Sealer:
         self._max_age_s = max_age_s
         self._heartbeat_s = heartbeat_s
         self._sealed_at = clock.monotonic()
+        clock.raise_floor(blocks.sealed_ms or 0)
         self._stopping = False
         self._signer: Signer | None = None
         self._state: SignState | None = None
         self.held: HeldError | None = HeldError("signing has not begun")
-        self.last_sealed_ms: int | None = None
+        self.full = False  # the last try found no room
+
+    @property
+    def last_sealed_ms(self) -> int | None:
+        """When the last block was sealed, as its header claims."""
+        return self._blocks.sealed_ms
 
     async def recover(self, signer: Signer, state: SignState) -> None:
         """Finishes or drops the plan found at start, then signing may begin. Raises HeldError where it must not."""
         self._signer, self._state = signer, state
+        try:
+            await self._settle(state)
+        except StoreFullError as error:
+            self._no_room(error)
+        self.held = None
+
+    async def _settle(self, state: SignState) -> None:
         plan, size, head = await self._blocks.plan(), self._blocks.size, state.head
         if plan is not None and head.size == size + 1 and (plan.height, plan.header) == (size, head.header):
             await self._sign_and_publish(plan)
@@ -65,7 +80,12 @@ class Sealer:
             await self._blocks.drop_plan()
         else:
             raise HeldError(f"the sign-state has signed {head.size} blocks, the store holds {size}", cure=CURE)
-        self.held = None
+        self.full = False
+
+    def _no_room(self, error: StoreFullError) -> None:
+        if not self.full:
+            log.error("nothing can be sealed: %s", error)
+        self.full = True
 
     def hold(self, error: HeldError) -> None:
         """Stops signing until a person decides. Readings go on being journaled."""
@@ -79,7 +99,10 @@ class Sealer:
             raise HeldError(f"the sign-state and the store disagree about block {size - 1}", cure=CURE)
 
     async def run(self) -> None:
-        """Seals until `stop`, then seals what is open. Where it was cancelled between two steps, `recover` goes on."""
+        """Seals until `stop`, then seals what is open. Where it was cancelled between two steps, `recover` goes on.
+
+        Where there is no room it tries again; at a stop it leaves the rest to the next start.
+        """
         while not self._stopping:
             await self._seal_closed(cose.REASON_AGE)
             if (wait_s := self._due_in()) > 0:
@@ -106,14 +129,25 @@ class Sealer:
     def _due_in(self) -> float:
         """Seconds until the open block is old, or an empty one is due."""
         now = self._clock.monotonic()
-        if self.held is not None:
-            return 1.0
+        if self.held is not None or self.full:
+            return _RETRY_S
         if self._journal.block_since is not None:
             return self._journal.block_since + self._max_age_s - now
         return self._sealed_at + self._heartbeat_s - now
 
     async def _seal_closed(self, reason: int) -> None:
-        """Seals what the journal has closed: full blocks by count, empty ones as heartbeat, others for `reason`."""
+        """Seals what the journal has closed, as far as there is room and nothing stands against signing."""
+        try:
+            if self.full and self.held is None and self._state is not None:
+                await self._settle(self._state)
+            await self._seal_all(reason)
+        except StoreFullError as error:
+            self._no_room(error)
+        except HeldError as error:
+            self.hold(error)
+
+    async def _seal_all(self, reason: int) -> None:
+        """Full blocks are sealed by count, empty ones as heartbeat, others for `reason`."""
         while self.held is None and (height := self._blocks.size) < self._journal.block.height:
             gathered = await self._gather(height)
             if gathered.plan.readings >= self._journal.max_count:
@@ -165,11 +199,9 @@ class Sealer:
         )
         plan = plan._replace(header=header.encode())
         await self._blocks.save_plan(plan)  # 1
-        try:
-            await self._state.swap(plan.height, plan.header)  # 2
-        except HeldError as error:
-            self.hold(error)
+        if self.held is not None:
             return
+        await self._state.swap(plan.height, plan.header)  # 2
         await self._sign_and_publish(plan)
         self._clock.raise_floor(stamp.ms)
 
@@ -181,7 +213,6 @@ class Sealer:
         note = sign_checkpoint(self._signer, Checkpoint(self._origin, frontier.size, frontier.root()))
         await self._blocks.publish(plan, entry, frontier, note.encode())  # 4
         self._sealed_at = self._clock.monotonic()
-        self.last_sealed_ms = cose.decode_header(plan.header).sealed
         log.info("sealed block %d: %d readings", plan.height, plan.readings)
 
     @property

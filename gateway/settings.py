@@ -8,12 +8,40 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="lower-case letters, digits and -")]
-SourceId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="docs/format.md, section 2")]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")]
-BrokerUrl = Annotated[str, Meta(pattern=r"^mqtts?://[^\s/@]+$")]
-Secret = Annotated[str, Meta(pattern=r"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*|credential:[A-Za-z0-9._-]+)$")]
-Listen = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+# Every pattern ends in \Z: `$` would let a line feed through.
+_PRINTABLE = r"[^\x00-\x1f\x7f]"
+
+
+def _text(pattern: str, description: str) -> Meta:
+    return Meta(pattern=rf"^{pattern}\Z", description=description)
+
+
+Name = Annotated[str, _text(r"[a-z0-9][a-z0-9-]{0,31}", "a name of at most 32 lower-case letters, digits and -")]
+Host = Annotated[
+    str,
+    _text(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?", "a name of at most 62 lower-case letters, digits, . and -"),
+]
+SourceId = Annotated[
+    str, _text(r"[a-z0-9][a-z0-9._-]{0,62}", "an id of at most 63 lower-case letters, digits, . _ and -")
+]
+Url = Annotated[
+    str, _text(r"https?://[^\s\x00-\x1f/@]+(/[^\s\x00-\x1f]*)?", "an address like https://node.example:8441")
+]
+BrokerUrl = Annotated[
+    str, _text(r"mqtts?://[^\s\x00-\x1f/@]+", "an address like mqtt://127.0.0.1:1883 or mqtts://broker.example:8883")
+]
+Secret = Annotated[
+    str,
+    _text(
+        rf"(file:/{_PRINTABLE}+|env:[A-Za-z_][A-Za-z0-9_]*|credential:[A-Za-z0-9._-]+)",
+        "the place of the secret: file:/path, credential:name or env:NAME",
+    ),
+]
+Listen = Annotated[
+    str, _text(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", "an address and a port like 127.0.0.1:8440")
+]
+Folder = Annotated[str, _text(rf"/{_PRINTABLE}+", "a whole path, from / on")]
+File = Annotated[str, _text(rf"(/{_PRINTABLE}+)?", "a whole path, from / on")]
 
 
 class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -23,9 +51,9 @@ class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
 class GatewaySettings(Table, kw_only=True):
     """[gateway]: who this gateway is and where it keeps what it knows."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?$")]  # with the epoch: the log's origin
+    name: Host  # with the epoch: the log's origin
     epoch: Annotated[int, Meta(ge=1, le=999_999)] = 1  # a new one only after the state was lost (docs/operations.md)
-    data_dir: str  # journal, blocks, sign-state, control socket; mode 0700
+    data_dir: Folder  # journal, blocks, sign-state, control socket; mode 0700
     key: Secret  # the log key
 
 
@@ -51,11 +79,11 @@ class BrokerSettings(Table, kw_only=True):
     window: Annotated[int, Meta(ge=1, le=65_535)] = 20  # the broker's max_inflight_messages
     keepalive_s: Annotated[int, Meta(ge=5, le=3_600)] = 60
     connect_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0  # name look-up, TCP, TLS and CONNACK together
-    user: str = ""
+    user: Annotated[str, Meta(max_length=256)] = ""
     password: Secret | None = None
-    ca_file: str = ""  # mqtts: certificate authorities; empty: the system's
-    cert_file: str = ""  # mqtts: a client certificate and its key
-    key_file: str = ""
+    ca_file: File = ""  # mqtts: certificate authorities; empty: the system's
+    cert_file: File = ""  # mqtts: a client certificate and its key
+    key_file: File = ""
 
 
 class SourceSettings(Table, kw_only=True):
@@ -74,9 +102,8 @@ class NodeLink(Table, kw_only=True):
     stored_key: str | None = None  # vkey of its "stored" co-signatures
     read_key: str | None = None  # vkey whose holder may pull; absent: this node reads nothing here
     share: tuple[str, ...] = ("*",)  # sources whose readings it may see; "*" alone: whole blocks
-    ca_file: str = ""  # https: certificate authorities; empty: the system's
+    ca_file: File = ""  # https: certificate authorities; empty: the system's
     upload: bool = True  # push bodies that it wants; false: it can reach this gateway and pulls them
-
 
 
 class WebSettings(Table, kw_only=True):
@@ -84,8 +111,8 @@ class WebSettings(Table, kw_only=True):
 
     listen: Listen = "127.0.0.1:8440"
     authority: tuple[str, ...] = ()  # further host:port names under which nodes reach this gateway
-    cert_file: str = ""  # TLS where both are given
-    key_file: str = ""
+    cert_file: File = ""  # TLS where both are given
+    key_file: File = ""
 
 
 class Settings(Table, kw_only=True):
@@ -108,16 +135,16 @@ class Settings(Table, kw_only=True):
 class NodeSelf(Table, kw_only=True):
     """[node] of node.toml: who this node is. Its names on co-signatures are in its key files."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?$")]
+    name: Host
     listen: Listen = "127.0.0.1:8441"
     authority: tuple[str, ...] = ()  # further host:port names under which gateways and consumers reach this node
-    data_dir: str
+    data_dir: Folder
     store: str = ""  # store URL; empty: sqlite in data_dir
     seen_key: Secret
     stored_key: Secret
     read_key: Secret
-    cert_file: str = ""
-    key_file: str = ""
+    cert_file: File = ""
+    key_file: File = ""
     pull_every_s: Annotated[float, Meta(gt=0, le=3_600)] = 2.0  # between looks at a gateway that it pulls from
 
 
@@ -126,7 +153,7 @@ class EnrolledGateway(Table, kw_only=True):
 
     vkey: str  # the log's key; its name is the origin
     pull: Url | None = None  # where it can be reached; absent: it uploads
-    ca_file: str = ""
+    ca_file: File = ""
     consumers: tuple[str, ...] = ()  # vkeys that may read this log's bodies and receipts here
     stored_from: Annotated[int, Meta(ge=0)] = 0  # first height that "stored" speaks of
 

@@ -66,7 +66,7 @@ def _source(tally: Tally, waiting: int) -> dict[str, Any]:
         "waiting": waiting,
         "balanced": received == tally.stored + tally.duplicate + tally.rejected + tally.dropped,
         "last_ms": tally.last_ms,
-        "last": [[name, unit, _shown(value)] for name, unit, value in tally.last.records] if tally.last else [],
+        "last": [[name, unit, _shown(value)] for name, unit, value in tally.last],
         "rejects": dict(tally.rejects),
         "example": _example(tally),
     }
@@ -94,7 +94,7 @@ def _shown(value: float | str | bool | bytes) -> float | str | bool:
 
 def _own_problems(journal: Journal, sealer: Sealer) -> list[Problem]:
     problems: list[Problem] = []
-    if journal.full:
+    if journal.full or sealer.full:
         cure = "Free some space; nothing that was acknowledged is lost, and brokers keep what is not"
         problems.append({"what": "The disk is full: no reading can be stored", "cure": cure})
     if sealer.held is not None:

@@ -37,6 +37,12 @@ class Supervisor:
             try:
                 await self.driver.run(self._emit)
                 return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                self._park(RuntimeError("it cancelled itself"))
+                return
             except DriverError as error:
                 why = f"{error.what}. {error.cure}" if error.cure else error.what
             except Exception as error:  # noqa: BLE001 -- a driver's bug must not take the gateway with it

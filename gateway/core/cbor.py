@@ -181,13 +181,9 @@ def read_bytes(data: bytes, offset: int) -> tuple[bytes, int]:
 
 
 def _decode(data: bytes, offset: int, depth: int) -> tuple[Value, int]:
-    initial = data[offset] if offset < len(data) else 0xFF
-    if initial & 31 < 24 and initial < 0xC0:  # most heads have one byte
-        major, n, end = initial >> 5, initial & 31, offset + 1
-    elif 0xC0 <= initial < 0xFF:
+    if offset < len(data) and data[offset] >= 0xC0:
         return _decode_simple(data, offset)
-    else:
-        major, n, end = read_head(data, offset)
+    major, n, end = read_head(data, offset)
     if major <= NEGATIVE:
         value = ~n if major else n
         if not -NUMBER_MAX <= value <= NUMBER_MAX:

@@ -47,6 +47,7 @@ class Store:
     async def open(cls, data_dir: Path, *, read_only: bool = False) -> "Store":
         """Opens the store of a data_dir, to write (and then alone) or to read beside a running gateway."""
         lock = None if read_only else _take_lock(data_dir / LOCK)
+        db = None
         try:
             db = await Database.open(data_dir / DATABASE, SCHEMA, read_only=read_only)
             rows = await db.read("SELECT vkey FROM meta")
@@ -54,6 +55,8 @@ class Store:
                 raise StoreError("names no log", where=str(db.path), cure="Restore the file")
             return cls(db, data_dir, VerifierKey.parse(rows[0][0]), await Blocks.open(db), lock)
         except BaseException:
+            if db is not None:
+                await db.close()
             if lock is not None:
                 os.close(lock)
             raise

@@ -84,6 +84,7 @@ class Blocks:
         self.prev = prev  # what the next header's prev must be
         self.sealed_row = sealed_row  # the last journal row that is in a block
         self.readings = readings  # in all sealed blocks
+        self.sealed_ms: int | None = None  # when the last block was sealed, as its header claims
         self._grown = asyncio.Event()
 
     @property
@@ -101,7 +102,9 @@ class Blocks:
         hashes = await blocks.node_hashes(merkle.range_nodes(0, size), size=size) if size else []
         blocks.frontier = merkle.Frontier(size, tuple(hashes))
         if size:
-            blocks.prev = cose.next_prev((await blocks.entries(size - 1, 1))[0])
+            last = (await blocks.entries(size - 1, 1))[0]
+            blocks.prev = cose.next_prev(last)
+            blocks.sealed_ms = cose.parse_entry(last).header.sealed
         return blocks
 
     # -- the sealer's steps -------------------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ class Blocks:
         statements += [
             ("INSERT OR REPLACE INTO checkpoint VALUES (?,?)", (frontier.size, note)),
             (
-                "DELETE FROM checkpoint WHERE size<? AND size % ? AND size NOT IN (SELECT size FROM cosignature)",
+                "DELETE FROM checkpoint WHERE size=? AND size % ? AND size NOT IN (SELECT size FROM cosignature)",
                 (frontier.size - _NOTES_KEPT, limits.SYNC_ENTRIES),
             ),
             ("DELETE FROM plan", ()),
@@ -140,6 +143,7 @@ class Blocks:
         self.prev = cose.next_prev(entry)
         self.sealed_row = max(self.sealed_row, plan.last_row)
         self.readings += plan.readings
+        self.sealed_ms = cose.decode_header(plan.header).sealed
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
@@ -262,7 +266,7 @@ class Blocks:
             if not rows:
                 return
             row, data = rows[0]
-            yield inflate(data)
+            yield await asyncio.to_thread(inflate, data)
 
     async def find(self, source: str, at_ms: int) -> Found | None:
         """The last sealed reading of a source with base time <= `at_ms`; of several at that time the latest."""
@@ -270,18 +274,24 @@ class Blocks:
         async for height, newest_ms in self._candidates(source, at_ms):
             if best is not None and newest_ms < best[0]:
                 break
-            index = -1
-            async for pack, payload in self.items(height):
-                index += 1
-                time_ms = _time_if_from(source, pack)
-                if time_ms is None:
-                    continue
-                found = Found(height, index, pack, payload)
+            async for time_ms, found in self._found_in(height, source):
                 if time_ms <= at_ms and (
-                    best is None or (time_ms, height, index) > (best[0], best[1].height, best[1].index)
+                    best is None or (time_ms, height, found.index) > (best[0], best[1].height, best[1].index)
                 ):
                     best = time_ms, found
         return best[1] if best else None
+
+    async def _found_in(self, height: int, source: str) -> AsyncIterator[tuple[int, Found]]:
+        """(base time, place) of each reading of a source in a block."""
+        row = await self.block(height)
+        if row is None:
+            return
+        before = 0
+        async for data in self._row_data(row):
+            items, count = await asyncio.to_thread(_of_source, source, data)
+            for time_ms, at, (pack, payload) in items:
+                yield time_ms, Found(height, before + at, pack, payload)
+            before += count
 
     async def _candidates(self, source: str, at_ms: int) -> AsyncIterator[tuple[int, int]]:
         """(height, latest base time up to `at_ms`) of blocks that may hold the source, most promising first."""
@@ -301,10 +311,21 @@ class Blocks:
         sql = "SELECT row,data FROM journal WHERE row>? AND mask & ? AND min_ms<? AND max_ms>=? ORDER BY row LIMIT 1"
         while rows := await self._db.read(sql, (row, source_bit(source), to_ms, from_ms)):
             row, data = rows[0]
-            for pack, _ in body.read_items(inflate(data)):
-                time_ms = _time_if_from(source, pack)
-                if time_ms is not None and from_ms <= time_ms < to_ms:
+            items, _ = await asyncio.to_thread(_of_source, source, await asyncio.to_thread(inflate, data))
+            for time_ms, _, (pack, _) in items:
+                if from_ms <= time_ms < to_ms:
                     yield pack
+
+
+def _of_source(source: str, data: bytes) -> tuple[list[tuple[int, int, body.Item]], int]:
+    """(base time, place, item) of each reading of a source in a row, and how many of all sources there are."""
+    found: list[tuple[int, int, body.Item]] = []
+    count = 0
+    for count, item in enumerate(body.read_items(data), 1):
+        time_ms = _time_if_from(source, item[0])
+        if time_ms is not None:
+            found.append((time_ms, count - 1, item))
+    return found, count
 
 
 def _time_if_from(source: str, pack: bytes) -> int | None:

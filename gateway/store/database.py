@@ -53,6 +53,8 @@ def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] 
             con.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version={number}; COMMIT;")
         for sql, params in first:
             con.execute(sql, params)
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
     finally:
         con.close()
     new.rename(path)

@@ -21,6 +21,7 @@ CREATE TABLE journal(
     row INTEGER PRIMARY KEY,     -- in the order of durability
     height INTEGER NOT NULL,     -- the block that it belongs to
     count INTEGER NOT NULL,      -- readings in it
+    bytes INTEGER NOT NULL,      -- of their items, not compressed
     first_ms INTEGER NOT NULL,   -- receipt of the first and of the last, Unix ms
     last_ms INTEGER NOT NULL,
     min_ms INTEGER NOT NULL,     -- earliest and latest base time, Unix ms
@@ -31,10 +32,10 @@ CREATE TABLE journal(
     data BLOB NOT NULL
 )"""
 
-_COLUMNS = 10
-_INSERT = "INSERT INTO journal(height,count,first_ms,last_ms,min_ms,max_ms,mask,secret,keys,data) VALUES "
-_VALUES = "(?,?,?,?,?,?,?,?,?,deflate(?))"
-_ROWS_A_COMMIT = 256
+_INSERT = "INSERT INTO journal(height,count,bytes,first_ms,last_ms,min_ms,max_ms,mask,secret,keys,data) VALUES "
+_VALUES = "(?,?,?,?,?,?,?,?,?,?,deflate(?))"
+_ROWS_A_STATEMENT = 256
+_ITEMS_BYTES = limits.BODY_BYTES - 256  # of one block; the rest is its body's head
 _FULL_RETRY_S = 1.0
 
 
@@ -71,6 +72,7 @@ class OpenBlock(NamedTuple):
     height: int
     readings: int = 0
     secret: bytes | None = None
+    size: int = 0  # bytes of its items
 
 
 class Journal:
@@ -87,75 +89,90 @@ class Journal:
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._batch_max = min(limits.BATCH_READINGS, self.max_count * _ROWS_A_COMMIT)
-        self.block = block
-        self.block_since = monotonic() if block.readings else None  # when the open block got its first reading
+        self._batch_max = min(limits.BATCH_READINGS, self.max_count * _ROWS_A_STATEMENT)
+        self.block = block if block.readings < self.max_count else OpenBlock(block.height + 1)
+        self.block_since = monotonic() if self.block.readings else None  # when the open block got its first reading
         self.batch = Batch(self._loop.create_future())
         self.commits = 0
         self.full = False  # the last try found no room
         self.grown = asyncio.Event()  # set after a commit; the sealer clears it
 
     def wake(self, *, now: bool = False) -> "asyncio.Future[None]":
-        """Says that the batch has grown; it is committed after the linger, or at once. Returns its future."""
+        """Says that the batch has grown; it is committed after the linger, or at once. The future completes with it.
+
+        Each caller gets a future of its own: one who is cancelled while it waits takes it from nobody else.
+        """
         if now or len(self.batch.readings) >= self._batch_max or self.batch.size >= limits.BATCH_BYTES:
             self._due.set()
         elif self._timer is None:
             self._timer = self._loop.call_later(self._linger_s, self._due.set)
-        return self.batch.done
+        return asyncio.shield(self.batch.done)
 
     async def run(self) -> None:
         """Commits what is due until cancelled. Raises StoreError when durability is lost; no future completes then."""
         while True:
             await self._due.wait()
-            await self.commit()
+            await self._commit()
 
     async def commit(self) -> None:
-        """Makes the open batch durable, then completes its future. Waits where there is no room."""
-        async with self._committing:
-            self._due.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            batch = self.batch
-            if not batch.readings and not batch.keys:
-                return
-            self.batch = Batch(self._loop.create_future())
-            rows, block = self._rows(batch)
-            await self._insert(rows)
-            if block.readings and (block.height != self.block.height or not self.block.readings):
-                self.block_since = self._monotonic()
-            self.block = block
-            self.commits += 1
-            batch.done.set_result(None)
-            self.grown.set()
+        """Returns when all that waits is durable. `run` makes it so: whoever gives up waiting cuts no commit short."""
+        await self.wake(now=True)
 
-    async def _insert(self, rows: list[Row]) -> None:
-        sql = _INSERT + ",".join([_VALUES] * len(rows))
-        params = [value for row in rows for value in row]
-        while True:
+    async def _commit(self) -> None:
+        """Makes the open batch durable, then completes its future. Waits where there is no room."""
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, self.batch = self.batch, Batch(self._loop.create_future())
+        # A batch with nothing to write (rejects, redeliveries of what earlier commits hold) is durable already.
+        while batch.readings or batch.keys:
             try:
-                await self._db.insert(sql, params)
+                async with self._committing:
+                    await self._write(batch)
+                break
             except StoreFullError:
                 self.full = True
                 await asyncio.sleep(_FULL_RETRY_S)
-            else:
-                self.full = False
-                return
+        batch.done.set_result(None)
+
+    async def _write(self, batch: Batch) -> None:
+        """One commit: all rows of the batch, or none."""
+        rows, block = self._rows(batch)
+        parts = [rows[at : at + _ROWS_A_STATEMENT] for at in range(0, len(rows), _ROWS_A_STATEMENT)]
+        statements = [
+            (_INSERT + ",".join([_VALUES] * len(part)), [value for row in part for value in row]) for part in parts
+        ]
+        if len(statements) == 1:
+            await self._db.insert(*statements[0])
+        else:
+            await self._db.transact(statements)
+        if not block.readings:
+            self.block_since = None
+        elif block.height != self.block.height or self.block_since is None:
+            self.block_since = self._monotonic()
+        self.block = block
+        self.full = False
+        self.commits += 1
+        self.grown.set()
 
     def _rows(self, batch: Batch) -> tuple[list[Row], OpenBlock]:
-        """Splits the batch where blocks end; the redelivery keys go with the last row, in the same statement."""
+        """Splits the batch where blocks end; the redelivery keys go with the last row, in the same commit."""
         rows: list[Row] = []
         block, readings, at = self.block, batch.readings, 0
         while at < len(readings) or not rows:
+            part = readings[at : at + self.max_count - block.readings]
+            secret = block.secret or os.urandom(32)
+            items = _items(block, secret, part)
+            if part and not items:
+                block = OpenBlock(block.height + 1)
+                continue
+            at += len(items)
+            keys = encode_keys(batch.keys) if at == len(readings) else None
+            row, block = _row(block, secret, part[: len(items)], items, keys)
+            rows.append(row)
             if block.readings >= self.max_count:
                 block = OpenBlock(block.height + 1)
-            part = readings[at : at + self.max_count - block.readings]
-            at += len(part)
-            keys = encode_keys(batch.keys) if at == len(readings) else None
-            row, block = _row(block, part, keys)
-            rows.append(row)
-        if block.readings >= self.max_count:
-            block = OpenBlock(block.height + 1)
         return rows, block
 
     async def cut(self) -> None:
@@ -170,12 +187,23 @@ class Journal:
         return await self._db.read(f"SELECT {columns} FROM journal WHERE row>? ORDER BY row LIMIT ?", (row, limit))
 
 
-def _row(block: OpenBlock, part: list[Waiting], keys: bytes | None) -> tuple[Row, OpenBlock]:
-    first = block.secret is None
-    secret = block.secret or os.urandom(32)
-    data = b"".join(
-        [w.item if isinstance(w.item, bytes) else w.item(secret, i) for i, w in enumerate(part, block.readings)]
-    )
+def _items(block: OpenBlock, secret: bytes, part: list[Waiting]) -> list[bytes]:
+    """The items of those readings that still fit the block's body."""
+    room = _ITEMS_BYTES - block.size
+    items: list[bytes] = []
+    for index, waiting in enumerate(part, block.readings):
+        item = waiting.item if isinstance(waiting.item, bytes) else waiting.item(secret, index)
+        room -= len(item)
+        if room < 0:
+            break
+        items.append(item)
+    return items
+
+
+def _row(
+    block: OpenBlock, secret: bytes, part: list[Waiting], items: list[bytes], keys: bytes | None
+) -> tuple[Row, OpenBlock]:
+    data = b"".join(items)
     times = [w.time_ms for w in part] or [0]
     mask = 0
     for bit in {w.bit for w in part}:
@@ -184,16 +212,17 @@ def _row(block: OpenBlock, part: list[Waiting], keys: bytes | None) -> tuple[Row
     row = (
         block.height,
         len(part),
+        len(data),
         first_ms,
         last_ms,
         min(times),
         max(times),
         mask,
-        secret if first else None,
+        secret if block.secret is None else None,
         keys,
         data,
     )
-    return row, OpenBlock(block.height, block.readings + len(part), secret)
+    return row, OpenBlock(block.height, block.readings + len(part), secret, block.size + len(data))
 
 
 async def open_block(db: Database, sealed_row: int, size: int, planned: int | None) -> OpenBlock:
@@ -203,8 +232,9 @@ async def open_block(db: Database, sealed_row: int, size: int, planned: int | No
     if not newest or newest[0][0] < following:
         return OpenBlock(following)
     height = newest[0][0]
-    rows = await db.read("SELECT count,secret FROM journal WHERE row>? AND height=? ORDER BY row", (sealed_row, height))
-    return OpenBlock(height, sum(count for count, _ in rows), rows[0][1])
+    sql = "SELECT count,secret,bytes FROM journal WHERE row>? AND height=? ORDER BY row"
+    rows = await db.read(sql, (sealed_row, height))
+    return OpenBlock(height, sum(row[0] for row in rows), rows[0][1], sum(row[2] for row in rows))
 
 
 async def newest_keys(db: Database, brokers: set[str]) -> AsyncIterator[bytes]:

@@ -46,10 +46,13 @@ class SignState:
             db = await Database.open(path, SCHEMA)
         except NotFoundError as error:
             raise HeldError("the sign-state is missing", where=str(path), cure=CURE) from error
-        rows = await db.read("SELECT vkey,size,header FROM head")
-        if not rows or rows[0][0] != vkey:
+        try:
+            rows = await db.read("SELECT vkey,size,header FROM head")
+            if not rows or rows[0][0] != vkey:
+                raise HeldError("the sign-state is of another log", where=str(path), cure=CURE)
+        except BaseException:
             await db.close()
-            raise HeldError("the sign-state is of another log", where=str(path), cure=CURE)
+            raise
         return cls(db, Head(rows[0][1], rows[0][2]))
 
     async def swap(self, size: int, header: bytes) -> None:

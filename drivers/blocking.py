@@ -1,0 +1,64 @@
+"""A blocking call beside the event loop, with a deadline. Its thread is a daemon: one that hangs holds up no exit."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from drivers.api import DriverError
+
+T = TypeVar("T")
+
+
+class BlockingCall:
+    """One call at a time: while one hangs (name look-up, a device that does not open) the next is refused."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread: threading.Thread | None = None
+
+    async def run(self, function: Callable[[], T], *, timeout_s: float, abandon: Callable[[T], object]) -> T:
+        """What `function` gives or raises; TimeoutError after `timeout_s`.
+
+        A result that comes after a timeout or a cancellation is handed to `abandon`, which lets go of it.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            raise DriverError(f"{self._name}: the attempt before this one still hangs", "Wait; if it lasts, restart")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def deliver(result: T) -> None:
+            if future.done():
+                abandon(result)
+            else:
+                future.set_result(result)
+
+        def fail(error: BaseException) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        def work() -> None:
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001  raised again where it is awaited
+                _hand_over(loop, fail, error, _ignore)
+            else:
+                _hand_over(loop, deliver, result, abandon)
+
+        self._thread = threading.Thread(target=work, name=self._name, daemon=True)
+        self._thread.start()
+        async with asyncio.timeout(timeout_s):
+            return await future
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, give: Callable[[T], None], what: T, abandon: Callable[[T], object]
+) -> None:
+    try:
+        loop.call_soon_threadsafe(give, what)
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        abandon(what)
+
+
+def _ignore(_: object) -> None:
+    pass

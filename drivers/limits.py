@@ -1,0 +1,37 @@
+"""Every limit on what a driver takes from outside, by name."""
+
+# a message, of any driver
+PAYLOAD_BYTES = 65_536  # a longer one is rejected and never held whole
+EXAMPLE_BYTES = 512  # of a rejected message, kept for the technician
+TEXT_BYTES = 1_024  # of one text value (docs/format.md, section 2)
+RECORDS = 64  # values of one source
+INTEGER_MAX = 2**53 - 1  # a larger one travels as text (docs/format.md, section 1)
+JSON_DEPTH = 16  # arrays and objects inside each other
+
+# handed over and not yet durable, by one driver; beyond it the driver stops reading
+PENDING_MESSAGES = 4_096
+PENDING_BYTES = 4 * 1024 * 1024
+PENDING_LINES = 256  # of a serial line
+
+# a line
+LINE_BYTES = 4_096  # default; a longer one is rejected and reading goes on behind the next delimiter
+LINE_BYTES_MAX = 65_536
+READ_BYTES = 65_536  # taken from a socket or a file at once
+
+# MQTT
+MQTT_PACKET_BYTES = PAYLOAD_BYTES + 1_024  # remaining length of a packet; a longer PUBLISH is rejected and skipped
+MQTT_WAKE_BYTES = 262_144  # taken from a TLS socket before other work gets its turn
+TOPIC_BYTES = 512
+TOPICS_CACHED = 4_096
+SOURCES_PER_TOPIC = 256  # default of max_sources
+SOURCES_PER_TOPIC_MAX = 4_096
+FILTERS_REMEMBERED = 4_096
+
+# time
+DEVICE_CLOCK_BEHIND_S = 7 * 86_400  # default of max_behind_s
+DEVICE_CLOCK_AHEAD_S = 60  # default of max_ahead_s
+TAKEOVER_S = 30.0  # closed by the broker sooner than this after CONNACK: suspicious
+TAKEOVERS = 3  # in a row: another client has this id
+ANSWER_S = 30.0  # to a SUBSCRIBE
+STOP_S = 2.0  # at a stop, for what is handed over to become durable and be acknowledged
+QUIET_S = 0.5  # of silence after opening a line: what comes next is not the rest of a line

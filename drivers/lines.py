@@ -1,0 +1,158 @@
+"""What a source of lines has in common, whether they come from a port or from a file: framing, format, values."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from drivers.api import Reject, Sample
+from drivers.codecs.json_map import JsonMap
+from drivers.codecs.text import TIME, Csv, Decimal, Encoding, Plain, Regex, nmea_checksum_fits
+from drivers.codecs.values import Codec, Table, TimeMap, ValueMap, ValueName, check_values, decode
+from drivers.framing import Broken, FixedFramer, Framer, LineFramer, MarkedFramer
+from drivers.limits import EXAMPLE_BYTES, LINE_BYTES, LINE_BYTES_MAX
+
+
+class LineOptions(Table, kw_only=True, frozen=True):
+    """Options of every driver that reads lines."""
+
+    framing: Literal["line", "marked", "fixed"] = "line"
+    delimiter: Annotated[str, Meta(max_length=8)] = ""  # line: what ends a line; empty: CR, LF and any mixture of them
+    start: Annotated[str, Meta(max_length=8)] = ""  # marked, fixed: what begins a frame; empty: STX, nothing
+    end: Annotated[str, Meta(max_length=1)] = ""  # marked: what ends a frame; empty: ETX
+    trailer: Annotated[int, Meta(ge=0, le=16)] = 0  # marked: bytes behind the end, of a checksum, to be skipped
+    length: Annotated[int, Meta(ge=0, le=LINE_BYTES_MAX)] = 0  # fixed: bytes in a frame, with its start
+    line_bytes: Annotated[int, Meta(ge=1, le=LINE_BYTES_MAX)] = LINE_BYTES  # a longer line is rejected as too_long
+    mask_bit7: bool = False  # clear the top bit of every byte: 7E1 traffic read as 8N1
+    checksum: Literal["none", "nmea"] = "none"  # nmea: a sentence whose checksum is absent or wrong is rejected
+
+    format: Literal["csv", "json", "regex", "text"]
+    columns: tuple[Annotated[str, Meta(max_length=64)], ...] = ()  # csv: a name for every column, "" for one not wanted
+    separator: Annotated[str, Meta(min_length=1, max_length=4)] = ","  # csv
+    pattern: Annotated[str, Meta(max_length=1024)] = ""  # regex: Python's, over the whole line, a named group a value
+    encoding: Encoding = "latin-1"
+    decimal: Decimal = "."
+    values: dict[ValueName, ValueMap]
+    time: TimeMap | None = None  # the device's own time: a pointer, or the column or group named "time"
+
+    def __post_init__(self) -> None:
+        check_values(self.values)
+        _check_framing(self)
+        _CHECKS[self.format](self)
+
+
+def _check_framing(options: LineOptions) -> None:
+    for name in ("delimiter", "start", "end"):
+        if any(ord(char) > 255 for char in getattr(options, name)):
+            raise ValueError(f"{name} has a character that is no single byte. Write it as \\u00XX")
+    if options.framing == "fixed" and options.length <= len(options.start):
+        raise ValueError("framing fixed needs length: the bytes of a whole frame")
+    if options.framing == "marked" and len(options.start) > 1:
+        raise ValueError("framing marked has a start of one character")
+    if options.framing == "marked" and (options.start or "\x02") == (options.end or "\x03"):
+        raise ValueError("start and end are the same character: use framing line with this delimiter")
+
+
+def _check_csv(options: LineOptions) -> None:
+    named = [name for name in options.columns if name]
+    if len(set(named)) != len(named):
+        raise ValueError("columns names one column twice")
+    _check_names(options, named, "columns has no")
+
+
+def _check_regex(options: LineOptions) -> None:
+    try:
+        groups = list(re.compile(options.pattern).groupindex)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"pattern is no regular expression: {error}") from None
+    _check_names(options, groups, "pattern has no group")
+
+
+def _check_names(options: LineOptions, named: Sequence[str], missing: str) -> None:
+    for name in [*options.values, *([TIME] if options.time else [])]:
+        if name not in named:
+            raise ValueError(f"{missing} {name}. There is: {', '.join(named) or 'none'}")
+
+
+def _check_json(options: LineOptions) -> None:
+    codec(options)
+
+
+def _check_text(options: LineOptions) -> None:
+    if len(options.values) != 1 or options.time is not None:
+        raise ValueError("format text has one value, and no time")
+
+
+_CHECKS = {"csv": _check_csv, "regex": _check_regex, "json": _check_json, "text": _check_text}
+
+
+def codec(options: LineOptions) -> Codec:
+    """The codec of these options."""
+    if options.format == "json":
+        return JsonMap(options.values, options.time)
+    if options.format == "csv":
+        return Csv(
+            options.columns,
+            options.values,
+            separator=options.separator,
+            time=options.time,
+            encoding=options.encoding,
+            decimal=options.decimal,
+        )
+    if options.format == "regex":
+        return Regex(
+            options.pattern, options.values, time=options.time, encoding=options.encoding, decimal=options.decimal
+        )
+    name, value = next(iter(options.values.items()))
+    return Plain(name, value, encoding=options.encoding, decimal=options.decimal)
+
+
+def framer(options: LineOptions, *, drop_first: bool) -> Framer:
+    """The framer of these options. drop_first: it begins somewhere in a frame."""
+    start, end = options.start.encode("latin-1"), options.end.encode("latin-1")
+    if options.framing == "marked":
+        return MarkedFramer(
+            ord(start or b"\x02"), ord(end or b"\x03"), trailer=options.trailer, limit=options.line_bytes
+        )
+    if options.framing == "fixed":
+        return FixedFramer(options.length, start, drop_first=drop_first)
+    return LineFramer(options.delimiter.encode("latin-1"), limit=options.line_bytes, drop_first=drop_first)
+
+
+_MASK = bytes(byte & 0x7F for byte in range(256))
+
+
+class Lines:
+    """Bytes of one source in, its samples and rejects out. One object for one opening of a port or file."""
+
+    def __init__(self, source: str, options: LineOptions, *, drop_first: bool, quality: int = 0) -> None:
+        self._source, self._quality = source, quality
+        self._codec = codec(options)
+        self._framer = framer(options, drop_first=drop_first)
+        self._delimiter = options.delimiter.encode("latin-1") or b"\n"
+        self._mask = options.mask_bit7
+        self._nmea = options.checksum == "nmea"
+
+    def feed(self, data: bytes, now: float | None) -> list[Sample | Reject]:
+        """What the frames that end in `data` say. `now`: Unix seconds, or None where nobody knows."""
+        if self._mask:
+            data = data.translate(_MASK)
+        return [self._item(frame, now) for frame in self._framer.feed(data)]
+
+    def gap(self, now: float | None) -> list[Sample | Reject]:
+        """The line was silent."""
+        return [self._item(frame, now) for frame in self._framer.gap()]
+
+    def end(self, now: float | None) -> list[Sample | Reject]:
+        """The file is over: its last line may lack a delimiter."""
+        if isinstance(self._framer, LineFramer):
+            return self.feed(self._delimiter, now)
+        return self.gap(now)
+
+    def _item(self, frame: bytes | Broken, now: float | None) -> Sample | Reject:
+        if isinstance(frame, Broken):
+            return Reject(self._source, frame.reason, frame.example)
+        if self._nmea and not nmea_checksum_fits(frame):
+            return Reject(self._source, "checksum", frame[:EXAMPLE_BYTES])
+        return decode(self._codec, self._source, frame, now, self._quality)

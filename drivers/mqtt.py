@@ -1,0 +1,294 @@
+"""MQTT 3.1.1, QoS 1, persistent session: what the broker delivers is acknowledged only when it is durable.
+
+One driver for all sources of one broker. All PUBLISH packets of one wake-up are handed over together, and the
+acknowledgements of one commit leave in one write. No task, future or queue item for a message.
+"""
+
+import asyncio
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drivers.api import STALE, Delivery, DriverError, Emit, Item, Link, Reject, SessionLost
+from drivers.blocking import BlockingCall
+from drivers.codecs.values import decode
+from drivers.limits import (
+    ANSWER_S,
+    EXAMPLE_BYTES,
+    PAYLOAD_BYTES,
+    PENDING_BYTES,
+    PENDING_MESSAGES,
+    STOP_S,
+    TAKEOVER_S,
+    TAKEOVERS,
+)
+from drivers.mqtt_connect import Broker, open_socket, refused, unreachable
+from drivers.mqtt_connection import Connection, Lost
+from drivers.mqtt_frames import DUP, QOS1, RETAIN, Publish
+from drivers.mqtt_memory import FilterMemory
+from drivers.mqtt_sources import MqttOptions, Routes, covers, subscriptions
+from drivers.paho_seam import REFUSED
+from drivers.pending import Pending
+
+__all__ = ["Broker", "MqttDriver", "MqttOptions"]
+
+TICK_S = 1.0
+PUBACK = b"\x40\x02"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one commit will make durable, of one connection."""
+
+    future: "asyncio.Future[None]"
+    connection: Connection
+    pubacks: bytearray = field(default_factory=bytearray)
+
+
+class MqttDriver:
+    """All sources of one broker.
+
+    state_file keeps the filters that the broker's session may hold. `now` gives Unix seconds, or None where nobody
+    knows the time. `parents`: the sources that topics named so far, with the configured source of each.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        sources: Mapping[str, MqttOptions],
+        *,
+        state_file: Path | None = None,
+        now: Callable[[], float | None] = time.time,
+    ) -> None:
+        self.name = f"mqtt-{broker.name}"
+        self.sources: Mapping[str, object] = sources
+        self._where = f"broker {broker.name} at {broker.address}"
+        self._broker = broker
+        self._options = sources
+        self._filters = subscriptions(sources)
+        self._routes = Routes(self.name, sources)
+        self.parents: Mapping[str, str] = self._routes.parents
+        self._memory = FilterMemory(state_file)
+        self._now = now
+        self._opening = BlockingCall(self.name)
+        self._pending = Pending(PENDING_MESSAGES, PENDING_BYTES)
+        self._batch: _Batch | None = None
+        self._takeovers = 0  # connections in a row that the broker closed soon after accepting them
+        self._connection: Connection | None = None
+        self._stopping = False
+        self._present = False  # the broker knew the session
+        self._asked: dict[int, list[str]] = {}  # SUBSCRIBE and UNSUBSCRIBE packets without an answer
+        self._granted: dict[str, int] = {}  # QoS, or REFUSED
+
+    async def run(self, emit: Emit) -> None:
+        """Until cancelled. DriverError where the broker cannot be reached, refuses, or goes away."""
+        self._stopping = False
+        while True:
+            self._connection = connection = await self._open(emit)
+            try:
+                await self._serve(connection, emit)
+            except asyncio.CancelledError:
+                self._stopping = True
+                connection.pause()
+                await self._pending.drained(STOP_S)
+                raise
+            finally:
+                self._connection = None
+                connection.close()
+            emit([Link(up=False, detail="waits with its connection closed until what was received is stored")])
+            await self._pending.room()
+
+    # Connecting
+
+    async def _open(self, emit: Emit) -> Connection:
+        """A connection that the broker has accepted."""
+        broker, loop = self._broker, asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            sock = await self._opening.run(
+                functools.partial(open_socket, broker, broker.connect_timeout_s),
+                timeout_s=broker.connect_timeout_s,
+                abandon=lambda sock: sock.close(),
+            )
+        except TimeoutError as error:
+            raise unreachable(broker, error) from error
+        connection = Connection(
+            sock,
+            broker,
+            on_session=functools.partial(self._session, emit),
+            on_publishes=functools.partial(self._publishes, emit),
+            on_suback=functools.partial(self._suback, emit),
+            on_unsuback=self._unsuback,
+        )
+        try:
+            connection.start()
+            left = broker.connect_timeout_s - (loop.time() - began)
+            first: set[asyncio.Future[Any]] = {connection.connack, connection.lost}
+            await asyncio.wait(first, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            self._check_connack(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_connack(self, connection: Connection) -> None:
+        if connection.connack.done():
+            refusal = connection.connack.result()
+            if refusal:
+                raise refused(self._broker, refusal)
+        elif connection.lost.done():
+            raise DriverError(
+                f"{self._where}: no MQTT 3.1.1 session: {connection.lost.result().why}",
+                "Is this an MQTT broker's port, and without TLS where url says mqtt://?",
+            )
+        else:
+            raise unreachable(self._broker, TimeoutError())
+
+    def _session(self, emit: Emit, present: bool) -> None:
+        """The CONNACK. What the broker forgot is told before any message of this connection."""
+        self._present = present
+        self._asked.clear()
+        if not present:
+            emit([SessionLost(self._broker.name)])
+
+    # A connection's life
+
+    async def _serve(self, connection: Connection, emit: Emit) -> None:
+        """Until it has to be closed because it was paused too long. DriverError where it is lost."""
+        loop = asyncio.get_running_loop()
+        accepted = reading = loop.time()
+        removed = await self._subscribe(connection)
+        while True:
+            await asyncio.wait({connection.lost}, timeout=TICK_S)
+            now = loop.time()
+            if connection.lost.done():
+                raise self._gone(connection.lost.result(), now - accepted)
+            connection.tick()
+            if not connection.paused:
+                reading = now
+            elif now - reading > self._broker.keepalive_s / 2:
+                return  # paho and the broker would take a longer silence for a death
+            if self._takeovers and now - accepted > TAKEOVER_S:
+                self._takeovers = 0
+                self._tell(emit)
+            if self._asked and reading - accepted > ANSWER_S:
+                raise DriverError(f"{self._where}: no answer to a SUBSCRIBE in {ANSWER_S:.0f} s", "Look into its log")
+            if removed and not self._asked:
+                removed = False
+                await asyncio.to_thread(self._memory.save, self._filters)
+
+    async def _subscribe(self, connection: Connection) -> bool:
+        """Subscribes to all that is configured, each time: a broker restored from a backup may know less than it says.
+
+        True where filters are remembered that are not configured any more.
+        """
+        remembered = await asyncio.to_thread(self._memory.load)
+        removed = sorted(remembered - set(self._filters))
+        if remembered != set(self._filters):
+            await asyncio.to_thread(self._memory.save, remembered | set(self._filters))
+        if not connection.lost.done():
+            self._asked[connection.session.subscribe(list(self._filters.items()))] = list(self._filters)
+            if removed and self._present:
+                self._asked[connection.session.unsubscribe(removed)] = removed
+            connection.flush()
+        return bool(removed)
+
+    def _suback(self, emit: Emit, packet_id: int, codes: Sequence[int]) -> None:
+        self._granted = dict(zip(self._asked.pop(packet_id, []), codes, strict=False))
+        self._tell(emit)
+
+    def _unsuback(self, packet_id: int) -> None:
+        self._asked.pop(packet_id, None)
+
+    def _tell(self, emit: Emit) -> None:
+        """The state of the connection, and of the sources to which the broker grants less than was asked for."""
+        detail = f"connected to {self._broker.address}"
+        if self._takeovers:
+            detail = f"{detail} again; {self._fight()}"
+        links = [Link(up=True, detail=detail)]
+        for one, code in self._granted.items():
+            if code == REFUSED:
+                detail = f"the broker refuses the topic {one}. Allow it to this user in the broker's access list"
+                links.append(Link(up=False, detail=detail, sources=self._sources_under(one)))
+            elif code < self._filters[one]:
+                detail = f"the broker grants {one} with QoS 0 only: messages may be lost on the way"
+                links.append(Link(up=True, detail=detail, sources=self._sources_under(one)))
+        emit(links)
+
+    def _sources_under(self, one: str) -> tuple[str, ...]:
+        """The sources that a subscription serves."""
+        wide = tuple(one.split("/"))
+        return tuple(name for name, options in self._options.items() if covers(wide, tuple(options.topic.split("/"))))
+
+    def _fight(self) -> str:
+        return (
+            f"the broker closed {self._takeovers} connections in a row soon after accepting them: "
+            f"another client seems to use the client id {self._broker.client_id}"
+        )
+
+    def _gone(self, lost: Lost, lived_s: float) -> DriverError:
+        self._takeovers = self._takeovers + 1 if lost.by_broker and lived_s < TAKEOVER_S else 0
+        if self._takeovers >= TAKEOVERS:
+            cure = f"Set a client_id of its own in [broker.{self._broker.name}]"
+            return DriverError(f"{self._where}: {self._fight()}", cure)
+        return DriverError(f"{self._where}: the connection ended: {lost.why}", lost.cure)
+
+    # Messages
+
+    def _publishes(self, emit: Emit, connection: Connection, publishes: list[Publish]) -> None:
+        """What one wake-up brought: handed over together, acknowledged when durable."""
+        items: list[Item] = []
+        pubacks = bytearray()
+        now = self._now()
+        size = 0
+        find, broker = self._routes.find, self._broker.name
+        for flags, topic, packet_id, payload, length in publishes:
+            delivery = None
+            if flags & QOS1:
+                digest = hashlib.sha256(topic + b"\0" + payload).digest()[:8]
+                delivery = Delivery(broker, packet_id, digest, flags & DUP != 0)
+                pubacks += PUBACK
+                pubacks += packet_id.to_bytes(2, "big")
+            targets = find(topic)
+            size += len(payload)
+            quality = STALE if flags & RETAIN else 0
+            if length > PAYLOAD_BYTES:
+                detail = f"{length} bytes"
+                items += [Reject(source, "too_long", payload[:EXAMPLE_BYTES], detail) for source, _ in targets]
+                continue
+            shared = len(targets) > 1
+            for source, codec in targets:
+                items.append(decode(codec, source, payload, now, quality, delivery, shared))
+        self._hand_over(emit, connection, items, pubacks, len(publishes), size)
+
+    def _hand_over(
+        self,
+        emit: Emit,
+        connection: Connection,
+        items: Sequence[Item],
+        pubacks: bytearray,
+        messages: int,
+        size: int,
+    ) -> None:
+        future = emit(items)
+        self._pending.add(future, messages, size)
+        batch = self._batch
+        if batch is None or batch.future is not future or batch.connection is not connection or future.done():
+            batch = self._batch = _Batch(future, connection)
+            future.add_done_callback(functools.partial(self._durable, batch))
+        batch.pubacks += pubacks
+        if self._pending.full:
+            connection.pause()
+
+    def _durable(self, batch: _Batch, future: "asyncio.Future[None]") -> None:
+        """One commit is durable: acknowledge on the connection that brought it, if it still lives."""
+        if self._batch is batch:
+            self._batch = None
+        if not future.cancelled():
+            batch.connection.acknowledge(batch.pubacks)
+        if self._connection is not None and not self._pending.full and not self._stopping:
+            self._connection.resume()

@@ -1,0 +1,130 @@
+"""Reaching a broker: name look-up, TCP and TLS, blocking, to be called in a thread; and what went wrong, in words."""
+
+import socket
+import ssl
+import time
+from dataclasses import dataclass, field
+
+from drivers.api import DriverError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """[broker.NAME] with its secrets read. `window`: the broker's max_inflight_messages."""
+
+    name: str
+    host: str
+    port: int
+    client_id: str
+    tls: bool = False
+    window: int = 20
+    keepalive_s: int = 60
+    connect_timeout_s: float = 10.0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    @property
+    def address(self) -> str:
+        """For messages."""
+        return f"{self.host}:{self.port}"
+
+
+def tls_context(broker: Broker) -> ssl.SSLContext:
+    """Checks certificate and host name. DriverError where a file cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=broker.ca_file or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if broker.cert_file:
+            context.load_cert_chain(broker.cert_file, broker.key_file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise DriverError(
+            f"broker {broker.name}: ca_file, cert_file or key_file cannot be used: {_reason(error)}",
+            f"Check the files that [broker.{broker.name}] names, and who may read them",
+        ) from error
+    return context
+
+
+def open_socket(broker: Broker, timeout_s: float) -> socket.socket:
+    """A connected socket that does not block, its TLS handshake done, within `timeout_s`. DriverError otherwise."""
+    deadline = time.monotonic() + timeout_s
+    context = tls_context(broker) if broker.tls else None
+    sock: socket.socket | None = None
+    try:
+        sock = _tcp(broker, deadline)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            sock.settimeout(_left(deadline))
+            sock = context.wrap_socket(sock, server_hostname=broker.host)
+        sock.setblocking(False)
+    except BaseException as error:
+        if sock is not None:
+            sock.close()
+        if isinstance(error, OSError):
+            raise unreachable(broker, error) from error
+        raise
+    return sock
+
+
+def _tcp(broker: Broker, deadline: float) -> socket.socket:
+    """The first of the host's addresses that answers."""
+    last: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(_left(deadline))
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            last = error
+        else:
+            return sock
+    raise last
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def unreachable(broker: Broker, error: OSError) -> DriverError:
+    """The failure in words, with its cure."""
+    where, at = f"broker {broker.name}", broker.address
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return DriverError(
+            f"{where}: the certificate of {at} is not accepted: {error.verify_message}",
+            f"Name the authority that signed it as ca_file of [broker.{broker.name}], and the host as it is certified",
+        )
+    if isinstance(error, ssl.SSLError):
+        return DriverError(
+            f"{where}: no TLS with {at}: {_reason(error)}",
+            "Is this the broker's TLS port? For one without TLS write mqtt:// and its port",
+        )
+    if isinstance(error, socket.gaierror):
+        return DriverError(f"{where}: the name {broker.host} has no address", "Check the name, and the network's DNS")
+    if isinstance(error, ConnectionRefusedError):
+        return DriverError(f"{where}: nothing listens at {at}", "Start the broker, or correct its url")
+    if isinstance(error, TimeoutError):
+        return DriverError(f"{where}: {at} did not answer in time", "Check that the broker runs and can be reached")
+    return DriverError(f"{where}: {at} cannot be reached: {_reason(error)}", "Check the network and the broker's url")
+
+
+def _reason(error: OSError) -> str:
+    return getattr(error, "reason", None) or error.strerror or str(error)
+
+
+_REFUSALS = {
+    "Bad user name or password": ("it does not accept user and password", "user and password"),
+    "Not authorized": ("it does not accept user and password, or grants this user nothing", "user and password"),
+    "Client identifier not valid": ("it does not accept the client id", "client_id"),
+}
+
+
+def refused(broker: Broker, reason: str) -> DriverError:
+    """The failure for a CONNACK that refuses."""
+    what, keys = _REFUSALS.get(reason, (f"it refuses the connection: {reason}", "what the broker's log says, and url"))
+    return DriverError(f"broker {broker.name} at {broker.address}: {what}", f"Check {keys} in [broker.{broker.name}]")

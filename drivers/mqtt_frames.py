@@ -1,0 +1,121 @@
+"""MQTT 3.1.1 packets out of a byte stream. Pure: PUBLISH is taken apart here, every other packet is given on as it is.
+
+Two reasons for a parser of our own beside paho's: a packet that is too long is skipped and told, where paho would hold
+up to 256 MiB of it; and it costs a third.
+"""
+
+from typing import NamedTuple
+
+from drivers.limits import EXAMPLE_BYTES, MQTT_PACKET_BYTES
+
+PUBLISH = 0x30
+DUP, QOS, QOS1, QOS2, RETAIN = 0x08, 0x06, 0x02, 0x04, 0x01
+
+
+class ProtocolError(Exception):
+    """The stream is not what a broker of MQTT 3.1.1 sends to this client. `cure` is for a person."""
+
+    def __init__(self, what: str, cure: str = "Is this an MQTT broker's port?") -> None:
+        super().__init__(what)
+        self.cure = cure
+
+
+class Publish(NamedTuple):
+    """A PUBLISH (section 3.3). `packet_id` is 0 with QoS 0. `size` is over len(payload) where that was cut off."""
+
+    flags: int
+    topic: bytes
+    packet_id: int
+    payload: bytes
+    size: int
+
+
+Packet = Publish | bytes
+
+
+class Packets:
+    """One object for one connection. It holds at most one packet of MQTT_PACKET_BYTES and what came with its end."""
+
+    def __init__(self, limit: int = MQTT_PACKET_BYTES) -> None:
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._have = 0
+        self._need = 2  # bytes without which there is nothing to look at
+        self._skip = 0  # bytes still to come of a packet that is too long
+
+    def feed(self, data: bytes) -> list[Packet]:
+        """The packets that end in `data`. ProtocolError where there can be none; then the stream is of no more use."""
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        if self._have:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._chunks)
+        return self._split(data)
+
+    def _split(self, data: bytes) -> list[Packet]:
+        packets: list[Packet] = []
+        limit = self._limit
+        at, end = 0, len(data)
+        self._need = 2
+        while end - at >= 2:
+            first, size, body = data[at], data[at + 1], at + 2
+            if size > 127:
+                size, body = _remaining_length(data, at)
+                if not body:
+                    self._need = end - at + 1
+                    break
+            stop = body + (size if size < limit else limit)
+            if stop > end:
+                self._need = stop - at
+                break
+            if first & 0xF0 == PUBLISH:
+                packets.append(_publish(first, data, body, stop, size))
+            elif size > limit:
+                raise ProtocolError(f"a packet of type {first >> 4} of {size} bytes")
+            else:
+                packets.append(data[at:stop])
+            at = body + size
+        self._skip = max(at - end, 0)
+        self._chunks = [data[at:]] if at < end else []
+        self._have = max(end - at, 0)
+        return packets
+
+
+def _remaining_length(data: bytes, at: int) -> tuple[int, int]:
+    """Section 2.2.3: the length, and where the packet's rest begins; that is 0 where more bytes are needed."""
+    size = 0
+    for place, byte in enumerate(data[at + 1 : at + 5]):
+        size |= (byte & 0x7F) << (7 * place)
+        if byte < 128:
+            return size, at + 2 + place
+    if len(data) - at >= 5:
+        raise ProtocolError("a remaining length of more than 4 bytes")
+    return 0, 0
+
+
+def _publish(first: int, data: bytes, body: int, stop: int, size: int) -> Publish:
+    """Section 3.3. `size` is the packet's remaining length; where that goes beyond `stop`, the payload is cut off."""
+    topic = body + 2
+    rest = topic + (data[body] << 8 | data[body + 1]) if stop >= topic else stop + 1
+    qos = first & QOS
+    end = rest + 2 if qos else rest
+    if end > stop or rest == topic or qos == QOS:
+        raise ProtocolError("a PUBLISH that is none")
+    if qos == QOS2:
+        raise ProtocolError(
+            "a message with QoS 2, to which this gateway never subscribes: another program has used its client id",
+            "Set a client_id that nobody else uses",
+        )
+    packet_id = 0
+    if qos:
+        packet_id = data[rest] << 8 | data[rest + 1]
+        if not packet_id:
+            raise ProtocolError("a PUBLISH with packet id 0")
+    length = body + size - end
+    payload = data[end:stop] if length == stop - end else data[end : end + EXAMPLE_BYTES]
+    return Publish(first, data[topic:rest], packet_id, payload, length)

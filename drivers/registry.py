@@ -1,0 +1,115 @@
+"""The drivers by name. A driver's module is imported when it is asked for: without a serial line, no pyserial."""
+
+import difflib
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from msgspec import Struct
+
+from drivers.api import Driver
+
+Now = Callable[[], float | None]
+
+
+class _Entry(NamedTuple):
+    module: str
+    options: str
+    driver: str
+
+
+_ENTRIES = {
+    "mqtt": _Entry("drivers.mqtt", "MqttOptions", "MqttDriver"),
+    "replay": _Entry("drivers.replay", "ReplayOptions", "ReplayDriver"),
+    "serial_line": _Entry("drivers.serial_line", "SerialLineOptions", "SerialLineDriver"),
+}
+
+
+class UnknownDriver(LookupError):  # noqa: N818  said of a name
+    """No driver has this name; the message lists those there are and the nearest."""
+
+
+class Misfit(ValueError):  # noqa: N818  said of a source
+    """A source whose options do not fit the rest: `source`, `field`, `what` is wrong, and its `cure`."""
+
+    def __init__(self, source: str, field: str, what: str, cure: str) -> None:
+        super().__init__(f"source {source}: {field} {what}. {cure}")
+        self.source, self.field, self.what, self.cure = source, field, what, cure
+
+
+def names() -> tuple[str, ...]:
+    """The drivers there are."""
+    return tuple(sorted(_ENTRIES))
+
+
+def options_type(name: str) -> type[Struct]:
+    """The type of a driver's source options. UnknownDriver for a name that none has."""
+    entry = _entry(name)
+    return cast("type[Struct]", getattr(importlib.import_module(entry.module), entry.options))
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        near = difflib.get_close_matches(name, _ENTRIES, 1)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        raise UnknownDriver(f"there is no driver {name!r}. There are: {', '.join(names())}.{guess}")
+    return _ENTRIES[name]
+
+
+def build(
+    sources: Mapping[str, tuple[str, Any]],
+    brokers: Mapping[str, Any],
+    *,
+    state_dir: Path | None = None,
+    now: Now = time.time,
+) -> list[Driver]:
+    """The drivers of all sources: one for each broker in use, one for each other source.
+
+    sources: id -> (driver's name, its options). brokers: name -> drivers.mqtt.Broker. state_dir: where a driver keeps
+    the little it has to remember. UnknownDriver or Misfit where something does not fit.
+    """
+    drivers: list[Driver] = []
+    groups: dict[str, dict[str, Any]] = {}
+    for source, (name, options) in sources.items():
+        entry = _entry(name)
+        if name == "mqtt":
+            groups.setdefault(_broker(source, options.broker, brokers), {})[source] = options
+        else:
+            make = getattr(importlib.import_module(entry.module), entry.driver)
+            drivers.append(make(source, options, now=now))
+    for broker, members in groups.items():
+        drivers.append(_mqtt(brokers[broker], members, state_dir, now))
+    _check_names(drivers)
+    return drivers
+
+
+def _broker(source: str, broker: str, brokers: Mapping[str, Any]) -> str:
+    if broker not in brokers:
+        near = difflib.get_close_matches(broker, brokers, 1)
+        cure = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(brokers)) or 'none'}"
+        raise Misfit(source, "broker", f"names {broker!r}, and there is no [broker.{broker}]", cure)
+    return broker
+
+
+def _mqtt(broker: Any, members: Mapping[str, Any], state_dir: Path | None, now: Now) -> Driver:
+    from drivers.mqtt import MqttDriver  # noqa: PLC0415  only where a source needs it
+
+    state_file = state_dir / f"mqtt-{broker.name}.json" if state_dir is not None else None
+    return MqttDriver(broker, members, state_file=state_file, now=now)
+
+
+def _check_names(drivers: list[Driver]) -> None:
+    """A driver counts under its own name what belongs to no source; a port has one reader."""
+    ids = {source for driver in drivers for source in driver.sources}
+    for driver in drivers:
+        if driver.name in ids:
+            raise Misfit(driver.name, "id", "is the name of a driver", "Choose another id")
+    readers: dict[str, str] = {}
+    for driver in drivers:
+        for source, options in driver.sources.items():
+            port = getattr(options, "port", None)
+            if port is not None and readers.setdefault(str(Path(port).resolve()), source) != source:
+                what = f"{port} is read by source {readers[str(Path(port).resolve())]} already"
+                raise Misfit(source, "port", what, "Give each source its own port")

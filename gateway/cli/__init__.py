@@ -1,0 +1,160 @@
+"""The command `fieldgate`. Each command's module is imported when it is asked for, so that `verify` starts fast.
+
+=====  ==========================================================================
+exit   meaning
+=====  ==========================================================================
+0      done
+1      refused: a receipt or a chain does not verify, the input is wrong
+2      the command line, the configuration or a key file is wrong
+3      the world: not there, not running, not reachable, no permission, no room
+4      durability is lost, or signing is held until a person decides
+70     a bug of fieldgate's own
+130    interrupted (Ctrl-C)
+=====  ==========================================================================
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from gateway import __version__
+from gateway.core.text import plain
+from gateway.errors import ConfigError, FieldgateError
+
+OK, REFUSED, USAGE, WORLD, HELD, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+
+_DEBUG = "--debug"
+
+COMMANDS = {
+    "init": ("gateway.cli.init:init", "Make a new gateway: configuration, key and store."),
+    "check": ("gateway.cli.run:check", "Check a configuration; everything that is wrong in one report."),
+    "run": ("gateway.cli.run:run", "Run the gateway."),
+    "status": ("gateway.cli.status:status", "Tell how the running gateway is doing."),
+    "receipt": ("gateway.cli.receipt:receipt", "Write the receipt of one reading."),
+    "policy": ("gateway.cli.receipt:policy", "Write whom a verifier of this gateway's receipts trusts."),
+    "verify": ("gateway.cli.verify:verify", "Verify a receipt, or a whole store."),
+    "export": ("gateway.cli.export:export", "Write a source's readings as SenML or CSV."),
+    "node": ("gateway.cli.node:node", "Make and run an upstream node."),
+    "demo": ("gateway.cli.demo:demo", "Show the whole way from sensor to verified receipt on this machine."),
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command's module only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order in which they are met."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported; None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuses an unknown command with the nearest known one."""
+        if args and args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command {plain(args[0])}" + (f"; did you mean {near[0]}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands for --help, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. A reader that went away (`| head`) is no error of ours."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return WORLD
+        return result
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(_DEBUG, is_flag=True, expose_value=False, help="Show the traceback of an unexpected error.")
+@click.pass_context
+def cli(ctx: click.Context) -> int | None:
+    """Fieldgate: a sensor gateway that proves, years later, what it was told.
+
+    \b
+    A first run:
+      fieldgate init --name henhouse.example.farm --data-dir ./data
+      fieldgate check
+      fieldgate run
+      fieldgate status
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        return USAGE
+    return None
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit with its code. An error is one line on stderr; a traceback needs --debug."""
+    given = list(sys.argv[1:] if args is None else args)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(_run([one for one in given if one != _DEBUG], debug=_DEBUG in given))
+
+
+def _run(args: list[str], *, debug: bool) -> int:
+    try:
+        result = cli.main(args=args, prog_name="fieldgate", standalone_mode=False, obj=debug)
+    except Exception as exc:
+        if debug:
+            raise
+        return explain(exc)
+    return result if isinstance(result, int) else OK
+
+
+def explain(exc: Exception) -> int:
+    """Say on stderr what went wrong, a line for each thing, and return the exit code."""
+    if isinstance(exc, click.ClickException):
+        return _usage(exc)
+    if isinstance(exc, click.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    if isinstance(exc, ConfigError):
+        for fault in exc.faults:
+            click.echo(plain(str(fault)), err=True)
+        say(f"{exc.what}: {exc.faults[0].file}")
+        return exc.exit_code
+    if isinstance(exc, FieldgateError):
+        say(str(exc))
+        return exc.exit_code
+    if isinstance(exc, OSError) and exc.errno is not None:
+        say(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror))
+        return WORLD
+    say(f"a bug: {type(exc).__name__}: {exc}. Please report it with what {_DEBUG} shows")
+    return BUG
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"fieldgate: {plain(text)}", err=True)
+
+
+def _usage(exc: click.ClickException) -> int:
+    ctx = getattr(exc, "ctx", None)
+    hint = f". See {ctx.command_path} --help" if isinstance(ctx, click.Context) else ""
+    say(exc.format_message().rstrip(".") + hint)
+    return USAGE

@@ -1,0 +1,262 @@
+"""`fieldgate init`: a new gateway's configuration, key, store and sign-state; all of them or none.
+
+Everything is made in a folder of its own within data_dir, `.init.tmp`. Renaming it to `.init` decides that the gateway
+comes to be; from there each piece is moved to its place without overwriting anything, and `.init` goes last. An init
+that was interrupted before the rename left nothing that counts; one that was interrupted after it is finished, with the
+same key, when init is run again.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+import click
+from msgspec import ValidationError, convert
+
+from gateway import config, keys, store
+from gateway.core.limits import ORIGIN_BYTES
+from gateway.core.note import ED25519, is_origin
+from gateway.errors import FieldgateError, Refused
+from gateway.settings import Host
+
+STAGING, READY = ".init.tmp", ".init"
+_STORE, _KEY, _CONFIG = "store", "log.key", "fieldgate.toml"
+
+
+class Plan(NamedTuple):
+    """What is to be made, and where. All paths are whole."""
+
+    origin: str
+    name: str
+    epoch: int
+    config: Path
+    key: Path
+    data_dir: Path
+
+    def text(self) -> str:
+        """The configuration."""
+        return Template(TEMPLATE).substitute(
+            name=self.name, epoch=self.epoch, data_dir=_toml(self.data_dir), key=_toml(f"file:{self.key}")
+        )
+
+
+@click.command()
+@click.option("--name", required=True, help="The gateway's name, such as henhouse-3.example.farm. It is for good.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Where readings go."
+)
+@click.option(
+    "--config",
+    "-c",
+    "config_file",
+    type=click.Path(path_type=Path),
+    default=Path("fieldgate.toml"),
+    show_default=True,
+    help="The configuration to write. The key is written beside it.",
+)
+@click.option(
+    "--epoch", type=click.IntRange(1, 999_999), default=1, show_default=True, help="Count up after state was lost."
+)
+def init(name: str, data_dir: Path, config_file: Path, epoch: int) -> None:
+    """Make a new gateway: a commented configuration, the log's key (mode 0600), an empty store and its sign-state.
+
+    Nothing that exists is overwritten. If init was interrupted, run it again in the same way.
+
+    \b
+    Examples:
+      fieldgate init --name henhouse-3.example.farm
+      fieldgate init --name quay.example --config /etc/fieldgate/fieldgate.toml --data-dir /var/lib/fieldgate
+
+    Exit 0: made. 1: something is there already. 2: the name cannot be used. 3: a folder cannot be written to.
+    """
+    plan = _plan(name, data_dir, config_file, epoch)
+    if not (plan.data_dir / READY).exists():
+        _refuse_existing(plan)
+    with _locked(plan.data_dir):
+        vkey = _make(plan)
+    click.echo(f"configuration  {plan.config}")
+    click.echo(f"key            {plan.key} (mode 0600; keep a copy in a safe place, and never run it on two machines)")
+    click.echo(f"data           {plan.data_dir}")
+    click.echo(f"log key        {vkey}")
+    click.echo("Next: describe your sources in the configuration, then fieldgate check, then fieldgate run.")
+
+
+def _plan(name: str, data_dir: Path, config_file: Path, epoch: int) -> Plan:
+    try:
+        convert(name, Host)
+    except ValidationError:
+        raise click.UsageError(
+            f"--name {name!r}: a gateway's name is at most 62 lower-case letters, digits, . and -"
+        ) from None
+    origin = f"{name}/{epoch}"
+    if not is_origin(origin):
+        raise click.UsageError(f"--name {name!r}: with its epoch it is longer than {ORIGIN_BYTES} bytes")
+    settings_file = _whole(config_file)
+    return Plan(origin, name, epoch, settings_file, settings_file.with_name(_KEY), _whole(data_dir))
+
+
+def _whole(path: Path) -> Path:
+    path = path.absolute()
+    if not str(path).isprintable():
+        raise click.UsageError(f"{str(path)!r}: a path with characters in it that cannot be shown")
+    return path
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing (mode 0700), for this init alone; gone again if nothing was made in it."""
+    made = not folder.exists()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Refused("another init works on this folder", where=str(folder), cure="Wait for it") from None
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _make(plan: Plan) -> str:
+    """The steps, or the rest of them; returns the log's verifier key."""
+    ready = plan.data_dir / READY
+    if not ready.exists():
+        _refuse_existing(plan)
+        _stage(plan)
+    elif (ready / _CONFIG).read_text() != plan.text():
+        raise Refused(
+            "an init with another name or other places was interrupted here",
+            where=str(plan.data_dir),
+            cure=f"Run that one again to finish it, or choose another --data-dir; {ready / _CONFIG} tells which it was",
+        )
+    return _publish(plan)
+
+
+def _refuse_existing(plan: Plan) -> None:
+    for path in (plan.config, plan.key):
+        if os.path.lexists(path):
+            raise Refused("is there already, and nothing is overwritten", where=str(path), cure="Nothing was changed")
+    for path in plan.data_dir.iterdir() if plan.data_dir.exists() else ():
+        if path.name != STAGING:
+            cure = "Nothing was changed. Choose another --data-dir"
+            raise Refused(f"is not empty: there is {path.name}", where=str(plan.data_dir), cure=cure)
+    if not os.access(plan.config.parent, os.W_OK | os.X_OK):
+        raise FileNotFoundError(2, "no such folder, or it cannot be written to", str(plan.config.parent))
+
+
+def _stage(plan: Plan) -> None:
+    """Everything, made where it does not count yet. What an interrupted init left here was never in use."""
+    staging = plan.data_dir / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    (staging / _STORE).mkdir(parents=True, mode=0o700)
+    try:
+        keys.write_key(staging / _KEY, keys.generate(plan.origin, ED25519))
+        signer = config.open_signer(f"file:{staging / _KEY}")
+        store.create(staging / _STORE, signer.vkey)
+        _write(staging / _CONFIG, plan.text(), 0o644)
+        config.load(staging / _CONFIG)
+        _sync(staging / _STORE, staging)
+        staging.rename(plan.data_dir / READY)
+    except (FieldgateError, OSError):
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _sync(plan.data_dir)
+
+
+def _publish(plan: Plan) -> str:
+    """Move each piece to its place. Every step may have been taken already."""
+    ready = plan.data_dir / READY
+    vkey = str(config.open_signer(f"file:{ready / _KEY}").vkey)
+    for path in (ready / _STORE).iterdir():
+        path.rename(plan.data_dir / path.name)
+    _copy(ready / _KEY, plan.key)
+    _copy(ready / _CONFIG, plan.config)
+    _sync(plan.data_dir, plan.key.parent)
+    ready.rename(plan.data_dir / STAGING)
+    shutil.rmtree(plan.data_dir / STAGING)
+    _sync(plan.data_dir)
+    return vkey
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that appears whole or not at all, overwrites nothing, and may be there already."""
+    text = source.read_text()
+    if os.path.lexists(target):
+        if target.is_file() and target.read_text() == text:
+            return
+        raise Refused("is there already, and is not what was to be written", where=str(target), cure="Move it away")
+    part = target.with_name(f".{target.name}.init")
+    part.unlink(missing_ok=True)
+    _write(part, text, source.stat().st_mode & 0o777)
+    try:
+        os.link(part, target)
+    finally:
+        part.unlink()
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """A new file of this mode, flushed to the device."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(*folders: Path) -> None:
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _toml(value: Path | str) -> str:
+    """A TOML basic string."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+TEMPLATE = """\
+# Fieldgate's configuration. Every table and field: deploy/fieldgate.toml. After a change: fieldgate check.
+# A password or key is never written here, only where it is: "file:/path", "env:NAME" or "credential:name".
+
+[gateway]
+name = "$name"
+epoch = $epoch
+data_dir = $data_dir
+key = $key
+
+# A block of readings is signed when it has max_count of them, or is max_age_s old.
+# [seal]
+# max_count = 4096
+# max_age_s = 60
+
+# An MQTT broker, and a source that publishes JSON there.
+# [broker.local]
+# url = "mqtt://127.0.0.1:1883"
+#
+# [source.climate]
+# driver = "mqtt"
+# broker = "local"
+# topic = "farm/house3/climate"
+# values = { temp = { pointer = "/temperature", unit = "Cel" }, rh = { pointer = "/humidity", unit = "%RH" } }
+
+# An upstream node: its operator gives you these keys, you give them the log key that init printed.
+# [node.coop]
+# url = "https://node.coop.example:8441"
+# seen_key = "node.coop.example+..."
+# stored_key = "node.coop.example/stored+..."
+# read_key = "node.coop.example/read+..."
+"""

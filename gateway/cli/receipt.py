@@ -1,0 +1,137 @@
+"""`fieldgate receipt` and `fieldgate policy`: what goes to whoever wants to check a reading."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from gateway import config
+from gateway.cli import say
+from gateway.cli.common import config_option, find_config, format_time, moment, output, read_file
+from gateway.core import senml
+from gateway.core.block import parse_leaf
+from gateway.core.limits import POLICY_BYTES
+from gateway.core.note import VerifierKey
+from gateway.core.policy import Policy, make_policy, parse_policy
+from gateway.core.receipt import parse_receipt
+from gateway.errors import FormatError, NotFoundError
+from gateway.settings import NodeLink, Settings
+from gateway.store import Store
+from gateway.store.receipts import build_receipt
+
+_OUT = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("source")
+@click.option(
+    "--at",
+    "at_ms",
+    required=True,
+    callback=moment,
+    metavar="TIME",
+    help="2026-11-23T06:30:00Z, Unix seconds, or now: the last reading up to then.",
+)
+@click.option("-o", "--output", "out", type=_OUT, metavar="FILE", help="Where to write it. Without it: stdout.")
+@click.option("--policy", "policy_file", type=_OUT, metavar="FILE", help="The policy that the receipt has to meet.")
+@config_option
+def receipt(source: str, at_ms: int, out: Path | None, policy_file: Path | None, config_file: Path | None) -> None:
+    """Write the receipt of SOURCE's last sealed reading up to a time. The gateway may be running meanwhile.
+
+    The receipt carries the earliest co-signatures that meet the policy; without --policy, the earliest of any node.
+
+    \b
+    Examples:
+      fieldgate receipt climate --at now -o climate.tlog-proof
+      fieldgate receipt climate --at 2026-11-23T06:30:00+01:00 -o climate.tlog-proof --policy henhouse.policy
+
+    Exit 0: written. 3: there is no such reading, or it is not sealed or co-signed yet.
+    """
+    _check_source(source)
+    settings = config.load(find_config(config_file))
+    wanted = parse_policy(read_file(policy_file, POLICY_BYTES, "a policy")) if policy_file else None
+    text = asyncio.run(_receipt(settings, source, at_ms, wanted))
+    with output(out) as file:
+        file.write(text.encode())
+    if out is not None:
+        parts = parse_receipt(text.encode())
+        reading = senml.resolve(parse_leaf(parts.leaf)[1])
+        say(f"{out}: {source}, observed {format_time(reading.time_ms)}, block {parts.log_index}, reading {parts.index}")
+
+
+def _check_source(source: str) -> None:
+    try:
+        senml.check_source(source)
+    except FormatError as exc:
+        raise click.UsageError(f"SOURCE: {exc}") from None
+
+
+async def _receipt(settings: Settings, source: str, at_ms: int, wanted: Policy | None) -> str:
+    store = await Store.open(Path(settings.gateway.data_dir), read_only=True)
+    try:
+        try:
+            return await build_receipt(store, source, at_ms, wanted)
+        except NotFoundError:
+            if await store.blocks.find(source, at_ms) is None and await _waits(store, source, at_ms):
+                raise NotFoundError(
+                    f"a reading of {source} up to that time is stored, but its block is not sealed yet",
+                    cure=f"Ask again in {settings.seal.max_age_s:.0f} seconds; only a gateway that runs seals",
+                ) from None
+            raise
+    finally:
+        await store.close()
+
+
+async def _waits(store: Store, source: str, at_ms: int) -> bool:
+    """Whether a reading that is in no block yet is what was asked for."""
+    async for _ in store.blocks.readings_between(source, 0, at_ms + 1):
+        return True
+    return False
+
+
+@click.command()
+@click.option("-o", "--output", "out", type=_OUT, metavar="FILE", help="Where to write it. Without it: stdout.")
+@click.option(
+    "--quorum",
+    default="any",
+    show_default=True,
+    metavar="any|all|none|N",
+    help="How many of the configured nodes must have co-signed.",
+)
+@config_option
+def policy(out: Path | None, quorum: str, config_file: Path | None) -> None:
+    """Write a tlog-policy that trusts this gateway's log and the nodes of its configuration.
+
+    A node counts by its stored key, or by its seen key where it has no other. Whoever verifies a receipt should get
+    the policy from someone whom they trust, not with the receipt.
+
+    \b
+    Examples:
+      fieldgate policy -o henhouse.policy
+      fieldgate policy --quorum 2 -o henhouse.policy
+
+    Exit 0: written. 2: the quorum cannot be met.
+    """
+    settings = config.load(find_config(config_file))
+    nodes = list(settings.node.values())
+    if not nodes and quorum != "none":
+        say("no node is configured: the policy asks for no co-signature, so it proves no time")
+        quorum = "none"
+    elif quorum not in ("any", "all", "none") and not (quorum.isdecimal() and 1 <= int(quorum) <= len(nodes)):
+        raise click.UsageError(f"--quorum is any, all, none, or a number from 1 to {len(nodes)}")
+    log = asyncio.run(_log_key(settings))
+    data = make_policy([log], [_witness(node) for node in nodes], int(quorum) if quorum.isdecimal() else quorum)
+    with output(out) as file:
+        file.write(data)
+
+
+def _witness(node: NodeLink) -> VerifierKey:
+    return VerifierKey.parse(node.stored_key or node.seen_key)
+
+
+async def _log_key(settings: Settings) -> VerifierKey:
+    store = await Store.open(Path(settings.gateway.data_dir), read_only=True)
+    try:
+        return store.vkey
+    finally:
+        await store.close()

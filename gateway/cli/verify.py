@@ -1,0 +1,120 @@
+"""`fieldgate verify`: a receipt against a policy, offline; or the whole chain of a store."""
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from gateway import verify as verifier
+from gateway.cli.common import format_time, read_file
+from gateway.core.limits import POLICY_BYTES, RECEIPT_BYTES
+from gateway.core.text import plain
+from gateway.errors import VerifyError
+from gateway.verify import Verified
+
+_CLOCK = ("the gateway's clock was not synchronised", "the gateway's clock was synchronised", "by a local reference")
+_QUALITY = {
+    1: "clock not synchronised",
+    2: "the device says unstable",
+    4: "stale or retained",
+    8: "a sentinel or out of the device's range",
+    16: "replayed from a file",
+}
+
+
+@click.command()
+@click.argument("receipt", required=False, type=click.Path(path_type=Path), metavar="[RECEIPT]")
+@click.option("--policy", type=click.Path(path_type=Path), metavar="FILE", help="Whom you trust: a tlog-policy file.")
+@click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Check a gateway's data_dir instead.")
+@click.option("-v", "--verbose", is_flag=True, help="Show each numbered step.")
+def verify(receipt: Path | None, policy: Path | None, store: Path | None, verbose: bool) -> int | None:
+    """Verify RECEIPT against a policy: offline, and with trust in nobody that the policy does not name.
+
+    With --store, verify the whole chain of a store: every entry, signature, body, checkpoint and co-signature. Its log
+    key and its co-signatures are checked against --policy where one is given.
+
+    \b
+    Examples:
+      fieldgate verify climate.tlog-proof --policy henhouse.policy
+      fieldgate verify climate.tlog-proof --policy henhouse.policy -v
+      fieldgate verify --store /var/lib/fieldgate --policy henhouse.policy
+
+    Exit 0: verified. 1: refused. 3: a file is not there.
+    """
+    if store is not None and receipt is None:
+        trusted = read_file(policy, POLICY_BYTES, "a policy") if policy else None
+        code: int = import_module("gateway.cli.verify_store").verify_store(store, trusted, verbose=verbose)
+        return code
+    if receipt is None or store is not None:
+        raise click.UsageError("name a RECEIPT, or --store DIR, and not both")
+    if policy is None:
+        raise click.UsageError("--policy FILE is needed: it says whose signatures you trust")
+    data = read_file(receipt, RECEIPT_BYTES, "a receipt")
+    try:
+        verified = verifier.verify_receipt(data, read_file(policy, POLICY_BYTES, "a policy"))
+    except VerifyError as exc:
+        if verbose:
+            _show_passed(exc.step)
+        exc.where = f"{receipt}: refused at {exc.where}"
+        raise
+    _show(verified, verbose=verbose)
+    return None
+
+
+def _show_passed(step: int) -> None:
+    for number, rule in enumerate(verifier.RULES[: step - 1], 1):
+        click.echo(f"{number}. {rule.title}: good  [{rule.clause}]")
+    rule = verifier.RULES[step - 1]
+    click.echo(f"{step}. {rule.title}: REFUSED  [{rule.clause}]")
+
+
+def _show(verified: Verified, *, verbose: bool) -> None:
+    if verbose:
+        for step in verified.steps:
+            click.echo(f"{step.number}. {step.title}: {plain(step.found)}  [{step.clause}]")
+    reading, header = verified.reading, verified.header
+    click.echo("verified")
+    click.echo(f"source          {reading.source}")
+    click.echo(f"observed        {format_time(reading.time_ms)} (claimed; {_clock(header.clock)})")
+    click.echo(f"received        {format_time(reading.received_ms)} (claimed)")
+    click.echo(f"not later than  {_not_later(verified)}")
+    click.echo(f"reading         {verified.index + 1} of {header.count} in block {header.height} of {header.origin}")
+    if reading.quality:
+        words = [text for bit, text in _QUALITY.items() if reading.quality & bit]
+        click.echo(f"quality         {', '.join(words) or reading.quality}")
+    for record in reading.records:
+        value = _value(record.value) + _unit(record.unit) + _later(record.time_ms - reading.time_ms)
+        click.echo(f"  {plain(record.name)} = {value}")
+    if not reading.records:
+        click.echo("  (no values)")
+    if verified.payload is not None:
+        click.echo(f"payload         {plain(verified.payload.decode('utf-8', 'backslashreplace'))}")
+    for anchor in verified.anchors:
+        click.echo(f"anchor          {plain(str(anchor.kind))}: not checked here")
+
+
+def _clock(code: int) -> str:
+    return _CLOCK[code] if code < len(_CLOCK) else f"clock {code}"
+
+
+def _not_later(verified: Verified) -> str:
+    if verified.earliest is None:
+        return "unknown: the policy asks for no co-signature, and nobody co-signed"
+    names = ", ".join(plain(witness.name) for witness in verified.witnesses)
+    return f"{format_time(verified.earliest * 1000)} (co-signed by {names})"
+
+
+def _value(value: float | str | bool | bytes) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.hex()
+    return f'"{plain(value)}"' if isinstance(value, str) else str(value)
+
+
+def _unit(unit: str | None) -> str:
+    return f" {plain(unit)}" if unit else ""
+
+
+def _later(ms: int) -> str:
+    return f" ({ms / 1000:+} s)" if ms else ""

@@ -1,0 +1,364 @@
+"""Runs one node's session over HTTP: what session.py decides is done here, and what comes of it is told back."""
+
+import asyncio
+import logging
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
+from typing import Any, Protocol
+
+import aiohttp
+
+from gateway import __version__
+from gateway.clock import Clock
+from gateway.core import limits
+from gateway.core.note import VerifierKey
+from gateway.errors import FieldgateError, FormatError, HeldError, NotFoundError, Refused, Retry
+from gateway.settings import NodeLink
+from gateway.store import Store
+from gateway.upstream import session
+from gateway.upstream.session import Ask, Session, Sync, Upload, Wait
+
+log = logging.getLogger(__name__)
+
+_KEEPALIVE_S = 5.0  # shorter than a server's: a request never goes out on a connection that is being closed
+_CURE_FORK = (
+    "Do not sign with this key anywhere else. Compare the node's evidence with this gateway's log "
+    "(docs/operations.md, Signing is held)"
+)
+_CURE_NONSENSE = "Check that the url is the node's, and its keys in the configuration; it is tried again"
+_REFUSALS = {
+    400: ("it finds the request malformed", "Update gateway and node to the same version"),
+    401: ("it wants another authentication", "Check the node's url: something else answers there"),
+    403: ("it does not take this log's signature", "Enrol this gateway's vkey there (`fieldgate status` shows it)"),
+    404: ("it does not know this log", "Enrol this gateway's vkey there (`fieldgate status` shows it)"),
+    413: ("it finds the request too large", "Check proxies before the node: requests have up to 384 KiB"),
+}
+
+
+class Random(Protocol):
+    """What of random.Random is used."""
+
+    def random(self) -> float:
+        """Uniform in [0, 1)."""
+
+
+class Upstream:
+    """One node. `run` never ends by itself; only our own faults (Stop) end it.
+
+    vkey: the log's. on_fork is called once when the node shows a different tree; the caller holds signing (invariant 4).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        link: NodeLink,
+        vkey: VerifierKey,
+        store: Store,
+        clock: Clock,
+        rng: Random,
+        *,
+        on_fork: Callable[[HeldError], None],
+    ) -> None:
+        self.name = name
+        self._link, self._vkey, self._store, self._clock, self._rng = link, vkey, store, clock, rng
+        self._on_fork = on_fork
+        whole = tuple(link.share) == ("*",)
+        self._seen_key = VerifierKey.parse(link.seen_key)
+        self._stored_key = VerifierKey.parse(link.stored_key) if link.stored_key and whole else None
+        self._may_upload = link.upload and whole  # a body with withheld items never fills a want (section 7)
+        self._base = link.url.rstrip("/")
+        self._id = sha256(vkey.name.encode()).hexdigest()
+        self._http: aiohttp.ClientSession | None = None
+        self._session: Session | None = None
+        self._wake = asyncio.Event()
+        self._turned = asyncio.Event()  # set after each action: push_until watches it
+        self._last_ms: int | None = None
+        self._cure = ""
+
+    # -- what the gateway sees ----------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """For status, as JSON: url, sizes, one line of detail, ok, the time of the last good answer, the cure."""
+        now = self._session
+        return {
+            "url": self._link.url,
+            "entries": now.entries if now else 0,
+            "seen": now.seen if now else 0,
+            "stored": now.stored if now else 0,
+            "detail": self._detail(),
+            "ok": not (now and (now.held or now.fallen or now.trouble)),
+            "last_ms": self._last_ms,
+            "cure": self._cure if now and (now.held or now.trouble) else "",
+        }
+
+    def _detail(self) -> str:
+        now = self._session
+        if now is None:
+            return "not asked yet"
+        if now.held:
+            return f"signing is held: {now.held}"
+        if now.fallen or now.trouble:
+            return now.fallen or now.trouble
+        if now.entries < now.ours:
+            return f"sending headers: {now.entries} of {now.ours}"
+        if now.remark:
+            return now.remark
+        if now.wants:
+            left = sum(hi - lo for lo, hi in now.wants)
+            return f"it wants {left} block{'s' if left != 1 else ''}"
+        return "in step"
+
+    async def push_until(self, deadline: float) -> bool:
+        """One last push before a stop, until the monotonic time `deadline`; `run` must be running.
+
+        True when the node has everything; False when it failed once more, is held, or the time is over.
+        """
+        now = self._session
+        if now is None:
+            return False
+        now.head(self._store.blocks.size)
+        now.hurry()
+        failures = now.failures
+        self._wake.set()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                while not now.level:
+                    self._turned.clear()
+                    await self._turned.wait()
+                    if now.failures > failures or now.held:
+                        return False
+        except TimeoutError:
+            return False
+        return True
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keeps the node in step until cancelled."""
+        progress = await self._store.cosigned.progress(self.name)
+        now = self._session = Session(
+            self._vkey,
+            self._seen_key,
+            self._stored_key,
+            may_upload=self._may_upload,
+            rng=self._rng.random,
+            seen=progress.seen,
+            stored=progress.stored,
+        )
+        try:
+            while True:
+                now.head(self._store.blocks.size)
+                action = now.next(self._clock.monotonic())
+                if isinstance(action, Wait):
+                    await self._pause(action, now.ours)
+                    continue
+                await self._act(now, action)
+                self._turned.set()
+                await asyncio.sleep(0)  # a node that answers at once never starves the loop
+        finally:
+            if self._http is not None:
+                await self._http.close()
+
+    async def _client(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=1, ssl=await self._tls(), keepalive_timeout=_KEEPALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"fieldgate/{__version__}", "Accept-Encoding": "identity"},
+                timeout=_timeout(limits.UPSTREAM_REQUEST_S),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._http
+
+    async def _tls(self) -> ssl.SSLContext | bool:
+        if not self._link.ca_file:
+            return True
+        try:
+            return await asyncio.to_thread(ssl.create_default_context, cafile=self._link.ca_file)
+        except (OSError, ValueError) as error:
+            what = f"the certificate authorities in {self._link.ca_file} cannot be read"
+            raise NotFoundError(what, cure="Put the file back, or correct ca_file") from error
+
+    async def _pause(self, wait: Wait, ours: int) -> None:
+        timeout = None if wait.until is None else max(0.0, wait.until - self._clock.monotonic())
+        signs: list[asyncio.Task[object]] = [asyncio.create_task(self._wake.wait())]
+        if wait.for_head:
+            signs.append(asyncio.create_task(self._store.blocks.wait_beyond(ours)))
+        try:
+            done, _ = await asyncio.wait(signs, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for sign in done:
+                sign.result()
+        finally:
+            for sign in signs:
+                sign.cancel()
+            await asyncio.gather(*signs, return_exceptions=True)
+        self._wake.clear()
+
+    async def _act(self, now: Session, action: Sync | Upload | Ask) -> None:
+        """One exchange. The node's faults and the world's end in the session; ours go on up."""
+        self._cure = ""
+        try:
+            http = await self._client()
+            if isinstance(action, Sync):
+                await self._sync(http, now, action)
+            elif isinstance(action, Upload):
+                await self._upload(http, now, action)
+            else:
+                now.shown(self._clock.monotonic(), await self._checkpoint(http))
+            self._report_fork(now)
+        except FormatError as error:
+            self._fail(now, f"its answer is refused: {error.what}", _CURE_NONSENSE)
+        except (Refused, Retry) as error:
+            self._fail(now, error.what, error.cure)
+        except (aiohttp.ClientError, OSError) as error:
+            self._fail(now, _words(error), "Check the node's url, the network and the node; it is tried again")
+
+    def _fail(self, now: Session, what: str, cure: str) -> None:
+        known = now.trouble
+        now.failed(self._clock.monotonic(), what)
+        self._cure = cure
+        if now.trouble != known:
+            log.warning("node %s: %s", self.name, now.trouble)
+
+    def _report_fork(self, now: Session) -> None:
+        if now.held:
+            self._cure = _CURE_FORK
+            self._on_fork(HeldError(f"node {self.name} shows a different tree: {now.held}", cure=_CURE_FORK))
+
+    # -- exchanges ----------------------------------------------------------------------------------------------------
+
+    async def _sync(self, http: aiohttp.ClientSession, now: Session, sync: Sync) -> None:
+        blocks = self._store.blocks
+        own = await blocks.note(sync.new)
+        if own is None:
+            raise NotFoundError(f"this gateway keeps no checkpoint of size {sync.new}", cure="Report this")
+        entries = await blocks.entries(sync.old, sync.new - sync.old) if sync.new > sync.old else []
+        body = session.encode_sync(sync.old, entries, own[1])
+        url = f"{self._base}/v1/logs/{self._id}/sync"
+        headers = {"Content-Type": "application/cbor"}
+        async with http.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            data = await _bounded(response, limits.SYNC_RESPONSE_BYTES)
+            status, kind = response.status, response.content_type
+        moment = self._clock.monotonic()
+        if status == 200:
+            await self._answered(now, data, own[1])
+        elif status == 409 and kind == session.SYNC_SIZE_TYPE:
+            now.conflict(moment, session.decode_size(data))
+        elif status in (409, 422):
+            now.fork(f"it answers {status} to the entries {sync.old} to {sync.new}")
+        else:
+            self._fail(now, *_refusal(status))
+
+    async def _answered(self, now: Session, data: bytes, own_note: str) -> None:
+        answer = session.decode_answer(data)
+        stored = await self._store.blocks.note(answer.stored_size) if answer.stored_size else None
+        lines = now.answered(self._clock.monotonic(), answer, own_note, stored[1] if stored else None)
+        for line in lines:
+            await self._store.cosigned.save(self.name, line.kind, line.size, line.note, line.line)
+        if not now.trouble:
+            self._last_ms = self._clock.now().ms
+
+    async def _checkpoint(self, http: aiohttp.ClientSession) -> bytes | None:
+        async with http.get(f"{self._base}/{self._id}/checkpoint", allow_redirects=False) as response:
+            data = await _bounded(response, limits.NOTE_BYTES)
+            return data if response.status == 200 else None
+
+    async def _upload(self, http: aiohttp.ClientSession, now: Session, upload: Upload) -> None:
+        height = upload.height
+        block = await self._store.blocks.block(height)
+        if block is None or block.secret is None:
+            now.skipped(height, f"it wants block {height}, whose readings are not here any more")
+            return
+        status = await self._put(http, height)
+        if 200 <= status < 300:
+            now.uploaded(height)
+        elif status in (404, 409):
+            now.skipped(height, f"it does not take block {height} (status {status})")
+        else:
+            if 400 <= status < 500 and status != 429:
+                now.skipped(height, f"it refuses block {height} (status {status})")
+            self._fail(now, *_refusal(status))
+
+    async def _put(self, http: aiohttp.ClientSession, height: int) -> int:
+        """PUTs a body, compressed as it streams. Each chunk that the node takes gives it more time."""
+        broken: list[FieldgateError] = []
+        url = f"{self._base}/v1/logs/{self._id}/blocks/{height}"
+        headers = {"Content-Type": "application/cbor", "Content-Encoding": "deflate"}
+        async with asyncio.timeout(limits.UPLOAD_STALL_S) as patience:
+            try:
+                async with http.put(
+                    url,
+                    data=_deflated(self._store.blocks.body_chunks(height), patience, broken),
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=_timeout(limits.UPLOAD_REQUEST_S),
+                ) as response:
+                    await _bounded(response, limits.SYNC_RESPONSE_BYTES)
+                    return response.status
+            except aiohttp.ClientError:
+                if broken:
+                    raise broken[0] from None
+                raise
+
+
+async def _deflated(
+    body: AsyncIterator[bytes], patience: asyncio.Timeout, broken: list[FieldgateError]
+) -> AsyncIterator[bytes]:
+    """The zlib form of a body, a journal row at a time, compressed in a thread."""
+    packer = zlib.compressobj(1)
+    loop = asyncio.get_running_loop()
+    try:
+        async for chunk in body:
+            data = await asyncio.to_thread(packer.compress, chunk)
+            if data:
+                patience.reschedule(loop.time() + limits.UPLOAD_STALL_S)
+                yield data
+    except FieldgateError as error:  # the client library would hide whose fault it is
+        broken.append(error)
+        raise
+    yield packer.flush()
+
+
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The answer's body. Raises FormatError where it is larger than `most` bytes."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise FormatError("it answers with an encoding that was not asked for")
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > most:
+            response.close()
+            raise FormatError(f"it answers with more than {most} bytes")
+    return bytes(data)
+
+
+def _timeout(total_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=total_s, connect=limits.UPSTREAM_CONNECT_S, sock_connect=limits.UPSTREAM_CONNECT_S
+    )
+
+
+def _refusal(status: int) -> tuple[str, str]:
+    """(what, cure) for a status that is none of the protocol's."""
+    if 300 <= status < 400:
+        return f"it redirects (status {status}), which is not followed", "Write the node's own url"
+    what, cure = _REFUSALS.get(status, ("it cannot take this now" if status >= 429 else "it refuses this", ""))
+    return f"{what} (status {status})", cure
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, without a word that the node chose."""
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be looked up"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not valid"
+    if isinstance(error, aiohttp.ClientConnectorError | OSError):
+        return f"it cannot be reached: {(error.strerror or 'the connection failed').lower()}"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return "it closed the connection before its answer was complete"
+    return "its answer is no HTTP"

@@ -1,0 +1,264 @@
+"""The offline verifier of receipts. A whole chain is checked by `gateway.core.chain`.
+
+Each step checks one clause of docs/format.md, in the order of its section 10, and stops at the first that fails. What a
+step proves rests on the steps before it, so a change of one byte is refused where its section is bound:
+
+===================================================  ====  ===================================================
+the byte is in                                       step  because
+===================================================  ====  ===================================================
+the first line, line ends, CBOR heads of `extra`        1  the file has one spelling
+the checkpoint's text, the log's signature line         2  the log's key signs the text
+a co-signature line of a witness that is needed         3  its key signs the text with the time
+`extra`: entry; the line `index`; the log path          4  they lead to the checkpoint's root
+nothing of its own                                      5  a log that signs a checkpoint over a false entry
+`extra`: leaf, index, path in the block                 6  they lead to the root in the signed header
+`extra`: payload, raw salt                              7  the pack holds their digest
+===================================================  ====  ===================================================
+
+Three things may change unnoticed, because nothing that is trusted depends on them: a line of a key that the policy does
+not name (so also a surplus witness's line whose name or key id is changed), anchors, whose kinds authenticate
+themselves and are shown as not checked, and unknown keys of `extra`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from gateway.core import block, merkle, note, senml
+from gateway.core.chain import check_entry
+from gateway.core.note import Checkpoint, Note, VerifierKey
+from gateway.core.policy import Policy, parse_policy
+from gateway.core.receipt import Anchor, Receipt, parse_receipt
+from gateway.core.text import plain
+from gateway.errors import FormatError, VerifyError
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a step checks: its name, the clause of docs/format.md, and what helps when it fails."""
+
+    title: str
+    clause: str
+    cure: str
+
+
+_AGAIN = "Get the receipt again: it was changed, or it proves something else"
+
+RULES = (
+    Rule("the file", "section 10, tlog-proof", "Get the receipt again: this file is damaged or is no receipt"),
+    Rule(
+        "the log's signature",
+        "section 5, signed-note",
+        "Check that the policy lists this gateway's log; else get it again",
+    ),
+    Rule("the co-signatures", "section 6, cosignature/v1", "Get a receipt over a checkpoint that more nodes co-signed"),
+    Rule("the entry's place in the log", "section 10, RFC 9162 section 2.1.3", _AGAIN),
+    Rule(
+        "the signed header",
+        "sections 3 and 4, COSE_Sign1",
+        "Do not trust this log: it signed a tree over a false entry",
+    ),
+    Rule("the reading's place in the block", "section 3, RFC 9162 section 2.1.3", _AGAIN),
+    Rule("the reading", "section 2, SenML", _AGAIN),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that was passed, and in a line what it found."""
+
+    number: int
+    title: str
+    clause: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """A witness of the policy whose co-signature is valid, and its earliest time in Unix seconds."""
+
+    name: str
+    key: VerifierKey
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A receipt that passed every step.
+
+    Times in `reading` and `header` are the gateway's claims. `earliest`, Unix seconds, is the time of the earliest
+    co-signature: the reading is not later than that, by the word of that witness; None where nobody co-signed.
+    `payload` holds the bytes as they arrived, in the pack or apart. `anchors` were not checked. `unknown_lines` counts
+    signature lines of keys that the policy does not name.
+    """
+
+    steps: tuple[Step, ...]
+    log: VerifierKey
+    checkpoint: Checkpoint
+    header: block.Header
+    index: int
+    reading: senml.Reading
+    payload: bytes | None
+    witnesses: tuple[Attested, ...]
+    earliest: int | None
+    anchors: tuple[Anchor, ...]
+    unknown_lines: int
+
+
+def verify_receipt(receipt: bytes, policy: bytes) -> Verified:
+    """Check a receipt file against a policy file, with nothing else: no network, no clock, no store.
+
+    VerifyError names the first step that fails; FormatError says that the policy is malformed or lists no log.
+    """
+    trusted = parse_policy(policy)
+    if not trusted.logs:
+        raise FormatError("the policy lists no log", where="policy", cure="Add a line `log` with the gateway's vkey")
+    steps: list[Step] = []
+    with _step(steps, 1) as found:
+        parts = parse_receipt(receipt)
+        found(f"a receipt with {len(parts.note.lines)} signature lines")
+    with _step(steps, 2) as found:
+        log, checkpoint = _check_log(parts.note, trusted)
+        found(f"{log.name} signed size {checkpoint.size}")
+    with _step(steps, 3) as found:
+        witnesses = _check_cosignatures(parts.note, trusted)
+        found(f"{_names(witnesses) or 'nobody'} co-signed; the policy asks for {trusted.asks_for()}")
+    with _step(steps, 4) as found:
+        entry_hash = merkle.leaf_hash(parts.entry)
+        merkle.verify_inclusion(entry_hash, parts.log_index, checkpoint.size, parts.log_path, checkpoint.root)
+        found(f"entry {parts.log_index} of {checkpoint.size}")
+    with _step(steps, 5) as found:
+        header = check_entry(parts.entry, log, parts.log_index).header
+        found(f"block {header.height} of {header.origin}, {header.count} readings")
+    with _step(steps, 6) as found:
+        leaf_hash = merkle.leaf_hash(parts.leaf)
+        merkle.verify_inclusion(leaf_hash, parts.index, header.count, parts.path, header.root)
+        found(f"reading {parts.index} of {header.count}")
+    with _step(steps, 7) as found:
+        reading, payload = _check_reading(parts)
+        found(
+            f"{len(reading.records)} values of {reading.source}"
+            + ("" if payload is None else ", payload as it arrived")
+        )
+    return Verified(
+        steps=tuple(steps),
+        log=log,
+        checkpoint=checkpoint,
+        header=header,
+        index=parts.index,
+        reading=reading,
+        payload=payload,
+        witnesses=witnesses,
+        earliest=min((witness.time for witness in witnesses), default=None),
+        anchors=parts.anchors,
+        unknown_lines=_count_unknown(parts.note, log, trusted),
+    )
+
+
+@contextmanager
+def _step(steps: list[Step], number: int) -> Iterator[Callable[[str], None]]:
+    """Run step `number`: a FormatError within it becomes its VerifyError, and what it found is kept."""
+    rule = RULES[number - 1]
+    found: list[str] = []
+    try:
+        yield found.append
+    except FormatError as exc:
+        what = f"{exc.where}: {exc.what}" if exc.where else exc.what
+        raise VerifyError(number, rule.title, what, clause=rule.clause, cure=exc.cure or rule.cure) from exc
+    steps.append(Step(number, rule.title, rule.clause, "".join(found)))
+
+
+def _check_log(signed: Note, trusted: Policy) -> tuple[VerifierKey, Checkpoint]:
+    """The log whose name is the text's first line and whose key signed it (several keys may bear one name)."""
+    origin = signed.text.partition("\n")[0]
+    keys = [key for key in trusted.logs if key.name == origin]
+    if not keys:
+        raise FormatError(f"the policy lists no log named {origin!r}")
+    signers = [key for key in keys if any(line.is_by(key) for line in signed.lines)]
+    if not signers:
+        raise FormatError(f"there is no signature of the key that the policy lists for {plain(origin)}")
+    for key in signers:
+        note.verify_note(signed, key)
+    return signers[0], note.parse_checkpoint(signed.text)
+
+
+def _check_cosignatures(signed: Note, trusted: Policy) -> tuple[Attested, ...]:
+    """The policy's witnesses that co-signed. A false line of any of them refuses the receipt, needed or not."""
+    times = [(witness, note.cosigned_at(signed, witness.key)) for witness in trusted.witnesses]
+    attested = tuple(Attested(witness.name, witness.key, time) for witness, time in times if time is not None)
+    if not trusted.satisfied({witness.key for witness in attested}):
+        who = _names(attested) or "nobody that it names"
+        raise FormatError(f"the policy asks for {trusted.asks_for()}; {who} co-signed")
+    return attested
+
+
+def _names(witnesses: tuple[Attested, ...]) -> str:
+    return ", ".join(plain(witness.name) for witness in witnesses)
+
+
+def _check_reading(parts: Receipt) -> tuple[senml.Reading, bytes | None]:
+    """The pack, and the payload in it or beside it."""
+    _, pack = block.parse_leaf(parts.leaf)
+    reading = senml.resolve(pack)
+    if parts.payload is None or parts.raw_salt is None:
+        return reading, reading.raw
+    if reading.raw_sha256 != block.payload_digest(parts.raw_salt, parts.payload):
+        raise FormatError("the payload beside the reading is not the one whose digest the reading holds")
+    return reading, parts.payload
+
+
+def _count_unknown(signed: Note, log: VerifierKey, trusted: Policy) -> int:
+    known = [log, *trusted.logs, *(witness.key for witness in trusted.witnesses)]
+    return sum(not any(line.is_by(key) for key in known) for line in signed.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A receipt with one byte changed: in which section, and the step that has to refuse it."""
+
+    section: str
+    receipt: bytes
+    step: int
+
+
+def flips(receipt: bytes, policy: bytes) -> Iterator[Flip]:
+    """One changed byte in each section that a valid receipt has, for tests and for showing what a receipt is worth."""
+    parts = parse_receipt(receipt)
+    trusted = parse_policy(policy)
+    yield Flip("first line", _flip(receipt), 1)
+    text = _flip(parts.note.text.encode()).decode()
+    yield Flip("checkpoint", _encode(replace(parts, note=replace(parts.note, text=text))), 2)
+    for place, line in enumerate(parts.note.lines):
+        step = 2 if any(line.is_by(key) for key in trusted.logs) else 3
+        if step == 2 or any(line.is_by(witness.key) for witness in trusted.witnesses):
+            lines = list(parts.note.lines)
+            lines[place] = replace(line, body=_flip(line.body, at=-1))
+            yield Flip(
+                f"signature of {line.name}", _encode(replace(parts, note=replace(parts.note, lines=tuple(lines)))), step
+            )
+    yield Flip("log index", _encode(replace(parts, log_index=parts.log_index ^ 1)), 4)
+    if parts.log_path:
+        yield Flip("log path", _encode(replace(parts, log_path=_flip_path(parts.log_path))), 4)
+    yield Flip("entry", _encode(replace(parts, entry=_flip(parts.entry, at=-1))), 4)
+    yield Flip("leaf", _encode(replace(parts, leaf=_flip(parts.leaf, at=-1))), 6)
+    yield Flip("index in the block", _encode(replace(parts, index=parts.index ^ 1)), 6)
+    if parts.path:
+        yield Flip("path in the block", _encode(replace(parts, path=_flip_path(parts.path))), 6)
+    if parts.payload is not None and parts.raw_salt is not None:
+        if parts.payload:
+            yield Flip("payload apart", _encode(replace(parts, payload=_flip(parts.payload))), 7)
+        yield Flip("raw salt", _encode(replace(parts, raw_salt=_flip(parts.raw_salt))), 7)
+
+
+def _flip(data: bytes, at: int = 0) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def _flip_path(path: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return (_flip(path[0]), *path[1:])
+
+
+def _encode(parts: Receipt) -> bytes:
+    return parts.encode().encode()

@@ -1,0 +1,5 @@
+"""The gateway over HTTP: the pull API for nodes, the page for people, the control socket for the command line."""
+
+from gateway.web.server import WebServer
+
+__all__ = ["WebServer"]

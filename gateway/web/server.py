@@ -1,0 +1,208 @@
+"""The gateway's own servers: pull API and page on [web] listen, and the control socket for `fieldgate status`."""
+
+import asyncio
+import errno
+import json
+import socket
+import ssl
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.clock import Clock
+from gateway.core import limits
+from gateway.errors import FieldgateError, Refused, UnreachableError
+from gateway.settings import NodeLink, WebSettings
+from gateway.store import Store
+from gateway.web.listener import Listener, Served, deny, serve
+from gateway.web.page import Page
+
+if TYPE_CHECKING:
+    from gateway.web.pull import PullApi
+
+Status = Callable[[], dict[str, Any]]
+
+_UNIX_PATH_BYTES = 107  # unix(7)
+_LISTEN = "[web] listen "
+_BIND_FAULTS = {
+    errno.EADDRINUSE: ("another program has this port", "`ss -ltnp` names it; stop it, or choose another port"),
+    errno.EACCES: ("ports below 1024 are the system's", "Choose another port, or allow it to the service"),
+    errno.EADDRNOTAVAIL: ("this machine does not have this address", "`ip address` shows those that it has"),
+}
+_WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 -- recognised, not bound
+
+
+class WebServer:
+    """Pull API, page and control socket. nodes: NAME -> link; status: what to show; control: the socket's path.
+
+    `start` may be called again after it failed; what already runs is left alone.
+    """
+
+    def __init__(
+        self,
+        settings: WebSettings,
+        nodes: Mapping[str, NodeLink],
+        store: Store,
+        clock: Clock,
+        status: Status,
+        *,
+        control: Path | None = None,
+    ) -> None:
+        self._settings, self._nodes, self._store, self._clock = settings, nodes, store, clock
+        self._status = status
+        self._control_path = control
+        self._control: Served | None = None
+        self._web: Served | None = None
+        self._page: Page | None = None
+        self._pull: PullApi | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; 0 before `start`."""
+        return int(self._web.listener.getsockname()[1]) if self._web else 0
+
+    async def start(self) -> None:
+        """Starts what does not run yet. Raises FieldgateError where a part cannot; the other runs all the same."""
+        faults: list[FieldgateError] = []
+        for part in (self._start_control, self._start_web):
+            try:
+                await part()
+            except FieldgateError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+
+    async def stop(self) -> None:
+        """Ends both."""
+        for served in (self._web, self._control):
+            if served is not None:
+                await served.stop()
+        if self._control is not None and self._control_path is not None:
+            self._control_path.unlink(missing_ok=True)
+        self._web = self._control = None
+
+    # -- the port -----------------------------------------------------------------------------------------------------
+
+    async def _start_web(self) -> None:
+        if self._web is not None:
+            return
+        host, port = split_listen(self._settings.listen)
+        tls = await self._tls()
+        listener = await _bind(host, port)
+        try:
+            self._answer_as(host, int(listener.getsockname()[1]), tls is not None)
+            self._web = await serve(listener, self._handle, tls)
+        except OSError as error:
+            listener.close()
+            raise _cannot_bind(error, host, port) from error
+        except BaseException:
+            listener.close()
+            raise
+
+    def _answer_as(self, host: str, bound: int, tls: bool) -> None:
+        """Makes page and pull API for the names under which this address is reached."""
+        own = set() if host in _WILDCARDS else {_authority(host, bound, tls)}
+        names = {name.lower() for name in self._settings.authority} | own
+        loopback = {_authority(name, bound, tls) for name in ("127.0.0.1", "::1", "localhost")}
+        self._page = Page(self._status, names | loopback)
+        if any(link.read_key for link in self._nodes.values()):
+            from gateway.web.pull import PullApi  # noqa: PLC0415 -- DESIGN.md: only when a node has a read_key
+
+            self._pull = PullApi(self._nodes, self._store, self._clock, names)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._page is not None and request.raw_path in Page.PATHS:
+            return self._page.handle(request)
+        return await self._pull.handle(request) if self._pull is not None else deny()
+
+    async def _tls(self) -> ssl.SSLContext | None:
+        cert, key = self._settings.cert_file, self._settings.key_file
+        if not cert:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            await asyncio.to_thread(context.load_cert_chain, cert, key)
+        except (OSError, ValueError) as error:
+            what = "certificate and key cannot be used"
+            raise UnreachableError(
+                what, where=f"[web] {cert}", cure="Check both files and who may read them"
+            ) from error
+        return context
+
+    # -- the control socket -------------------------------------------------------------------------------------------
+
+    async def _start_control(self) -> None:
+        if self._control is not None or self._control_path is None:
+            return
+        listener = Listener(socket.AF_UNIX, most=limits.CONTROL_CONNECTIONS, most_by_one=limits.CONTROL_CONNECTIONS)
+        try:
+            _bind_control(listener, self._control_path)
+        except BaseException:
+            listener.close()
+            raise
+        self._control = await serve(listener, self._handle_control)
+
+    async def _handle_control(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.raw_path != "/status":
+            return deny(404)
+        return web.Response(text=json.dumps(self._status()), content_type="application/json")
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """(host without brackets, port) of `host:port` or `[v6]:port`."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _authority(host: str, port: int, tls: bool) -> str:
+    """The Host header of a request to this host and port: no port where it is the scheme's own."""
+    name = f"[{host}]" if ":" in host else host
+    return name.lower() if port == (443 if tls else 80) else f"{name}:{port}".lower()
+
+
+async def _bind(host: str, port: int) -> Listener:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        what = "this name cannot be looked up"
+        raise UnreachableError(what, where=_LISTEN + host, cure="Write an address, like 127.0.0.1:8440") from error
+    family, _, _, _, address = found[0]
+    listener = Listener(family, most=limits.WEB_CONNECTIONS, most_by_one=limits.WEB_CONNECTIONS_PER_ADDRESS)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _cannot_bind(error, host, port) from error
+    return listener
+
+
+def _cannot_bind(error: OSError, host: str, port: int) -> UnreachableError:
+    what, cure = _BIND_FAULTS.get(error.errno or 0, (error.strerror or "cannot be listened on", "Choose another one"))
+    return UnreachableError(what, where=f"{_LISTEN}{host}:{port}", cure=cure)
+
+
+def _bind_control(listener: Listener, path: Path) -> None:
+    """Binds the control socket with mode 0600; one that a killed gateway left behind is replaced."""
+    if len(str(path).encode()) > _UNIX_PATH_BYTES:
+        what = f"this path is longer than a socket's may be ({_UNIX_PATH_BYTES} bytes)"
+        raise Refused(what, where=str(path), cure="Choose a shorter data_dir")
+    try:
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)  # before listen(): nobody has connected
+    except OSError as error:
+        what = f"the control socket cannot be made: {error.strerror}"
+        raise UnreachableError(
+            what, where=str(path), cure="Remove what is there, or check the folder's owner"
+        ) from error

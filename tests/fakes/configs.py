@@ -1,0 +1,62 @@
+"""Configuration texts for tests, with keys that are real but nobody's."""
+
+from hashlib import sha256
+
+from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
+from gateway.keys import encode_key, parse_key
+
+
+def vkey(name: str, algorithm: int = COSIGNATURE) -> str:
+    """The public half of the key that `private` gives for the same name."""
+    return str(parse_key(private(name, algorithm), where="").vkey)
+
+
+def private(name: str, algorithm: int = COSIGNATURE) -> str:
+    return encode_key(name, algorithm, sha256(name.encode()).digest())
+
+
+def same_key(name: str, other: str, algorithm: int = COSIGNATURE) -> str:
+    """`other`'s public key under another name."""
+    return str(VerifierKey.make(name, algorithm, VerifierKey.parse(vkey(other)).public))
+
+
+SEEN, STORED = vkey("node.example"), vkey("node.example/stored")
+READ = vkey("node.example/read", ED25519)
+LOG = vkey("henhouse.example/1", ED25519)
+
+GATEWAY = f"""\
+[gateway]
+name = "henhouse.example"
+data_dir = "/var/lib/fieldgate"
+key = "file:/etc/fieldgate/log.key"
+
+[broker.local]
+url = "mqtt://127.0.0.1:1883"
+user = "fieldgate"
+password = "file:/etc/fieldgate/mqtt.password"
+
+[source.climate]
+driver = "mqtt"
+broker = "local"
+topic = "farm/house3/climate"
+values = {{ temp = {{ pointer = "/temperature", unit = "Cel" }} }}
+
+[node.coop]
+url = "https://node.example:8441"
+seen_key = "{SEEN}"
+stored_key = "{STORED}"
+read_key = "{READ}"
+"""
+
+NODE = f"""\
+[node]
+name = "node.example"
+data_dir = "/var/lib/fieldgate-node"
+seen_key = "file:/etc/fieldgate-node/seen.key"
+stored_key = "file:/etc/fieldgate-node/stored.key"
+read_key = "file:/etc/fieldgate-node/read.key"
+
+[gateway.henhouse]
+vkey = "{LOG}"
+pull = "https://henhouse.example:8440"
+"""
