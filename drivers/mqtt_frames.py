@@ -49,6 +49,8 @@ class Packets:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
             data = data[skipped:]
+            if not data:
+                return []
         if self._have:
             self._chunks.append(data)
             self._have += len(data)
@@ -117,5 +119,5 @@ def _publish(first: int, data: bytes, body: int, stop: int, size: int) -> Publis
         if not packet_id:
             raise ProtocolError("a PUBLISH with packet id 0")
     length = body + size - end
-    payload = data[end:stop] if length == stop - end else data[end : end + EXAMPLE_BYTES]
+    payload = data[end:stop] if length == stop - end else data[end : min(end + EXAMPLE_BYTES, stop)]
     return Publish(first, data[topic:rest], packet_id, payload, length)

@@ -66,13 +66,14 @@ class Sealer:
         """Finishes or drops the plan found at start, then signing may begin. Raises HeldError where it must not."""
         self._signer, self._state = signer, state
         try:
-            await self._settle(state)
+            await self._settle()
         except StoreFullError as error:
             self._no_room(error)
         self.held = None
 
-    async def _settle(self, state: SignState) -> None:
-        plan, size, head = await self._blocks.plan(), self._blocks.size, state.head
+    async def _settle(self) -> None:
+        assert self._state is not None
+        plan, size, head = await self._blocks.plan(), self._blocks.size, self._state.head
         if plan is not None and head.size == size + 1 and (plan.height, plan.header) == (size, head.header):
             await self._sign_and_publish(plan)
         elif head.size == size:
@@ -138,8 +139,8 @@ class Sealer:
     async def _seal_closed(self, reason: int) -> None:
         """Seals what the journal has closed, as far as there is room and nothing stands against signing."""
         try:
-            if self.full and self.held is None and self._state is not None:
-                await self._settle(self._state)
+            if self.full and self.held is None:
+                await self._settle()
             await self._seal_all(reason)
         except StoreFullError as error:
             self._no_room(error)

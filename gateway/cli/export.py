@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,7 @@ import click
 from gateway import config
 from gateway.cli import say
 from gateway.cli.common import config_option, find_config, format_time, moment, output
+from gateway.cli.reading import opened
 from gateway.core import senml
 from gateway.core.limits import NUMBER_MAX
 from gateway.core.senml import Measured, Reading
@@ -66,15 +68,16 @@ def export(
 
 async def _export(data_dir: Path, source: str, span: tuple[int, int], form: str, *, raw: bool, file: IO[bytes]) -> int:
     """Writes the readings and returns how many there were."""
-    store = await Store.open(data_dir, read_only=True)
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=False)
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
-        readings = _readings(store, source, span)
-        return await (_senml(readings, text, raw=raw) if form == "senml" else _csv(readings, text, raw=raw))
-    finally:
+        async with opened(data_dir) as store:
+            readings = _readings(store, source, span)
+            count = await (_senml(readings, text, raw=raw) if form == "senml" else _csv(readings, text, raw=raw))
         text.flush()
-        text.detach()
-        await store.close()
+    finally:
+        with suppress(OSError):
+            text.detach()
+    return count
 
 
 async def _readings(store: Store, source: str, span: tuple[int, int]) -> AsyncIterator[Reading]:

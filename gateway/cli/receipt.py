@@ -8,6 +8,7 @@ import click
 from gateway import config
 from gateway.cli import say
 from gateway.cli.common import config_option, find_config, format_time, moment, output, read_file
+from gateway.cli.reading import opened
 from gateway.core import senml
 from gateway.core.block import parse_leaf
 from gateway.core.limits import POLICY_BYTES
@@ -67,8 +68,7 @@ def _check_source(source: str) -> None:
 
 
 async def _receipt(settings: Settings, source: str, at_ms: int, wanted: Policy | None) -> str:
-    store = await Store.open(Path(settings.gateway.data_dir), read_only=True)
-    try:
+    async with opened(settings.gateway.data_dir) as store:
         try:
             return await build_receipt(store, source, at_ms, wanted)
         except NotFoundError:
@@ -78,8 +78,6 @@ async def _receipt(settings: Settings, source: str, at_ms: int, wanted: Policy |
                     cure=f"Ask again in {settings.seal.max_age_s:.0f} seconds; only a gateway that runs seals",
                 ) from None
             raise
-    finally:
-        await store.close()
 
 
 async def _waits(store: Store, source: str, at_ms: int) -> bool:
@@ -130,8 +128,5 @@ def _witness(node: NodeLink) -> VerifierKey:
 
 
 async def _log_key(settings: Settings) -> VerifierKey:
-    store = await Store.open(Path(settings.gateway.data_dir), read_only=True)
-    try:
+    async with opened(settings.gateway.data_dir) as store:
         return store.vkey
-    finally:
-        await store.close()

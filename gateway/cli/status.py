@@ -14,11 +14,11 @@ import click
 from gateway import config
 from gateway.cli import HELD, OK, REFUSED, WORLD, say
 from gateway.cli.common import config_option, find_config, format_time
+from gateway.cli.reading import opened
 from gateway.core.block import parse_entry
 from gateway.core.text import plain
 from gateway.errors import FieldgateError, UnreachableError
 from gateway.settings import Settings
-from gateway.store import Store
 
 CONTROL_SOCKET = "control.sock"
 _TIMEOUT_S = 10.0
@@ -222,8 +222,7 @@ def _tell_stored(settings: Settings, *, as_json: bool) -> None:
 
 
 async def _stored(settings: Settings) -> State:
-    store = await Store.open(Path(settings.gateway.data_dir), read_only=True)
-    try:
+    async with opened(settings.gateway.data_dir) as store:
         size = store.blocks.size
         newest = await store.blocks.entries(size - 1, 1) if size else []
         nodes = {name: await store.cosigned.progress(name) for name in settings.node}
@@ -237,5 +236,3 @@ async def _stored(settings: Settings) -> State:
             },
             "nodes": {name: {"seen": progress.seen, "stored": progress.stored} for name, progress in nodes.items()},
         }
-    finally:
-        await store.close()

@@ -13,6 +13,7 @@ from typing import Protocol
 import click
 
 from gateway.cli import OK, REFUSED, say
+from gateway.cli.reading import opened
 from gateway.core import block, merkle, note
 from gateway.core.chain import BlockCheck, Chain
 from gateway.core.policy import Policy, parse_policy
@@ -62,15 +63,12 @@ def verify_store(data_dir: Path, policy: bytes | None, *, verbose: bool) -> int:
 
 
 async def _verify(data_dir: Path, trusted: Policy | None, *, verbose: bool) -> int:
-    store = await Store.open(data_dir, read_only=True)
-    try:
+    async with opened(data_dir) as store:
         if trusted is not None and store.vkey not in trusted.logs:
             raise Refused("this log's key is not in the policy", where=str(data_dir), cure=f"It is {store.vkey}")
         report = Report()
         with _bar(store.blocks.size) as bar:
             await _Walk(store, trusted, report).run(bar)
-    finally:
-        await store.close()
     return _tell(data_dir, store.vkey, trusted, report, verbose=verbose)
 
 

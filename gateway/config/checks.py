@@ -1,5 +1,6 @@
 """What no single field can tell: that the tables of a configuration fit each other."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
@@ -79,9 +80,13 @@ def _broker(broker: Draft) -> Iterator[Problem]:
 def _sources(root: Draft) -> Iterator[Problem]:
     brokers = root.get("broker") or {}
     ports: dict[str, str] = {}
+    taken = {f"mqtt-{broker}" for broker in brokers}
+    taken |= {f"{kind}-{name}" for name in root.get("source") or () for kind in ("serial", "replay")}
     for name, source in root.drafts("source").items():
         if name == _RESERVED:
             yield Problem(source.path, "is the id of the gateway's own events", "Choose another id")
+        if name in taken:
+            yield Problem(source.path, "is what a driver is called in counts and logs", "Choose another id")
         options = source.get("options")
         if not isinstance(options, Draft):
             continue
@@ -94,10 +99,11 @@ def _sources(root: Draft) -> Iterator[Problem]:
                 f"There is: {known}",
             )
         port = options.get("port")
-        if isinstance(port, str) and ports.setdefault(port, name) != name:
+        device = os.path.realpath(port) if isinstance(port, str) else None
+        if device is not None and ports.setdefault(device, name) != name:
             yield Problem(
                 (*source.path, "port"),
-                f"is the port of source.{ports[port]} too: a port has one reader",
+                f"is the port of source.{ports[device]} too: a port has one reader",
                 "Give each source its own port",
             )
 

@@ -111,7 +111,7 @@ class Converter:
         try:
             draft.made = draft.cls(**made)
         except (ValueError, TypeError) as exc:  # from the struct's own __post_init__
-            self._note(draft.path, str(exc), cure)
+            self._note(_subject(draft, str(exc)), str(exc), cure)
 
     def _value(self, raw: Any, wanted: Any, path: Path) -> Any:
         inner, metas = _bare(wanted)
@@ -174,6 +174,14 @@ class Converter:
 
     def _note(self, path: Path, what: str, cure: str = "") -> None:
         self.problems.append(Problem(path, what, cure))
+
+
+def _subject(draft: Draft, message: str) -> Path:
+    """The key that a message of a struct's own checks begins with, by its name or its value; else the table."""
+    for name, value in draft.values.items():
+        if message.startswith((f"{name} ", f"{value} ", f"{value!r} ")):
+            return (*draft.path, name)
+    return draft.path
 
 
 def _bare(wanted: Any) -> tuple[Any, list[Any]]:

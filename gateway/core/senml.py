@@ -320,7 +320,7 @@ def _milliseconds(base_time: cbor.Value | None) -> int:
 
 
 def _round_ms(seconds: float) -> int:
-    """Seconds in ms, exactly rounded: a product in floating point would err for far times."""
+    """Seconds in ms, halves up, exactly: a product in floating point would err for far times."""
     top, bottom = seconds.as_integer_ratio()
     return (2000 * top + bottom) // (2 * bottom)
 

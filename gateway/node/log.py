@@ -151,9 +151,14 @@ def judge_growth(head: Head, request: SyncRequest, vkey: VerifierKey, now: int) 
         sent = request.entries[was.size - head.size - 1] if was.size > head.size else request.note.encode()
         return _fork("root", was.size, head.note.encode(), sent, f"two roots of size {was.size}", now)
     if frontier.root() != request.checkpoint.root:
+        if not request.entries:
+            return _fork(
+                "root", request.size, head.last, request.note.encode(), f"two roots of size {request.size}", now
+            )
         what = f"the entries do not lead to the note's root of size {request.size}"
-        signed = request.entries[-1] if request.entries else head.last
-        return Refusal(422, what, evidence=Evidence("tree", request.size, signed, request.note.encode(), now))
+        return Refusal(
+            422, what, evidence=Evidence("tree", request.size, request.entries[-1], request.note.encode(), now)
+        )
     witnessed = Witnessed(request.size, request.checkpoint.root) if request.size >= was.size else was
     return Growth(head, frontier, request.entries, tiles, witnessed, request.note, request.size)
 

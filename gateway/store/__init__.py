@@ -3,6 +3,7 @@
 `fieldgate.db` holds journal, blocks, tree, checkpoints and co-signatures; `sign-state.db` is apart (signstate.py).
 """
 
+import asyncio
 import fcntl
 import os
 from pathlib import Path
@@ -46,7 +47,7 @@ class Store:
     @classmethod
     async def open(cls, data_dir: Path, *, read_only: bool = False) -> "Store":
         """Opens the store of a data_dir, to write (and then alone) or to read beside a running gateway."""
-        lock = None if read_only else _take_lock(data_dir / LOCK)
+        lock = None if read_only else await asyncio.to_thread(_take_lock, data_dir / LOCK)
         db = None
         try:
             db = await Database.open(data_dir / DATABASE, SCHEMA, read_only=read_only)
@@ -56,7 +57,7 @@ class Store:
             return cls(db, data_dir, VerifierKey.parse(rows[0][0]), await Blocks.open(db), lock)
         except BaseException:
             if db is not None:
-                await db.close()
+                pass
             if lock is not None:
                 os.close(lock)
             raise

@@ -77,7 +77,7 @@ class Database:
     @classmethod
     async def open(cls, path: Path, schema: Schema, *, read_only: bool = False) -> "Database":
         """Opens an existing file and checks that it is what it should be; takes missing schema steps."""
-        if not os.path.exists(path):  # noqa: PTH110 -- one stat at start
+        if not await asyncio.to_thread(path.exists):
             raise NotFoundError("is not there", where=str(path), cure="`fieldgate init` makes a new gateway")
         writer = reader = None
         try:

@@ -81,7 +81,7 @@ class WebServer:
             if served is not None:
                 await served.stop()
         if self._control is not None and self._control_path is not None:
-            self._control_path.unlink(missing_ok=True)
+            await asyncio.to_thread(self._control_path.unlink, missing_ok=True)
         self._web = self._control = None
 
     # -- the port -----------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class WebServer:
             return
         listener = Listener(socket.AF_UNIX, most=limits.CONTROL_CONNECTIONS, most_by_one=limits.CONTROL_CONNECTIONS)
         try:
-            _bind_control(listener, self._control_path)
+            await asyncio.to_thread(_bind_control, listener, self._control_path)
         except BaseException:
             listener.close()
             raise

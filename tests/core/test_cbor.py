@@ -5,12 +5,14 @@ import struct
 
 import cbor2
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core import cbor
 from gateway.core.limits import CBOR_DEPTH, NUMBER_MAX
 from gateway.errors import FormatError
+
+many = settings(max_examples=500, deadline=None)
 
 integers = st.integers(-NUMBER_MAX, NUMBER_MAX)
 halves = st.floats(width=16, allow_nan=False, allow_infinity=False)
@@ -55,6 +57,7 @@ def identical(a, b) -> bool:
     return a == b
 
 
+@many
 @given(values)
 def test_round_trip(value):
     data = cbor.encode(value)
@@ -62,6 +65,7 @@ def test_round_trip(value):
     assert identical(cbor2.loads(data), normal(value))
 
 
+@many
 @given(nested(st.one_of(exact)))
 def test_cbor2_writes_the_same_where_its_rules_are_the_same(value):
     if has_map(value):
@@ -70,6 +74,7 @@ def test_cbor2_writes_the_same_where_its_rules_are_the_same(value):
         assert cbor.encode(value) == cbor2.dumps(value, canonical=True)
 
 
+@many
 @given(st.dictionaries(st.integers(0, NUMBER_MAX), exact))
 def test_cbor2_sorts_unsigned_keys_the_same(value):
     assert cbor.encode(value) == cbor2.dumps(value, canonical=True)
@@ -79,6 +84,7 @@ def has_map(value) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(map(has_map, value)))
 
 
+@many
 @given(st.binary(max_size=60))
 @example(bytes.fromhex("f97e00"))
 @example(bytes.fromhex("a2 01 02 01 03"))
@@ -90,6 +96,7 @@ def test_what_decodes_is_what_would_have_been_written(data):
     assert cbor.encode(value) == data
 
 
+@many
 @given(values, st.data())
 def test_a_change_is_refused_or_is_another_value_in_its_one_encoding(value, data):
     encoded = cbor.encode(value)
@@ -104,6 +111,7 @@ def test_a_change_is_refused_or_is_another_value_in_its_one_encoding(value, data
     assert not identical(other, normal(value))
 
 
+@many
 @given(values, st.data())
 def test_a_cut_or_longer_encoding_is_refused(value, data):
     encoded = cbor.encode(value)
@@ -176,6 +184,7 @@ def test_every_half_precision_number():
             assert cbor.decode(data) == value
 
 
+@many
 @given(st.one_of(doubles, singles, halves))
 @example(2.0**-24)
 @example(2.0**-25)
@@ -357,6 +366,7 @@ def test_depth_at_the_limit_and_one_past():
 # Pieces
 
 
+@many
 @given(st.sampled_from([0, 1, 2, 3, 4, 5]), st.integers(0, 2**64 - 1))
 @example(0, 23)
 @example(0, 24)
@@ -375,6 +385,7 @@ def test_heads(major, n):
             cbor.read_head(data[:end], 0)
 
 
+@many
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_joined_byte_strings_are_read_one_by_one(items):
     data = b"".join(map(cbor.bstr, items))

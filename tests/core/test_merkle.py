@@ -7,12 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import merkle
 from gateway.core.merkle import EMPTY_ROOT, Frontier, Node
 from gateway.errors import FormatError
+
+many = settings(max_examples=200, deadline=None)
 
 MOST = 33  # sizes tried one by one: every shape up to one past a power of two
 
@@ -89,6 +91,11 @@ def test_every_inclusion_path_verifies_and_no_other_of_its_kind(size):
         for wrong in damaged(proof):
             with pytest.raises(FormatError):
                 merkle.verify_inclusion(hashes[index], index, size, wrong, root)
+        with pytest.raises(FormatError, match="too long"):
+            merkle.root_from_inclusion(hashes[index], index, size, [*proof, bytes(32)])
+        if proof:
+            with pytest.raises(FormatError, match="too short"):
+                merkle.root_from_inclusion(hashes[index], index, size, proof[:-1])
 
 
 @pytest.mark.parametrize("size", range(1, MOST))
@@ -101,6 +108,12 @@ def test_every_consistency_path_verifies_and_no_other_of_its_kind(size):
         for wrong in damaged(proof):
             with pytest.raises(FormatError):
                 merkle.verify_consistency(old_size, size, old, new, wrong)
+        if proof:
+            with pytest.raises(FormatError, match="too long"):
+                merkle.verify_consistency(old_size, size, old, new, [*proof, bytes(32)])
+        if len(proof) > 1:
+            with pytest.raises(FormatError, match="too short"):
+                merkle.verify_consistency(old_size, size, old, new, proof[:-1])
         for roots in ((bytes(32), new), (old, bytes(32)), (new, old)):
             if roots == (old, new) or (old_size == 0 and roots[0] == old):
                 continue
@@ -160,6 +173,8 @@ def test_hashes_of_another_length_are_refused_everywhere():
     leaf = LEAVES[0]
     with pytest.raises(FormatError, match="31 bytes"):
         merkle.root_from_inclusion(leaf[:31], 0, 1, [])
+    with pytest.raises(FormatError, match="31 bytes"):
+        merkle.root_from_inclusion(leaf, 0, 2, [leaf[:31]])
     with pytest.raises(FormatError, match="33 bytes"):
         merkle.verify_consistency(1, 2, leaf, leaf + b"\0", [leaf])
     with pytest.raises(FormatError, match="0 bytes"):
@@ -229,6 +244,7 @@ def test_ranges_that_are_no_subtree_are_refused():
             merkle.range_nodes(lo, hi)
 
 
+@many
 @given(st.integers(1, 2**53), st.data())
 def test_proofs_in_trees_of_any_size(size, data):
     index = data.draw(st.integers(0, size - 1))
@@ -244,6 +260,7 @@ def test_proofs_in_trees_of_any_size(size, data):
     assert all(before[1] == after[0] for before, after in pairwise(inclusion)), "the path and the leaf tile the tree"
 
 
+@many
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=200), st.data())
 def test_any_leaf_of_any_tree_verifies(contents, data):
     hashes = [merkle.leaf_hash(content) for content in contents]

@@ -272,7 +272,10 @@ def test_a_base_time_of_another_kind_is_refused(seconds):
         senml.resolve(cbor.encode([{0: "t", 2: 1, -2: "hen/", -3: seconds}]))
 
 
-@pytest.mark.parametrize(("offset", "ms"), [(0, 0), (1, 1000), (-2.5, -2500), (0.0004, 0), (0.0006, 1), (-0.0006, -1)])
+@pytest.mark.parametrize(
+    ("offset", "ms"),
+    [(0, 0), (1, 1000), (-2.5, -2500), (0.0004, 0), (0.0006, 1), (-0.0006, -1), (1.0625, 1063), (-1.0625, -1062)],
+)
 def test_a_records_own_time(offset, ms):
     pack = cbor.encode([{0: "t", 2: 1, -2: "hen/", -3: NOW / 1000}, {0: "u", 2: 2, 6: offset}])
     assert senml.resolve(pack).records == (Measured("t", None, 1, NOW), Measured("u", None, 2, NOW + ms))

@@ -1,40 +1,45 @@
-"""A clock that a test moves by hand."""
+"""A clock that stands still until a test moves it."""
 
 from gateway.clock import Stamp, Step
+from gateway.core import limits
+
+START_MS = 1_795_500_000_000
 
 
 class FakeClock:
-    """Starts synchronised at START_MS; `monotonic` stands still unless `advance` moves it."""
+    """A gateway.clock.Clock. `ms` is the wall clock, `mono` the monotonic one; `advance` moves both, `jump` the first."""
 
-    START_MS = 1_800_000_000_000
+    boot_id = "5f1c1a4e-0000-4000-8000-000000000001"
 
-    def __init__(self, ms: int = START_MS, *, synchronised: bool = True) -> None:
-        self.boot_id = "00000000-0000-4000-8000-000000000001"
+    def __init__(self, ms: int = START_MS, *, synchronised: bool = True, error_ms: int | None = 5) -> None:
         self.ms = ms
+        self.mono = 1000.0
         self.synchronised = synchronised
-        self.error_ms: int | None = 5
-        self.up = 1000.0
-        self._jump: Step | None = None
+        self.error_ms = error_ms
+        self.floor_ms = 0
+        self._step: Step | None = None
 
     def now(self) -> Stamp:
+        if self.ms < limits.BASE_TIME_MIN_S * 1000:
+            return Stamp(self.floor_ms, False)
         return Stamp(self.ms, self.synchronised, self.error_ms if self.synchronised else None)
 
     def monotonic(self) -> float:
-        return self.up
-
-    def advance(self, seconds: float) -> None:
-        """Both clocks go on."""
-        self.up += seconds
-        self.ms += round(seconds * 1000)
-
-    def jump(self, ms: int) -> None:
-        """The wall clock alone is set."""
-        self._jump = Step(self.ms, ms)
-        self.ms = ms
+        return self.mono
 
     def raise_floor(self, ms: int) -> None:
-        self.ms = max(self.ms, ms) if self.ms < 2**28 * 1000 else self.ms
+        self.floor_ms = max(self.floor_ms, ms)
 
     def step(self) -> Step | None:
-        jump, self._jump = self._jump, None
-        return jump
+        step, self._step = self._step, None
+        return step
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self.ms += round(seconds * 1000)
+        self.mono += seconds
+
+    def jump(self, ms: int) -> None:
+        """Somebody sets the wall clock."""
+        self._step = Step(self.ms, ms)
+        self.ms = ms

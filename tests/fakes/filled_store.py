@@ -1,5 +1,6 @@
 """A real Store that holds a LogMaker's blocks, without journal or sealer."""
 
+import asyncio
 import zlib
 from pathlib import Path
 
@@ -17,8 +18,8 @@ _ROW = "INSERT INTO journal(height,count,first_ms,last_ms,min_ms,max_ms,mask,sec
 
 async def make_store(folder: Path, log: LogMaker) -> Store:
     """A new store with all the log's blocks. It does not wait for the disk."""
-    folder.mkdir(exist_ok=True)
-    create(folder, log.signer.vkey)
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
+    await asyncio.to_thread(create, folder, log.signer.vkey)
     store = await Store.open(folder)
     await store.db._write.execute("PRAGMA synchronous=OFF")
     await publish(store, log)

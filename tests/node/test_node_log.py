@@ -187,12 +187,12 @@ def test_a_false_checkpoint_is_evidence_but_no_fork(maker: LogMaker) -> None:
     assert answer.evidence.held == maker.entries[4]
 
 
-def with_entry(maker: LogMaker, height: int, **changes: object) -> SyncRequest:
+def with_entry(maker: LogMaker, at: int, **changes: object) -> SyncRequest:
     """A request [2, 5) in which one entry says something else, under the log's own key."""
     asked = request(maker, 2, 5)
-    header = replace(maker.blocks[height].header, **changes)  # type: ignore[arg-type]
+    header = replace(maker.blocks[at].header, **changes)  # type: ignore[arg-type]
     entries = list(asked.entries)
-    entries[height - 2] = sign_entry(maker.signer, header.encode())
+    entries[at - 2] = sign_entry(maker.signer, header.encode())
     return replace(asked, entries=tuple(entries))
 
 

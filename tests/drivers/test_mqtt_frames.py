@@ -1,0 +1,117 @@
+import itertools
+
+import pytest
+from fakes.mqtt_scripted import connack, packet, publish, suback
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import Client, MQTTMessage
+
+from drivers.limits import EXAMPLE_BYTES, MQTT_PACKET_BYTES
+from drivers.mqtt_frames import DUP, RETAIN, Packet, Packets, ProtocolError, Publish
+from drivers.paho_seam import PahoSession
+
+PUBLISHES = st.builds(
+    publish,
+    st.text(alphabet="ab/é", min_size=1, max_size=20).map(str.encode),
+    st.binary(max_size=300),
+    st.integers(0, 65_535),
+)
+OTHERS = st.sampled_from(
+    [connack(), connack(False), suback(1, 1), suback(7, 0, 128), packet(0xD0, b""), packet(0x90, b"x" * 200)]
+)
+
+
+def all_of(packets: Packets, chunks: list[bytes]) -> list[Packet]:
+    return [one for chunk in chunks for one in packets.feed(chunk)]
+
+
+@given(st.lists(PUBLISHES | OTHERS, max_size=8), st.lists(st.integers(0, 3000)))
+def test_any_chunking_gives_the_same_packets(stream: list[bytes], places: list[int]) -> None:
+    data = b"".join(stream)
+    whole = Packets().feed(data)
+    assert len(whole) == len(stream)
+    assert [one for one in whole if isinstance(one, bytes)] == [one for one in stream if one[0] & 0xF0 != 0x30]
+    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    assert all_of(Packets(), [data[one:two] for one, two in itertools.pairwise(edges)]) == whole
+    assert all_of(Packets(), [data[at : at + 1] for at in range(len(data))]) == whole
+
+
+@given(st.lists(PUBLISHES, min_size=1, max_size=5), st.sampled_from([0, DUP, RETAIN, DUP | RETAIN]))
+def test_paho_takes_a_publish_apart_in_the_same_way(stream: list[bytes], flags: int) -> None:
+    stream = [bytes([one[0] | (flags if one[0] & 6 else flags & RETAIN)]) + one[1:] for one in stream]
+    seen: list[MQTTMessage] = []
+    session = PahoSession(
+        "x", user="", password="", keepalive_s=60,
+        on_connack=lambda *_: None, on_suback=lambda *_: None, on_unsuback=lambda _: None, on_lost=lambda _: None,
+    )  # fmt: skip
+    client: Client = session._client
+    client.on_message = lambda _, __, message: seen.append(message)
+    session.connect()
+    session.receive(connack())
+    for one in stream:
+        session.receive(one)
+    ours = all_of(Packets(), [b"".join(stream)])
+    theirs = [
+        (m.topic.encode(), m.mid, m.payload, m.qos << 1 | m.dup << 3 | int(m.retain), len(m.payload)) for m in seen
+    ]
+    assert [(p.topic, p.packet_id, p.payload, p.flags & 15, p.size) for p in ours if isinstance(p, Publish)] == theirs
+
+
+def test_length_at_the_limit_and_one_past() -> None:
+    head = len(b"\0\1t\0\7")
+    fits = publish(b"t", b"x" * (MQTT_PACKET_BYTES - head), 7)
+    (one,) = Packets().feed(fits)
+    assert isinstance(one, Publish)
+    assert one.size == len(one.payload) == MQTT_PACKET_BYTES - head
+    long = publish(b"t", b"y" * (MQTT_PACKET_BYTES - head + 1), 8)
+    packets = Packets()
+    got = all_of(packets, [long[:1000], long[1000:], publish(b"u", b"next", 9)])
+    assert got == [
+        Publish(0x32, b"t", 8, b"y" * EXAMPLE_BYTES, MQTT_PACKET_BYTES - head + 1),
+        Publish(0x32, b"u", 9, b"next", 4),
+    ]
+
+
+@given(st.lists(st.integers(0, 40_000)), st.integers(60, 400))
+def test_a_packet_that_is_too_long_is_skipped_and_not_held(places: list[int], limit: int) -> None:
+    data = publish(b"a/b", b"z" * 30_000, 3) + publish(b"a/b", b"ok", 4)
+    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
+    packets = Packets(limit)
+    got = []
+    for one, two in itertools.pairwise(edges):
+        got += packets.feed(data[one:two])
+        assert packets._have <= limit + 5
+    payload = b"z" * min(EXAMPLE_BYTES, limit - 7)
+    assert got == [Publish(0x32, b"a/b", 3, payload, 30_000), Publish(0x32, b"a/b", 4, b"ok", 2)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x30\xff\xff\xff\xff\x01",  # a length of more than four bytes
+        b"\x30\x00",
+        b"\x30\x01\x00",
+        b"\x30\x02\x00\x00",  # no topic
+        b"\x30\x03\x00\x02a",  # a topic beyond the end
+        b"\x32\x04\x00\x01ab",  # half a packet id
+        b"\x32\x05\x00\x01a\x00\x00",  # packet id 0
+        b"\x36\x05\x00\x01a\x00\x01",  # QoS 3
+        b"\x34\x05\x00\x01a\x00\x01",  # QoS 2: nobody asked for it
+        packet(0x20, b"x" * (MQTT_PACKET_BYTES + 1)),
+    ],
+)
+def test_what_no_broker_sends(data: bytes) -> None:
+    with pytest.raises(ProtocolError) as info:
+        Packets().feed(data)
+    assert info.value.cure
+
+
+@given(st.lists(st.binary(max_size=50)))
+def test_noise_gives_packets_or_a_protocol_error(chunks: list[bytes]) -> None:
+    packets = Packets(200)
+    try:
+        for chunk in chunks:
+            packets.feed(chunk)
+            assert packets._have <= 205
+    except ProtocolError:
+        pass
