@@ -15,14 +15,14 @@ class BlockingCall:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._thread: threading.Thread | None = None
+        self._busy = False
 
     async def run(self, function: Callable[[], T], *, timeout_s: float, abandon: Callable[[T], object]) -> T:
         """What `function` gives or raises; TimeoutError after `timeout_s`.
 
         A result that comes after a timeout or a cancellation is handed to `abandon`, which lets go of it.
         """
-        if self._thread is not None and self._thread.is_alive():
+        if self._busy:
             raise DriverError(f"{self._name}: the attempt before this one still hangs", "Wait; if it lasts, restart")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -41,12 +41,14 @@ class BlockingCall:
             try:
                 result = function()
             except BaseException as error:  # noqa: BLE001  raised again where it is awaited
+                self._busy = False
                 _hand_over(loop, fail, error, _ignore)
             else:
+                self._busy = False
                 _hand_over(loop, deliver, result, abandon)
 
-        self._thread = threading.Thread(target=work, name=self._name, daemon=True)
-        self._thread.start()
+        self._busy = True
+        threading.Thread(target=work, name=self._name, daemon=True).start()
         async with asyncio.timeout(timeout_s):
             return await future
 

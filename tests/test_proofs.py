@@ -2,13 +2,15 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fakes import proofs
 
 from gateway import keys, verify
-from gateway.core import note, tiles
+from gateway.core import block, merkle, note, tiles
 from gateway.core.policy import parse_policy
 from gateway.core.receipt import parse_receipt
 
@@ -79,3 +81,39 @@ def test_the_receipts(frozen: dict[str, str]) -> None:
     data, policy = frozen["receipt"].encode(), FROZEN["policies"][frozen["policy"]].encode()
     assert parse_receipt(data).encode() == frozen["receipt"]
     assert maker().proved(verify.verify_receipt(data, policy)) == frozen["proves"]
+
+
+# The examples of docs/format.md are those of the vectors
+
+PAGE = (FOLDER.parent.parent / "docs" / "format.md").read_text()
+
+
+def hex_block(first: str) -> bytes:
+    """The bytes of the code block that begins with `first`: on each line, the hex before its explanation."""
+    block_text = PAGE[PAGE.index(f"    {first} ") :].split("\n\n")[0]
+    found = [re.match(r"(?:\s*[0-9a-f]{2,}\b(?![:.]))*", line) for line in block_text.split("\n")]
+    return bytes.fromhex("".join(match[0] for match in found if match))
+
+
+def test_the_page_shows_the_leaf() -> None:
+    receipt = parse_receipt(FROZEN["receipts"][0]["receipt"].encode())
+    assert hex_block("82") == receipt.leaf
+    assert proofs.secret(0).hex() in PAGE
+    assert f"leaf hash {merkle.leaf_hash(receipt.leaf).hex()}" in PAGE
+
+
+def test_the_page_shows_the_entry() -> None:
+    entry = block.parse_entry(parse_receipt(FROZEN["receipts"][0]["receipt"].encode()).entry)
+    assert hex_block("d2") == entry.raw
+    assert f"over the block above, {len(entry.raw)} bytes" in PAGE
+    assert block.next_prev(entry.raw).hex() in PAGE
+
+
+def test_the_page_shows_the_checkpoint_and_the_receipt() -> None:
+    text = FROZEN["receipts"][0]["receipt"]
+    checkpoint = note.parse_note(text.partition("\n\n")[2])
+    assert str(proofs.LOG.vkey) in PAGE
+    lines = [*checkpoint.text.split("\n"), *map(note.format_line, checkpoint.lines[:2])]
+    assert all(f"    {line.strip()}\n" in PAGE for line in lines if line)
+    extra = text.split("\n")[1]
+    assert f"    {extra[:38]}...{extra[-16:]}\n" in PAGE

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from fakes import proofs
+from fakes.flips import flips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import keys, verify
+from gateway import keys
 from gateway.core.note import SignatureLine
 from gateway.core.policy import make_policy
 from gateway.errors import FormatError, VerifyError
@@ -81,7 +82,7 @@ def test_the_payload_is_shown_where_it_is() -> None:
 
 
 def test_every_section_is_refused_at_its_own_step() -> None:
-    flipped = list(verify.flips(APART_FILE, proofs.POLICY_ALL))
+    flipped = list(flips(APART_FILE, proofs.POLICY_ALL))
     assert {flip.section: flip.step for flip in flipped} == {
         "first line": 1,
         "checkpoint": 2,
@@ -104,7 +105,7 @@ def test_every_section_is_refused_at_its_own_step() -> None:
 
 def test_the_smallest_receipt_has_sections_enough() -> None:
     small = proofs.Log([1]).receipt(0, 0).encode().encode()
-    flipped = list(verify.flips(small, proofs.POLICY_ALL))
+    flipped = list(flips(small, proofs.POLICY_ALL))
     assert {flip.step for flip in flipped} == {1, 2, 3, 4, 6}
     for flip in flipped:
         assert refused_at(flip.receipt) == flip.step, flip.section

@@ -16,11 +16,11 @@ class Line:
     """
 
     def __init__(self, link: Path | None = None) -> None:
-        self._master, slave = os.openpty()
+        self.master, slave = os.openpty()
         tty.setraw(slave)
         self.path = Path(os.ttyname(slave))
         self._slave: int | None = slave  # held: without any reader a terminal forgets its settings
-        os.set_blocking(self._master, False)
+        os.set_blocking(self.master, False)
         if link is not None:
             link.unlink(missing_ok=True)
             link.symlink_to(self.path)
@@ -29,14 +29,14 @@ class Line:
     def write(self, data: bytes) -> bool:
         """True if the line took it all. Where nobody reads, it is full after some 4 KiB, and the rest is lost."""
         with contextlib.suppress(BlockingIOError):
-            return os.write(self._master, data) == len(data)
+            return os.write(self.master, data) == len(data)
         return False
 
     def close(self) -> None:
         """Unplugs it."""
         if self._slave is not None:
             os.close(self._slave)
-            os.close(self._master)
+            os.close(self.master)
             self._slave = None
 
     def __enter__(self) -> "Line":

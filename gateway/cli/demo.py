@@ -129,6 +129,7 @@ async def _fetch(site: Site, folder: Path) -> tuple[Path, Path]:
     """Policy, and the receipt of a reading that the node holds."""
     receipt, policy = folder / "receipt.tlog-proof", folder / "policy"
     config = str(site.config)
+    _check_sources((await _status(site))["sources"])
     await site.command("policy", "--config", config, "-o", str(policy))
     at = (await _status(site))["now_ms"] / 1000
     wanted = ("receipt", _SOURCE, "--at", str(at), "--config", config, "--policy", str(policy), "-o", str(receipt))
@@ -142,6 +143,17 @@ async def _fetch(site: Site, folder: Path) -> tuple[Path, Path]:
     if outcome[0]:
         raise FieldgateError("no receipt could be made", where="demo", cure=outcome[2].strip())
     return receipt, policy
+
+
+def _check_sources(sources: dict[str, dict[str, Any]]) -> None:
+    """FieldgateError where a source brought nothing, was refused anything, or its counts do not add up."""
+    for name, source in sources.items():
+        refused = set(source["rejects"]) - {"partial_line"}  # a serial line that was being written when it was opened
+        if not source["stored"] or refused or not source["balanced"]:
+            counts = {key: source[key] for key in ("received", "stored", "duplicate", "rejected", "dropped")}
+            raise FieldgateError(
+                f"source {name}: {counts}", where="demo", cure=str(source["example"] or source["detail"])
+            )
 
 
 async def _prove(site: Site, receipt: Path, policy: Path) -> None:

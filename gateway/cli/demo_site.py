@@ -62,7 +62,7 @@ rate = 4.0
 loop = true
 checksum = "nmea"
 format = "text"
-values = {{ sentence = {{}} }}
+values = {{ sentence = {{ type = "text" }} }}
 
 [web]
 listen = "127.0.0.1:{web}"

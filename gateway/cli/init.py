@@ -133,7 +133,7 @@ def _make(plan: Plan) -> str:
     if not ready.exists():
         _refuse_existing(plan)
         _stage(plan)
-    elif (ready / _CONFIG).read_text() != plan.text():
+    elif (ready / _CONFIG).read_text(encoding="utf-8") != plan.text():
         raise Refused(
             "an init with another name or other places was interrupted here",
             where=str(plan.data_dir),
@@ -176,10 +176,12 @@ def _stage(plan: Plan) -> None:
 def _publish(plan: Plan) -> str:
     """Move each piece to its place. Every step may have been taken already."""
     ready = plan.data_dir / READY
-    vkey = str(config.open_signer(f"file:{ready / _KEY}").vkey)
     for path in (ready / _STORE).iterdir():
         path.rename(plan.data_dir / path.name)
-    _copy(ready / _KEY, plan.key)
+    if (ready / _KEY).exists():
+        _copy(ready / _KEY, plan.key)
+        (ready / _KEY).unlink()  # before there is a configuration: no second copy of a key in use
+    vkey = str(config.open_signer(f"file:{plan.key}").vkey)
     _copy(ready / _CONFIG, plan.config)
     _sync(plan.data_dir, plan.key.parent)
     ready.rename(plan.data_dir / STAGING)
@@ -190,13 +192,13 @@ def _publish(plan: Plan) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """A copy that appears whole or not at all, overwrites nothing, and may be there already."""
-    text = source.read_text()
-    if os.path.lexists(target):
-        if target.is_file() and target.read_text() == text:
-            return
-        raise Refused("is there already, and is not what was to be written", where=str(target), cure="Move it away")
+    text = source.read_text(encoding="utf-8")
     part = target.with_name(f".{target.name}.init")
     part.unlink(missing_ok=True)
+    if os.path.lexists(target):
+        if target.is_file() and target.read_text(encoding="utf-8") == text:
+            return
+        raise Refused("is there already, and is not what was to be written", where=str(target), cure="Move it away")
     _write(part, text, source.stat().st_mode & 0o777)
     try:
         os.link(part, target)

@@ -8,7 +8,7 @@ because step 2 pins the root and refuses another.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.core import block, limits
@@ -42,7 +42,7 @@ class Means:
     seen: Signer
     stored: Signer
     now: Callable[[], float]
-    room: Callable[[], bool]
+    room: Callable[[], Awaitable[bool]]
     places: asyncio.Semaphore
 
 
@@ -67,12 +67,12 @@ class Ledger:
         head = await self._store.enrol(self.id, str(self.vkey), self._stored_from)
         if head.frozen:
             log.critical(
-                "%s is frozen: %s; ask its operator, the evidence is in the store", self.vkey.name, head.frozen
+                "ALARM: %s is frozen: %s; ask its operator, the evidence is in the store", self.vkey.name, head.frozen
             )
         signed = await self._store.note_upto(self.id, head.size, "stored")
         reach = await self._reach(head)
         if signed is not None and signed.size > reach:
-            log.critical("%s: the stored size fell from %d to %d", self.vkey.name, signed.size, reach)
+            log.critical("ALARM: %s: the stored size fell from %d to %d", self.vkey.name, signed.size, reach)
 
     async def head(self) -> Head:
         """What the store holds of this log."""
@@ -129,7 +129,7 @@ class Ledger:
     async def _taken(self, size: int, seen: str) -> Answer:
         await self._sign_stored()
         stored = await self.stored()
-        wants = await self._store.wants(self.id, limits.WANT_RANGES) if self._means.room() else []
+        wants = await self._store.wants(self.id, limits.WANT_RANGES) if await self._means.room() else []
         told = None if stored is None else (stored.size, stored.stored_latest)
         return Answer(200, judge.encode_answer(size, seen, wants, told), CBOR)
 
@@ -178,7 +178,7 @@ class Ledger:
             return await self._refuse(judge.frozen(head))
         if height >= head.size:
             return Answer(404, b"no entry has this height")
-        if not self._means.room():
+        if not await self._means.room():
             return Answer(503, b"no room for bodies")
         wants = await self.wants()
         if any(low <= height < high for low, high in wants):
@@ -238,14 +238,15 @@ class Ledger:
         await self._store.drop_body(self.id, height)
         stored = await self.stored()
         size = stored.size if stored else 0
-        log.critical("%s: the body of block %d is damaged; the stored size is %d now", self.vkey.name, height, size)
+        log.critical(
+            "ALARM: %s: the body of block %d is damaged; the stored size is %d now", self.vkey.name, height, size
+        )
 
     # Refusals
 
     async def _refuse(self, refusal: Refusal) -> Answer:
         if refusal.evidence is not None:
-            kind = "FORK" if refusal.freeze else "a false checkpoint"
-            log.critical("%s: %s: %s; the evidence is kept", self.vkey.name, kind, refusal.text)
+            log.critical("ALARM: %s: %s; the evidence is kept", self.vkey.name, refusal.text)
             await self._store.accuse(self.id, refusal.evidence, freeze=refusal.freeze)
         return answer(refusal)
 

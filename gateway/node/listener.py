@@ -60,13 +60,14 @@ class Door(socket.socket):
 
 
 def bind(host: str, port: int) -> Door:
-    """A bound socket; port 0 takes a free one. OSError where it cannot be bound."""
+    """A listening socket; port 0 takes a free one. Who connects before `serve` waits. OSError where it cannot be."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     door = Door(family, limits.NODE_CONNECTIONS, limits.NODE_CONNECTIONS_OF_ADDRESS)
     try:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.setblocking(False)
         door.bind(address)
+        door.listen(_BACKLOG)
     except OSError:
         door.close()
         raise

@@ -77,12 +77,11 @@ class Node:
         self._door = door
         self._tls = _tls(settings.node)
         self._places = asyncio.Semaphore(limits.NODE_BODIES)
-        folder = settings.node.data_dir
         means = Means(
             seen=signers["seen"],
             stored=signers["stored"],
             now=time.time,
-            room=lambda: shutil.disk_usage(folder).free > limits.NODE_FREE_BYTES,
+            room=self._room,
             places=self._places,
         )
         self.port = int(door.getsockname()[1])
@@ -124,6 +123,11 @@ class Node:
         finally:
             await listener.close()
             await self._store.close()
+
+    async def _room(self) -> bool:
+        """Whether the disk takes more bodies."""
+        usage = await asyncio.to_thread(shutil.disk_usage, self._settings.node.data_dir)
+        return usage.free > limits.NODE_FREE_BYTES
 
     async def _watch(self) -> None:
         """Ends everything when a request met the end of durability."""

@@ -244,6 +244,7 @@ def _served(request: web.Request, served: Served) -> web.Response:
 
 async def _send(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     """Sends the answer here, where the time it takes is bounded."""
+    response.headers["Server"] = "fieldgate"
     try:
         async with asyncio.timeout(limits.NODE_SEND_S):
             await response.prepare(request)

@@ -57,7 +57,7 @@ class Store:
             return cls(db, data_dir, VerifierKey.parse(rows[0][0]), await Blocks.open(db), lock)
         except BaseException:
             if db is not None:
-                pass
+                await db.close()
             if lock is not None:
                 os.close(lock)
             raise

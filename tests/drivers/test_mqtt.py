@@ -91,13 +91,12 @@ async def test_what_is_not_durable_at_a_cut_comes_again_marked_as_such(mosquitto
     before, after = Collector(durable=False), Collector(durable=False)
     async with MqttProxy(mosquitto.port) as proxy:
         driver = driver_at(proxy.port)
-        async with running(driver, before) as task:
-            await before.up()
-            await publish(mosquitto.port, [("farm/climate", payload(n)) for n in range(3)])
-            await before.count(3)
-            proxy.cut()
-            with pytest.raises(mqtt_module.DriverError, match="the connection ended"):
-                await task
+        task = asyncio.create_task(failure(driver, before))
+        await before.up()
+        await publish(mosquitto.port, [("farm/climate", payload(n)) for n in range(3)])
+        await before.count(3)
+        proxy.cut()
+        assert "the connection ended" in (await task).what
         async with connected(driver, after):
             await after.count(3)
             first, again = before.samples, after.samples
@@ -117,11 +116,10 @@ async def test_what_is_not_durable_at_a_cut_comes_again_marked_as_such(mosquitto
 
 async def test_a_broker_that_forgot_the_session_is_told_of_before_its_messages(mosquitto: Mosquitto) -> None:
     driver, first, second = driver_at(mosquitto.port), Collector(), Collector()
-    async with running(driver, first) as task:
-        await first.up()
-        await asyncio.to_thread(mosquitto.kill)
-        with pytest.raises(mqtt_module.DriverError):
-            await task
+    task = asyncio.create_task(failure(driver, first))
+    await first.up()
+    await asyncio.to_thread(mosquitto.kill)
+    assert (await task).cure
     await asyncio.to_thread(mosquitto.start)
     async with connected(driver, second):
         await publish(mosquitto.port, [("farm/climate", payload(1))])
@@ -318,16 +316,13 @@ async def test_a_reconnect_subscribes_to_everything_again(mosquitto: Mosquitto) 
 async def test_two_clients_with_one_id(mosquitto: Mosquitto) -> None:
     one, two = driver_at(mosquitto.port), driver_at(mosquitto.port)
     heard = Collector()
-    async with running(one, heard) as first:
-        for attempt in range(3):
-            await until(lambda attempt=attempt: len([link for link in heard.links if link.up]) == attempt + 1)
-            async with connected(two, Collector()):
-                with pytest.raises(mqtt_module.DriverError) as info:
-                    await first
-            if attempt < 2:
-                first = asyncio.create_task(one.run(heard.emit))
-    assert "another client seems to use the client id gateway-1" in info.value.what
-    assert "client_id" in info.value.cure
+    for attempt in range(3):
+        first = asyncio.create_task(failure(one, heard))
+        await until(lambda attempt=attempt: len(heard.links) == attempt + 1)
+        async with connected(two, Collector()):
+            error = await first
+    assert "another client seems to use the client id gateway-1" in error.what
+    assert "client_id" in error.cure
     assert "another client seems to use the client id gateway-1" in heard.links[-1].detail  # said while it is up, too
 
 

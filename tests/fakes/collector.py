@@ -12,6 +12,7 @@ PATIENCE_S = 10.0
 async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     """Returns when the condition holds; AssertionError after `patience_s`."""
     deadline = time.monotonic() + patience_s
+    await asyncio.sleep(0)
     while not condition():
         assert time.monotonic() < deadline, "it never came to pass"
         await asyncio.sleep(0.005)

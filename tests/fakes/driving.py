@@ -11,7 +11,7 @@ from drivers.api import Driver, DriverError
 
 @asynccontextmanager
 async def running(driver: Driver, collector: Collector) -> AsyncIterator["asyncio.Task[None]"]:
-    """The driver's task; cancelled at the end. A failure that nobody awaited is raised here."""
+    """The driver's task; cancelled at the end. Its failure is raised here: for one that is expected see `failure`."""
     task = asyncio.create_task(driver.run(collector.emit), name=driver.name)
     try:
         yield task

@@ -109,14 +109,13 @@ class Field:
                 file.write(f'\n[gateway.field]\nvkey = "{vkey}"\n')
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Field"]:
+    async def started(self, *, node: bool = True) -> AsyncIterator[None]:
         """Node and gateway run; both are ended whatever happens."""
-        await self.make()
         try:
-            if self.with_node:
+            if self.with_node and node:
                 await self.node.start()
             await self.gateway.start()
-            yield self
+            yield
         finally:
             for process in (self.gateway, self.node):
                 if process.running:

@@ -13,7 +13,8 @@ from gateway.store import Store, create
 from gateway.store.blocks import Plan
 from gateway.store.journal import source_bit
 
-_ROW = "INSERT INTO journal(height,count,first_ms,last_ms,min_ms,max_ms,mask,secret,data) VALUES (?,?,?,?,?,?,?,?,?)"
+_COLUMNS = "height,count,bytes,first_ms,last_ms,min_ms,max_ms,mask,secret,data"
+_ROW = f"INSERT INTO journal({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"
 
 
 async def make_store(folder: Path, log: LogMaker) -> Store:
@@ -47,10 +48,11 @@ async def _journal(store: Store, block: Block, rows: int) -> Plan:
             bits |= source_bit(reading.source)
         mask |= bits
         row_times = [reading.time_ms for reading in readings]
-        data = zlib.compress(b"".join(body.item(pack, payload) for pack, payload in part))
+        data = b"".join(body.item(pack, payload) for pack, payload in part)
         secret = block.secret if not ids else None
         first, last = readings[0].received_ms, readings[-1].received_ms
-        row = (height, len(part), first, last, min(row_times), max(row_times), bits, secret, data)
+        facts = (height, len(part), len(data), first, last, min(row_times), max(row_times), bits)
+        row = (*facts, secret, zlib.compress(data, 1))
         ids.append(await store.db.insert(_ROW, row))
     sealed = store.blocks.sealed_row
     first_row, last_row = (ids[0], ids[-1]) if ids else (sealed + 1, sealed)

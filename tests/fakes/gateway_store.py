@@ -78,7 +78,9 @@ class Pipeline:
         store = await Store.open(data_dir)
         try:
             plan = await store.blocks.plan()
-            found = await open_block(store.db, store.blocks.sealed_row, store.blocks.size, plan.height if plan else None)
+            found = await open_block(
+                store.db, store.blocks.sealed_row, store.blocks.size, plan.height if plan else None
+            )
             journal = Journal(store.db, found, linger_s=linger_s, max_count=max_count, monotonic=clock.monotonic)
             seen = Redeliveries()
             seen.load([keys async for keys in newest_keys(store.db, set(windows or {}))])
@@ -113,6 +115,7 @@ class Pipeline:
 
     async def age(self) -> None:
         """Lets the open block grow old, or an empty one fall due; returns when it is sealed."""
+        await self.sealed()
         height = self.journal.block.height
         self.clock.advance(3600)
         self.journal.grown.set()
@@ -189,7 +192,11 @@ async def check_chain(store: Store, key: Signer | None = None) -> list[bytes]:
         note = parse_note(newest[1])
         verify_note(note, key.vkey)
         checkpoint = parse_checkpoint(note.text)
-        assert (newest[0], checkpoint.size, checkpoint.root) == (store.blocks.size, store.blocks.size, merkle.root(hashes))
+        assert (newest[0], checkpoint.size, checkpoint.root) == (
+            store.blocks.size,
+            store.blocks.size,
+            merkle.root(hashes),
+        )
     assert store.blocks.frontier.root() == merkle.root(hashes)
     return packs
 

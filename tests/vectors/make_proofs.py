@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fakes import proofs
+from fakes.flips import flips
 
 from gateway import keys, verify
 from gateway.core import tiles
@@ -138,7 +139,7 @@ def make_refused() -> Iterator[Json]:
     """Receipts that fail, each with its policy and the step that refuses it."""
     policies = make_policies()
     base = LOGS["five blocks"].anchored(LOGS["five blocks"].receipt(2, 5)).encode().encode()
-    for flip in verify.flips(base, str(policies["all"]).encode()):
+    for flip in flips(base, str(policies["all"]).encode()):
         yield {"name": flip.section, "policy": "all", "receipt": flip.receipt.decode(), "step": flip.step}
     for name, (receipt, policy, step) in bad_receipts().items():
         yield {"name": name, "policy": policy, "receipt": receipt, "step": step}

@@ -1,0 +1,226 @@
+"""Exit codes, one line for an error, no traceback, and what each command imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.command import FIELDGATE, fieldgate
+from fakes.configs import GATEWAY, NODE
+
+from gateway import cli
+from gateway.errors import BugError, ConfigError, Fault, FieldgateError, HeldError, StoreError, UnreachableError
+
+OURS = [name for name in cli.COMMANDS if name not in ("node", "demo")]
+
+
+def test_no_command(tmp_path: Path) -> None:
+    done = fieldgate(cwd=tmp_path)
+    assert done.code == 2
+    assert "A first run" in done.out
+    assert done.err == ""
+
+
+def test_version(tmp_path: Path) -> None:
+    done = fieldgate("--version", cwd=tmp_path)
+    assert (done.code, done.out) == (0, "fieldgate 0.1.0\n")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_help_has_examples_and_exit_codes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([name, "--help"])
+    assert caught.value.code == 0
+    told = capsys.readouterr().out
+    assert "Example" in told
+    assert "Exit 0" in told
+    assert cli.COMMANDS[name][1]
+
+
+def test_help_lists_every_command_without_importing_one(tmp_path: Path) -> None:
+    done = fieldgate("--help", cwd=tmp_path)
+    assert [line.split()[0] for line in done.out.partition("Commands:\n")[2].splitlines()] == list(cli.COMMANDS)
+    assert imported(tmp_path, "--help") & {"msgspec", "nacl", "aiosqlite"} == set()
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["frobnicate"], "there is no command frobnicate"),
+        (["recipt"], "did you mean receipt?"),
+        (["--frob"], "--frob"),
+        (["run", "--frob"], "--frob"),
+        (["receipt"], "SOURCE"),
+        (["receipt", "climate"], "--at"),
+        (["receipt", "climate", "--at", "yesterday"], "RFC" if False else "2026-11-23T06:30:00Z"),
+        (["receipt", "climate", "--at", "2026-11-23T06:30:00"], "which zone"),
+        (["receipt", "climate", "--at", "1969-11-23T06:30:00Z"], "before 1970"),
+        (["receipt", "Climate", "--at", "now"], "SOURCE"),
+        (["export", "a/b"], "SOURCE"),
+        (["export", "climate", "--format", "xml"], "xml"),
+        (["verify"], "RECEIPT"),
+        (["verify", "r", "--store", "d"], "not both"),
+        (["verify", "r"], "--policy"),
+        (["init"], "--name"),
+        (["init", "--name", "a", "--epoch", "0"], "--epoch"),
+        (["x\x1b[31m\ny"], "\\x1b"),
+    ],
+)
+def test_usage(tmp_path: Path, args: list[str], told: str) -> None:
+    done = fieldgate(*args, cwd=tmp_path)
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.lines) == 1
+    assert done.err.startswith("fieldgate: ")
+    assert told in done.err
+    assert done.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["check"], ["run"], ["status"], ["receipt", "a", "--at", "now"], ["policy"], ["export", "a"]],
+    ids=lambda args: args[0],
+)
+def test_no_configuration(tmp_path: Path, args: list[str]) -> None:
+    done = fieldgate(*args, cwd=tmp_path)
+    assert done.code == 2
+    assert "fieldgate init" in done.err
+    assert fieldgate(*args, "--config", "x.toml", cwd=tmp_path).code == 2
+
+
+def test_check(tmp_path: Path) -> None:
+    (tmp_path / "fieldgate.toml").write_text(GATEWAY)
+    done = fieldgate("check", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "fieldgate.toml: good: 1 source, 1 broker, 1 node, log henhouse.example/1\n"
+    (tmp_path / "node.toml").write_text(NODE)
+    assert fieldgate("check", "--node", "--config", "node.toml", cwd=tmp_path).code == 0
+
+
+def test_check_tells_every_fault_on_a_line(tmp_path: Path) -> None:
+    text = GATEWAY.replace('"mqtt://127.0.0.1:1883"', '"mqtt://bob:hunter2@h"').replace(
+        "file:/etc/fieldgate/m", "hunter2"
+    )
+    (tmp_path / "fieldgate.toml").write_text(text + "[seal]\nmax_cout = 1\nmax_age_s = -1\n")
+    done = fieldgate("check", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert [line.split(": ")[0] for line in done.lines[:-1]] == [f"fieldgate.toml:{n}" for n in (7, 9, 23, 24)]
+    assert done.lines[-1] == "fieldgate: 4 faults in the configuration: fieldgate.toml"
+    assert "hunter2" not in done.err
+
+
+def test_the_second_place_of_the_configuration(tmp_path: Path) -> None:
+    done = fieldgate("check", cwd=tmp_path)
+    assert "/etc/fieldgate/fieldgate.toml" in done.err
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (
+            HeldError("the sign-state is missing", where="/x", cure="Begin a new epoch"),
+            4,
+            "/x: the sign-state is missing.",
+        ),
+        (StoreError("input/output error"), 4, "input/output error"),
+        (UnreachableError("no answer"), 3, "no answer"),
+        (FieldgateError("refused\nand more"), 1, "refused\\nand more"),
+        (BugError("an invariant"), 70, "an invariant"),
+        (ConfigError([Fault("f", 1, "k", "is wrong", "Mend it")]), 2, "1 fault in the configuration: f"),
+        (PermissionError(13, "Permission denied", "/data"), 3, "/data: Permission denied"),
+        (ZeroDivisionError("division by zero"), 70, "a bug: ZeroDivisionError: division by zero"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (BrokenPipeError(), 3, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_error_is_a_line_and_a_code(
+    error: BaseException, code: int, told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert _run_with(error, monkeypatch) == code
+    err = capfd.readouterr().err
+    assert told in err
+    assert "Traceback" not in err
+    assert all(line.isprintable() for line in err.splitlines())
+    if code == 70 and isinstance(error, ZeroDivisionError):
+        assert "--debug" in err
+
+
+def test_debug_gives_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for args in (["--debug", "check"], ["check", "--debug"]):
+        with pytest.raises(ZeroDivisionError):
+            _run_with(ZeroDivisionError(), monkeypatch, args)
+
+
+def _run_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, args: list[str] | None = None) -> Any:
+    """The exit code when a command ends with this error."""
+
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("gateway.cli.run.find_config", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(args or ["check"])
+    return caught.value.code
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    (tmp_path / "fieldgate.toml").write_text(GATEWAY)
+    with subprocess.Popen(
+        [*FIELDGATE, "check"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (3, b"")
+
+
+def test_output_that_has_no_room(tmp_path: Path) -> None:
+    (tmp_path / "fieldgate.toml").write_text(GATEWAY)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*FIELDGATE, "check"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 3
+    assert done.stderr == b"fieldgate: No space left on device\n"
+
+
+def test_an_environment_without_unicode(tmp_path: Path) -> None:
+    done = fieldgate("check", "--config", "höhle.toml", cwd=tmp_path, env={"LC_ALL": "C", "PYTHONUTF8": "0"})
+    assert done.code == 2
+    assert "Traceback" not in done.err
+
+
+# Imports
+
+NOT_IN_VERIFY = {"aiohttp", "msgspec", "rich", "aiosqlite", "sqlite3", "asyncio", "tomlkit", "serial", "paho", "http"}
+
+
+def imported(cwd: Path, *args: str | Path) -> set[str]:
+    """The top-level packages that a command imports, told by the interpreter itself."""
+    command = [sys.executable, "-X", "importtime", *FIELDGATE[1:], *map(str, args)]
+    told = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False).stderr
+    return packages(told)
+
+
+def packages(told: str) -> set[str]:
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines() if "import time:" in line}
+
+
+def test_verify_imports_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text("c2sp.org/tlog-proof@v1\n")
+    (tmp_path / "p").write_text("quorum none\n")
+    found = imported(tmp_path, "verify", "r", "--policy", "p")
+    assert "nacl" in found, "it ran"
+    assert found & NOT_IN_VERIFY == set()
+
+
+def test_what_run_imports() -> None:
+    code = "import sys, gateway.cli.run, gateway.app; print(sorted({n.partition('.')[0] for n in sys.modules}))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'aiohttp'" in told
+    for name in ("rich", "tomlkit", "amqtt", "http_message_signatures"):
+        assert f"'{name}'" not in told

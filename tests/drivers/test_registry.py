@@ -1,0 +1,115 @@
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from drivers import registry
+from drivers.mqtt import Broker, MqttDriver
+
+REPOSITORY = Path(__file__).parents[2]
+MQTT = {"broker": "local", "topic": "a", "values": {"t": {}}}
+SERIAL = {"port": "/dev/ttyS0", "format": "text", "values": {"n": {}}}
+
+
+def sources(**tables: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    return {
+        name: (
+            table["driver"],
+            msgspec.convert({k: v for k, v in table.items() if k != "driver"}, registry.options_type(table["driver"])),
+        )
+        for name, table in tables.items()
+    }
+
+
+def brokers(*names: str) -> dict[str, Broker]:
+    return {name: Broker(name=name, host="127.0.0.1", port=1883, client_id="gateway") for name in names}
+
+
+def test_every_driver_has_its_options() -> None:
+    assert registry.names() == ("mqtt", "replay", "serial_line")
+    for name in registry.names():
+        assert issubclass(registry.options_type(name), msgspec.Struct)
+
+
+def test_an_unknown_driver_is_told_with_those_there_are() -> None:
+    with pytest.raises(registry.UnknownDriver, match="mqtt, replay, serial_line.*Did you mean mqtt"):
+        registry.options_type("mqt")
+
+
+def test_one_driver_for_a_broker_and_one_for_each_other_source(tmp_path: Path) -> None:
+    tables = sources(
+        one={"driver": "mqtt", **MQTT},
+        two={"driver": "mqtt", **MQTT, "topic": "b"},
+        far={"driver": "mqtt", **MQTT, "broker": "far"},
+        scale={"driver": "serial_line", **SERIAL},
+        log={"driver": "replay", "path": "/log", "format": "text", "values": {"n": {}}},
+    )
+    drivers = registry.build(tables, brokers("local", "far", "unused"), state_dir=tmp_path)
+    found = {driver.name: sorted(driver.sources) for driver in drivers}
+    assert found == {
+        "mqtt-local": ["one", "two"],
+        "mqtt-far": ["far"],
+        "serial-scale": ["scale"],
+        "replay-log": ["log"],
+    }
+    assert all(isinstance(driver, MqttDriver) for driver in drivers if driver.name.startswith("mqtt"))
+
+
+def test_what_does_not_fit(tmp_path: Path) -> None:
+    link = tmp_path / "usb-x"
+    link.symlink_to("/dev/ttyS0")
+    wrong = {
+        r"broker names 'local'.*Did you mean locale": sources(one={"driver": "mqtt", **MQTT}),
+        r"source mqtt-locale: id is the name of a driver": sources(
+            **{"mqtt-locale": {"driver": "mqtt", **MQTT, "broker": "locale"}}
+        ),
+        r"read by source one already": sources(
+            one={"driver": "serial_line", **SERIAL}, two={"driver": "serial_line", **SERIAL, "port": str(link)}
+        ),
+    }
+    for words, tables in wrong.items():
+        with pytest.raises(registry.Misfit, match=words):
+            registry.build(tables, brokers("locale"))
+
+
+def test_a_gateway_without_serial_lines_loads_no_pyserial() -> None:
+    code = "import sys; from drivers import registry; registry.options_type('mqtt'); print('serial' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout == "False\n"
+
+
+def examples() -> list[str]:
+    return re.findall(r"```toml\n(.*?)```", (REPOSITORY / "docs" / "drivers.md").read_text(), re.DOTALL)
+
+
+def test_the_examples_of_the_manual_load() -> None:
+    tables: dict[str, dict[str, Any]] = {}
+    names = set()
+    for text in examples():
+        document = tomllib.loads(text)
+        tables |= document.get("source", {})
+        names |= set(document.get("broker", {}))
+    assert {table["driver"] for table in tables.values()} == set(registry.names())
+    registry.build(sources(**tables), brokers(*names))
+
+
+def test_the_manual_names_every_option() -> None:
+    text = (REPOSITORY / "docs" / "drivers.md").read_text()
+    for name in registry.names():
+        for option in msgspec.structs.fields(registry.options_type(name)):
+            assert f"`{option.encode_name}`" in text, f"{name}: {option.encode_name}"
+
+
+def test_the_manuals_driver_in_30_lines_is_a_driver() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "drivers.md").read_text(), re.DOTALL)
+    assert len(code.splitlines()) <= 40
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/drivers.md", "exec"), names)
+    driver = names["LoadDriver"]("load")
+    assert driver.name
+    assert list(driver.sources) == ["load"]

@@ -1,0 +1,155 @@
+"""From real wires to a verified block at the node: each reading exactly once, in order within its source."""
+
+import asyncio
+import hashlib
+import json
+import time
+import zlib
+from pathlib import Path
+
+import aiohttp
+import aiomqtt
+import pytest
+from fakes.broker import Mosquitto
+from fakes.field import Field, fieldgate, until
+from fakes.pty_line import Line, feed
+
+from drivers.simulators import nmea
+from gateway import httpsig, keys
+from gateway.core import body, senml
+from gateway.core.block import parse_entry
+from gateway.core.note import parse_checkpoint, parse_note, verify_note
+from gateway.core.tiles import decode_bundle, entries_path
+from gateway.store import Store
+
+MESSAGES = 300
+
+SOURCES = """
+[seal]
+max_age_s = 0.5
+max_count = 128
+[broker.local]
+url = "mqtt://127.0.0.1:{port}"
+[source.climate]
+driver = "mqtt"
+broker = "local"
+topic = "farm/climate"
+values = {{ n = {{ pointer = "/n" }}, temp = {{ pointer = "/t", unit = "Cel" }} }}
+[source.ship]
+driver = "serial_line"
+port = "{line}"
+first_line = "quiet"
+format = "text"
+values = {{ sentence = {{ type = "text" }} }}
+"""
+
+
+async def _whole_way(folder: Path, log: bytes) -> None:
+    broker = Mosquitto(folder / "broker")
+    await asyncio.to_thread(broker.start)
+    reader = keys.generate("reader.example")
+    signer = keys.parse_key(reader, where="a test")
+    try:
+        with Line(folder / "line") as line:
+            field = Field(folder, SOURCES.format(port=broker.port, line=folder / "line"))
+            await field.make()
+            with (folder / "node" / "node.toml").open("a") as file:
+                file.write(f'consumers = ["{signer.vkey}"]\n')
+            async with field.started():
+                await _up(field)
+                await asyncio.gather(_publish(broker.port), feed(line, log))
+                expected = [text for text in (part.strip(b"\r") for part in log.split(b"\n")) if text]
+                await until(
+                    lambda: field.journaled() >= MESSAGES + len(expected), f"all stored\n{field.gateway.words()}"
+                )
+                assert (await field.status())["problems"] == []
+                assert await field.gateway.end() == 0
+                readings = await _from_the_node(field, signer)
+    finally:
+        await asyncio.to_thread(broker.stop)
+    assert [r.records[0].value for r in readings if r.source == "climate"] == list(range(MESSAGES))
+    assert [r.raw for r in readings if r.source == "ship"] == expected
+
+
+async def _up(field: Field) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            sources = (await field.status())["sources"]
+            if sources["climate"]["up"] and sources["ship"]["up"]:
+                break
+    await asyncio.sleep(1)  # the serial line has to be quiet for half a second after it was opened
+
+
+async def _publish(port: int) -> None:
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        for number in range(MESSAGES):
+            await client.publish("farm/climate", json.dumps({"n": number, "t": 20.5}), qos=1)
+
+
+async def _from_the_node(field: Field, signer: keys.Signer) -> list[senml.Reading]:
+    """Every reading that a consumer gets of the node, each block verified against the node's co-signed tree."""
+    store = await Store.open(field.data, read_only=True)
+    size, vkey = store.blocks.size, store.vkey
+    await store.close()
+    base = f"/v1/logs/{hashlib.sha256(vkey.name.encode()).hexdigest()}"
+    found = []
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{field.node_port}", auto_decompress=False) as http:
+
+        async def get(path: str) -> bytes:
+            authority = f"127.0.0.1:{field.node_port}"
+            signed = httpsig.sign_now(signer, "GET", authority, base + path, now=time.time())
+            async with http.get(base + path, headers=signed) as response:
+                assert response.status == 200, (path, response.status, await response.text())
+                data = await response.read()
+                return zlib.decompress(data) if response.headers.get("Content-Encoding") == "deflate" else data
+
+        note = parse_note(await get("/checkpoint"))
+        verify_note(note, vkey)
+        assert parse_checkpoint(note.text).size == size
+        entries: list[bytes] = []
+        for n in range(0, size, 256):
+            entries += decode_bundle(await get("/" + entries_path(n // 256, min(256, size - n))))
+        for height, entry in enumerate(entries):
+            whole = body.verify_body(parse_entry(entry).header, await get(f"/blocks/{height}"))
+            assert isinstance(whole, body.WholeBody)
+            found += [senml.resolve(pack) for pack, _ in whole.items]
+    return found
+
+
+@pytest.mark.timeout(120)
+async def test_own_serial_log_and_json_messages(tmp_path: Path) -> None:
+    lines = nmea.log(seed=7)
+    await _whole_way(tmp_path, b"".join(next(lines) for _ in range(400)))
+
+
+@pytest.mark.timeout(120)
+async def test_recorded_serial_log_and_json_messages(tmp_path: Path, captures: Path) -> None:
+    await _whole_way(tmp_path, (captures / "nmea0183" / "humminbird-M37.log").read_bytes())
+
+
+async def test_the_first_serial_reading_is_stored_without_broker_node_dns_or_clock(tmp_path: Path) -> None:
+    """Invariant 11: names do not resolve, nothing listens, and the machine's clock is not synchronised."""
+    sources = SOURCES.replace("mqtt://127.0.0.1:{port}", "mqtt://nowhere.invalid:{port}")
+    with Line(tmp_path / "line") as line:
+        field = Field(tmp_path, sources.format(port=1883, line=tmp_path / "line"))
+        await field.make()
+        text = (
+            (field.home / "fieldgate.toml").read_text().replace(f"127.0.0.1:{field.node_port}", "nowhere.invalid:8441")
+        )
+        (field.home / "fieldgate.toml").write_text(text)
+        async with field.started(node=False):
+            async with asyncio.timeout(30):
+                while not (await field.status())["sources"]["ship"]["up"]:
+                    pass
+            before = field.journaled()
+            await asyncio.sleep(1)
+            await feed(line, b"$SDDBT,24.6,f,7.5,M,4.1,F*3E\r\n")
+            await until(lambda: field.journaled() > before, "the first serial reading on disk")
+            status = await field.status()
+            told = await fieldgate("check", cwd=field.home)
+            assert await field.gateway.end() == 0
+    assert "good" in told
+    assert status["sources"]["ship"]["stored"] == 1
+    assert status["sources"]["climate"]["up"] is False
+    assert not status["nodes"]["node"]["ok"] or status["nodes"]["node"]["detail"]
+    assert [r.raw for r in await field.readings() if r.source == "ship"] == [b"$SDDBT,24.6,f,7.5,M,4.1,F*3E"]
