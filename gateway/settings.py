@@ -48,7 +48,7 @@ class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """A table of the configuration."""
 
 
-class GatewaySettings(Table, kw_only=True):
+class GatewaySettings(Table, kw_only=True, frozen=True):
     """[gateway]: who this gateway is and where it keeps what it knows."""
 
     name: Host  # with the epoch: the log's origin
@@ -57,7 +57,7 @@ class GatewaySettings(Table, kw_only=True):
     key: Secret  # the log key
 
 
-class SealSettings(Table, kw_only=True):
+class SealSettings(Table, kw_only=True, frozen=True):
     """[seal]: when a block is closed."""
 
     max_count: Annotated[int, Meta(ge=1, le=65_536)] = 4_096  # readings in a block
@@ -65,13 +65,13 @@ class SealSettings(Table, kw_only=True):
     heartbeat_s: Annotated[float, Meta(gt=0, le=86_400)] = 600.0  # an empty block after so long without one
 
 
-class JournalSettings(Table, kw_only=True):
+class JournalSettings(Table, kw_only=True, frozen=True):
     """[journal]: how long a reading may wait for company before it is made durable."""
 
     linger_ms: Annotated[int, Meta(ge=0, le=10_000)] = 250
 
 
-class BrokerSettings(Table, kw_only=True):
+class BrokerSettings(Table, kw_only=True, frozen=True):
     """[broker.NAME]: an MQTT 3.1.1 broker."""
 
     url: BrokerUrl  # mqtt://host:1883 or mqtts://host:8883
@@ -86,7 +86,7 @@ class BrokerSettings(Table, kw_only=True):
     key_file: File = ""
 
 
-class SourceSettings(Table, kw_only=True):
+class SourceSettings(Table, kw_only=True, frozen=True):
     """[source.ID]: one sensor or device. Its other keys are the options of its driver (docs/drivers.md)."""
 
     driver: str
@@ -94,7 +94,7 @@ class SourceSettings(Table, kw_only=True):
     options: Any = None  # the driver's own Options, filled in by config.py
 
 
-class NodeLink(Table, kw_only=True):
+class NodeLink(Table, kw_only=True, frozen=True):
     """[node.NAME]: an upstream node."""
 
     url: Url
@@ -106,7 +106,7 @@ class NodeLink(Table, kw_only=True):
     upload: bool = True  # push bodies that it wants; false: it can reach this gateway and pulls them
 
 
-class WebSettings(Table, kw_only=True):
+class WebSettings(Table, kw_only=True, frozen=True):
     """[web]: the pull API and the status page."""
 
     listen: Listen = "127.0.0.1:8440"
@@ -115,7 +115,7 @@ class WebSettings(Table, kw_only=True):
     key_file: File = ""
 
 
-class Settings(Table, kw_only=True):
+class Settings(Table, kw_only=True, frozen=True):
     """fieldgate.toml."""
 
     gateway: GatewaySettings
@@ -132,7 +132,7 @@ class Settings(Table, kw_only=True):
         return f"{self.gateway.name}/{self.gateway.epoch}"
 
 
-class NodeSelf(Table, kw_only=True):
+class NodeSelf(Table, kw_only=True, frozen=True):
     """[node] of node.toml: who this node is. Its names on co-signatures are in its key files."""
 
     name: Host
@@ -148,7 +148,7 @@ class NodeSelf(Table, kw_only=True):
     pull_every_s: Annotated[float, Meta(gt=0, le=3_600)] = 2.0  # between looks at a gateway that it pulls from
 
 
-class EnrolledGateway(Table, kw_only=True):
+class EnrolledGateway(Table, kw_only=True, frozen=True):
     """[gateway.NAME] of node.toml: one gateway's log."""
 
     vkey: str  # the log's key; its name is the origin
@@ -158,7 +158,7 @@ class EnrolledGateway(Table, kw_only=True):
     stored_from: Annotated[int, Meta(ge=0)] = 0  # first height that "stored" speaks of
 
 
-class NodeSettings(Table, kw_only=True):
+class NodeSettings(Table, kw_only=True, frozen=True):
     """node.toml."""
 
     node: NodeSelf

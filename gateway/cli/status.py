@@ -7,7 +7,7 @@ import socket
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -100,16 +100,14 @@ class _Control(http.client.HTTPConnection):
 
 
 def _parse(data: bytes) -> State | None:
-    """The answer, if it has the parts that are read here."""
+    """The answer, if everything that is told of it can be told."""
     try:
-        state = json.loads(data)
-        sources, chain, nodes = state["sources"], state["chain"], state["nodes"]
-        good = all(isinstance(part, dict) for part in (sources, chain, nodes, *sources.values(), *nodes.values()))
-        _lines(state) if good else None
+        state: State = json.loads(data)
+        _view(state)
         unbalanced(state)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return state if good else None
+    return state
 
 
 def unbalanced(state: State) -> list[str]:
@@ -126,19 +124,29 @@ def unbalanced(state: State) -> list[str]:
     return lines
 
 
+class View(NamedTuple):
+    """What a person is told: lines, a table's rows, and lines behind it. All of it is safe to print."""
+
+    lines: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def _view(state: State) -> View:
+    rows = [[plain(cell) for cell in _row(name, source)] for name, source in state["sources"].items()]
+    return View([plain(line) for line in _lines(state)], rows, [plain(line) for line in _rejects(state)])
+
+
 def _tell(state: State) -> None:
     """The state for a person; the table in colour on a terminal."""
-    for line in _lines(state):
-        click.echo(plain(line))
-    rows = [[plain(cell) for cell in _row(name, source)] for name, source in state["sources"].items()]
-    click.echo()
+    view = _view(state)
+    click.echo("\n".join([*view.lines, ""]))
     if sys.stdout.isatty():
-        import_module("gateway.cli.terminal").table(_COLUMNS, rows)
+        import_module("gateway.cli.terminal").table(_COLUMNS, view.rows)
     else:
-        for row in _aligned([list(_COLUMNS), *rows]):
-            click.echo(row)
-    for line in _rejects(state):
-        click.echo(plain(line))
+        click.echo("\n".join(_aligned([list(_COLUMNS), *view.rows])))
+    for line in view.notes:
+        click.echo(line)
 
 
 def _lines(state: State) -> list[str]:

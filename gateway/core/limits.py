@@ -102,6 +102,7 @@ NODE_HEADER_S = 20.0  # for a connection to bring a whole request head, and to s
 NODE_REQUEST_S = 30.0  # for a request body other than a block's
 NODE_UPLOAD_S = 900.0  # for a block's body
 NODE_STALL_S = 30.0  # without a byte of a block's body
+NODE_LINGER_S = 1.0  # for what is still being sent to a request that was answered already
 NODE_SEND_S = 300.0  # for an answer to be taken
 NODE_FREE_BYTES = 256 * 1024 * 1024  # of disk, below which a node wants no bodies
 PULL_BUNDLE_BYTES = 256 * (2 + ENTRY_BYTES)

@@ -1,6 +1,7 @@
 """The node's listening socket and the HTTP server on it, with what is bounded before a request is understood."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -8,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.core import limits
 
-_LINGER_S = 2.0  # for a refused request to see its answer
 _BACKLOG = 128
 
 
@@ -74,6 +75,14 @@ def bind(host: str, port: int) -> Door:
     return door
 
 
+def _quiet_logger() -> logging.Logger:
+    """aiohttp's log of our own faults, without one line for each malformed request of a stranger."""
+    logger = logging.getLogger("gateway.node.http")
+    if not logger.filters:
+        logger.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+    return logger
+
+
 class Listener:
     """A running server."""
 
@@ -94,10 +103,11 @@ async def serve(app: web.Application, door: Door, tls: ssl.SSLContext | None, gr
         app,
         handle_signals=False,
         access_log=None,
+        logger=_quiet_logger(),
         shutdown_timeout=grace_s,
         keepalive_timeout=limits.NODE_HEADER_S,  # also for the first request's head
         auto_decompress=False,
-        lingering_time=_LINGER_S,
+        lingering_time=limits.NODE_LINGER_S,
         max_line_size=limits.NODE_HEAD_BYTES,
         max_field_size=limits.NODE_HEAD_BYTES,
         max_headers=limits.NODE_HEADERS,

@@ -1,6 +1,9 @@
 """`fieldgate status` against a gateway that runs, one that does not, and things that only look like one."""
 
+import contextlib
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -18,19 +21,23 @@ from fakes.log_maker import ORIGIN, LogMaker
 from gateway.cli.status import unbalanced
 
 SOURCE = {
-    "driver": "mqtt", "up": True, "detail": "", "received": 10, "stored": 6, "duplicate": 1, "rejected": 2, "dropped": 1,
-    "waiting": 3, "balanced": True, "last_ms": 1_750_000_000_000, "last": [["temp", "Cel", 21.5], ["note", None, "x"]],
+    "driver": "mqtt", "up": True, "detail": "", "received": 10, "stored": 6, "duplicate": 1, "rejected": 2,
+    "dropped": 1, "waiting": 3, "balanced": True, "last_ms": 1_750_000_000_000,
+    "last": [["temp", "Cel", 21.5], ["note", None, "x"]],
     "rejects": {"not_json": 2}, "example": {"reason": "not_json", "detail": "line 1", "payload": "{\u001b[31m"},
 }  # fmt: skip
 STATE: dict[str, Any] = {
     "origin": ORIGIN, "version": "0.1.0", "since_ms": 1_750_000_000_000, "now_ms": 1_750_000_060_000,
     "clock": {"synchronised": True, "error_ms": 12, "boot_id": "b"}, "headline": "Broker local is away",
     "problems": [{"what": "Broker local is away", "cure": "Start it"}],
-    "sources": {"climate": SOURCE, "gps": {**SOURCE, "up": False, "detail": "unplugged", "rejects": {}, "example": None}},
+    "sources": {"climate": SOURCE,
+                "gps": {**SOURCE, "up": False, "detail": "unplugged", "rejects": {}, "example": None}},
     "chain": {"size": 7, "open": 2, "held": None, "last_sealed_ms": 1_750_000_000_000, "readings": 70},
     "nodes": {"coop": {"url": "https://n", "entries": 7, "seen": 6, "stored": 5, "detail": "no answer", "ok": False,
                        "last_ms": None}},
 }  # fmt: skip
+
+NEWEST = "2025-06-15T15:06:40.000Z temp 21.5 Cel, note x"
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +68,8 @@ def test_running(folder: Path) -> None:
         "  cure          Start it\n"
         "\n"
         "source   state  received  stored  duplicate  rejected  dropped  waiting  newest reading\n"
-        "climate  up           10       6          1         2        1        3  2025-06-15T15:06:40.000Z temp 21.5 Cel, note x\n"
-        "gps      AWAY         10       6          1         2        1        3  2025-06-15T15:06:40.000Z temp 21.5 Cel, note x\n"
+        f"climate  up           10       6          1         2        1        3  {NEWEST}\n"
+        f"gps      AWAY         10       6          1         2        1        3  {NEWEST}\n"
         "rejected of climate: not_json 2\n"
         "  the last: not_json: line 1: {\\x1b[31m\n"
         "gps is away: unplugged\n"
@@ -214,3 +221,31 @@ except ZeroDivisionError:
         assert lines[1].startswith("ERROR drivers.mqtt: driver mqtt-local parked")
         assert "ZeroDivisionError: division by zero" in lines[1]
         assert ("Traceback" in lines[1]) == bool(debug)
+
+
+def test_on_a_terminal(folder: Path) -> None:
+    """The same figures in a table; what a device sent is no markup."""
+    source = {**SOURCE, "last": [["note", None, "[red]x"]]}
+    with answering(folder / "data" / "control.sock", changed(sources={"climate": source})):
+        code, told = _on_a_terminal(folder, "status")
+    assert code == 0
+    assert "climate" in told
+    assert "[red]x" in told
+    code, told = _on_a_terminal(folder, "verify", "--store", "data")
+    assert code == 0
+    assert "all good" in told
+
+
+def _on_a_terminal(folder: Path, *args: str) -> tuple[int, str]:
+    leader, follower = pty.openpty()
+    env = {"PATH": "/usr/bin:/bin", "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen(
+        [*FIELDGATE, *args], cwd=folder, env=env, stdin=follower, stdout=follower, stderr=follower
+    ) as it:
+        os.close(follower)
+        told = b""
+        with contextlib.suppress(OSError):  # how a pty says that everyone has left
+            while part := os.read(leader, 65_536):
+                told += part
+    os.close(leader)
+    return it.returncode, told.decode()

@@ -288,6 +288,14 @@ def test_what_is_no_store(copy: Path, damage: str) -> None:
 # export
 
 
+def test_export_of_a_damaged_row(copy: Path) -> None:
+    flipped(copy, "data", "journal", "row=3")
+    done = fieldgate("export", "s-1", "-o", "x", cwd=copy)
+    assert done.code == 4
+    assert len(done.lines) == 1
+    assert not (copy / "x").exists()
+
+
 def test_export_senml(folder: Path) -> None:
     done = fieldgate("export", "s-1", cwd=folder)
     assert (done.code, done.err) == (0, "")

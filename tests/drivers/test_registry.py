@@ -17,13 +17,11 @@ SERIAL = {"port": "/dev/ttyS0", "format": "text", "values": {"n": {}}}
 
 
 def sources(**tables: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    return {
-        name: (
-            table["driver"],
-            msgspec.convert({k: v for k, v in table.items() if k != "driver"}, registry.options_type(table["driver"])),
-        )
-        for name, table in tables.items()
-    }
+    made = {}
+    for name, table in tables.items():
+        options = {key: value for key, value in table.items() if key != "driver"}
+        made[name] = (table["driver"], msgspec.convert(options, registry.options_type(table["driver"])))
+    return made
 
 
 def brokers(*names: str) -> dict[str, Broker]:
@@ -37,7 +35,7 @@ def test_every_driver_has_its_options() -> None:
 
 
 def test_an_unknown_driver_is_told_with_those_there_are() -> None:
-    with pytest.raises(registry.UnknownDriver, match="mqtt, replay, serial_line.*Did you mean mqtt"):
+    with pytest.raises(registry.UnknownDriver, match=r"mqtt, replay, serial_line.*Did you mean mqtt"):
         registry.options_type("mqt")
 
 
