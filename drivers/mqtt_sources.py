@@ -154,9 +154,11 @@ class Routes:
         """The targets of a topic, at least one: where no source wants it, the driver itself with a refusing codec."""
         found = self._cache.get(topic)
         if found is None:
-            if len(self._cache) >= TOPICS_CACHED:
-                self._cache.clear()
-            found = self._cache[topic] = self._find(topic)
+            found = self._find(topic)
+            if len(topic) <= TOPIC_BYTES:
+                if len(self._cache) >= TOPICS_CACHED:
+                    self._cache.clear()
+                self._cache[topic] = found
         return found
 
     def _find(self, topic: bytes) -> tuple[Target, ...]:

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from drivers.api import DriverError, Emit, Link, Reject, Sample
 from drivers.blocking import BlockingCall
-from drivers.limits import PENDING_BYTES, PENDING_LINES, QUIET_S, STOP_S
+from drivers.limits import PENDING_BYTES, PENDING_LINES, QUIET_S
 from drivers.lines import LineOptions, Lines
 from drivers.pending import Pending
 
@@ -84,9 +84,6 @@ class SerialLineDriver:
         try:
             emit([Link(up=True, detail=f"reads {self._options.port}")])
             await self._read(port.fileno(), emit)
-        except asyncio.CancelledError:
-            await self._pending.drained(STOP_S)
-            raise
         finally:
             _close(port)
 

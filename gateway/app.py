@@ -5,12 +5,12 @@ import contextlib
 import logging
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from drivers.mqtt import Broker
-
 from drivers import registry
+from drivers.mqtt import Broker
 from gateway import __version__, config, status
 from gateway.clock import Clock, SystemClock
 from gateway.errors import FieldgateError, HeldError, Stop
@@ -38,14 +38,18 @@ def run(settings: Settings) -> int:
     """Runs a gateway until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on."""
     try:
         asyncio.run(serve(settings, SystemClock()))
-    except* Stop as group:
-        raise _first(group) from None
+    except BaseExceptionGroup as group:
+        leaves = list(_leaves(group))
+        raise next((leaf for leaf in leaves if isinstance(leaf, Stop)), leaves[0]) from group
     return 0
 
 
-def _first(group: BaseExceptionGroup[FieldgateError]) -> FieldgateError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 async def serve(settings: Settings, clock: Clock) -> None:

@@ -113,7 +113,19 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(_run([one for one in given if one != _DEBUG], debug=_DEBUG in given))
+    code = _run([one for one in given if one != _DEBUG], debug=_DEBUG in given)
+    if args is None and _has_threads():
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _has_threads() -> bool:
+    """Whether something that failed left a thread behind: it must not keep the process from ending and being restarted."""
+    threading = sys.modules.get("threading")
+    return threading is not None and any(
+        not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()
+    )
 
 
 def _run(args: list[str], *, debug: bool) -> int:

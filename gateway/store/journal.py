@@ -227,7 +227,7 @@ def _row(
 
 async def open_block(db: Database, sealed_row: int, size: int, planned: int | None) -> OpenBlock:
     """The open block of a journal found at start, after `sealed_row`; `planned` is the height of a plan, if any."""
-    following = size
+    following = size if planned is None else planned + 1
     newest = await db.read("SELECT height FROM journal WHERE row>? ORDER BY row DESC LIMIT 1", (sealed_row,))
     if not newest or newest[0][0] < following:
         return OpenBlock(following)

@@ -53,7 +53,7 @@ def test_help_lists_every_command_without_importing_one(tmp_path: Path) -> None:
         (["run", "--frob"], "--frob"),
         (["receipt"], "SOURCE"),
         (["receipt", "climate"], "--at"),
-        (["receipt", "climate", "--at", "yesterday"], "RFC" if False else "2026-11-23T06:30:00Z"),
+        (["receipt", "climate", "--at", "yesterday"], "2026-11-23T06:30:00Z"),
         (["receipt", "climate", "--at", "2026-11-23T06:30:00"], "which zone"),
         (["receipt", "climate", "--at", "1969-11-23T06:30:00Z"], "before 1970"),
         (["receipt", "Climate", "--at", "now"], "SOURCE"),
@@ -192,6 +192,27 @@ def test_an_environment_without_unicode(tmp_path: Path) -> None:
     done = fieldgate("check", "--config", "höhle.toml", cwd=tmp_path, env={"LC_ALL": "C", "PYTHONUTF8": "0"})
     assert done.code == 2
     assert "Traceback" not in done.err
+
+
+THREAD = """
+import sys, threading
+from pathlib import Path
+from gateway import cli
+from gateway.cli import run
+from gateway.errors import StoreError
+def fail(_):
+    threading.Thread(target=threading.Event().wait).start()
+    raise StoreError("input/output error")
+run.find_config = fail
+sys.argv = ["fieldgate", "check"]
+cli.main()
+"""
+
+
+def test_a_thread_left_behind_does_not_keep_the_process() -> None:
+    """A gateway that lost durability must end, so that it is restarted."""
+    done = subprocess.run([sys.executable, "-c", THREAD], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (4, "fieldgate: input/output error\n")
 
 
 # Imports

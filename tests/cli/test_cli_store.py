@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from fakes.command import FIELDGATE, fieldgate
 from fakes.configs import SEEN, STORED
+from fakes.flips import flips
 from fakes.gateway_folder import make_folder
 from fakes.log_maker import ORIGIN, START_MS, LogMaker
 
 from gateway.core import senml
 from gateway.core.limits import POLICY_BYTES, RECEIPT_BYTES
 from gateway.core.policy import make_policy, parse_policy
-from gateway.verify import flips
 
 BLOCKS, READINGS, COSIGNED = 5, 4, 3
 START = "2025-06-15T15:06:40.000Z"  # START_MS

@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.framing import Broken, FixedFramer, Frame, Framer, LineFramer, MarkedFramer
@@ -36,6 +36,7 @@ SOUP = st.lists(
 
 
 @pytest.mark.parametrize("name", MAKERS)
+@settings(deadline=None)
 @given(data=SOUP, places=st.lists(st.integers(0, 2000)))
 @example(data=b"a" * 20 + b"\r\n", places=[20, 21])
 @example(data=b"abaabab" + b"abab", places=[1, 3, 5, 8])
@@ -46,6 +47,7 @@ def test_any_chunking_gives_the_same_frames(name: str, data: bytes, places: list
 
 
 @pytest.mark.parametrize("name", MAKERS)
+@settings(deadline=None)
 @given(data=SOUP)
 def test_frames_are_parts_of_the_stream_in_order(name: str, data: bytes) -> None:
     at = 0

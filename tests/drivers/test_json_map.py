@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import OUT_OF_RANGE, Reject, Sample
@@ -224,6 +224,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON, st.booleans())
 def test_json_means_what_pythons_json_says(value: Any, spaced: bool) -> None:
     payload = json.dumps(value, ensure_ascii=False, separators=(" : ", " ,\n")[::-1] if spaced else None).encode(
@@ -232,6 +233,7 @@ def test_json_means_what_pythons_json_says(value: Any, spaced: bool) -> None:
     assert parse(payload) == json.loads(payload)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", ":", '"', "\\", ""]), st.integers(0, 9)), max_size=5), st.data())
 def test_no_key_stands_twice(pairs: list[tuple[str, int]], data: st.DataObject) -> None:
     spaces = st.sampled_from(["", " ", "\t", "\r\n"])
@@ -244,6 +246,7 @@ def test_no_key_stands_twice(pairs: list[tuple[str, int]], data: st.DataObject) 
             parse(payload)
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text().map(str.encode) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_whatever_comes_is_a_sample_or_a_reject(payload: bytes) -> None:
     values = {"x": ValueMap(pointer="", scale=2.0), "y": ValueMap(pointer="/a", optional=True, type="text")}

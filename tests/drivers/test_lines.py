@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import UNSTABLE, Reject, Sample
@@ -170,6 +170,7 @@ def test_recorded_payloads_of_smart_plugs(captures: Path) -> None:
         assert isinstance(item, Sample) or item.reason == "wrong_type", path.name
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.integers(1, 50))
 def test_whatever_comes_is_samples_and_rejects(data: bytes, chunk: int) -> None:
     for table in (

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 from fakes.mqtt_scripted import connack, packet, publish, suback
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.client import Client, MQTTMessage
 
@@ -25,6 +25,7 @@ def all_of(packets: Packets, chunks: list[bytes]) -> list[Packet]:
     return [one for chunk in chunks for one in packets.feed(chunk)]
 
 
+@settings(deadline=None)
 @given(st.lists(PUBLISHES | OTHERS, max_size=8), st.lists(st.integers(0, 3000)))
 def test_any_chunking_gives_the_same_packets(stream: list[bytes], places: list[int]) -> None:
     data = b"".join(stream)
@@ -36,6 +37,7 @@ def test_any_chunking_gives_the_same_packets(stream: list[bytes], places: list[i
     assert all_of(Packets(), [data[at : at + 1] for at in range(len(data))]) == whole
 
 
+@settings(deadline=None)
 @given(st.lists(PUBLISHES, min_size=1, max_size=5), st.sampled_from([0, DUP, RETAIN, DUP | RETAIN]))
 def test_paho_takes_a_publish_apart_in_the_same_way(stream: list[bytes], flags: int) -> None:
     stream = [bytes([one[0] | (flags if one[0] & 6 else flags & RETAIN)]) + one[1:] for one in stream]
@@ -72,6 +74,7 @@ def test_length_at_the_limit_and_one_past() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 40_000)), st.integers(60, 400))
 def test_a_packet_that_is_too_long_is_skipped_and_not_held(places: list[int], limit: int) -> None:
     data = publish(b"a/b", b"z" * 30_000, 3) + publish(b"a/b", b"ok", 4)
@@ -106,6 +109,7 @@ def test_what_no_broker_sends(data: bytes) -> None:
     assert info.value.cure
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50)))
 def test_noise_gives_packets_or_a_protocol_error(chunks: list[bytes]) -> None:
     packets = Packets(200)

@@ -2,7 +2,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import Reject, Sample
@@ -61,12 +61,14 @@ FILTERS = st.builds(
 TOPICS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map("/".join)
 
 
+@settings(deadline=None)
 @given(FILTERS, FILTERS, TOPICS)
 def test_what_covers_a_filter_matches_all_its_topics(wide: str, narrow: str, topic: str) -> None:
     if covers(split(wide), split(narrow)) and matches(split(narrow), split(topic)):
         assert matches(split(wide), split(topic))
 
 
+@settings(deadline=None)
 @given(st.lists(FILTERS, min_size=1, max_size=6, unique=True), TOPICS)
 def test_subscriptions_reach_every_source_and_none_covers_another(filters: list[str], topic: str) -> None:
     sources = {f"s{number}": options(one) for number, one in enumerate(filters)}
@@ -135,8 +137,11 @@ def test_the_cache_of_topics_is_bounded() -> None:
     for number in range(TOPICS_CACHED + 10):
         routes.find(b"t/%d" % number)
     assert len(routes._cache) <= TOPICS_CACHED
+    routes.find(b"x" * (TOPIC_BYTES + 1))
+    assert max(map(len, routes._cache)) <= TOPIC_BYTES
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.text(max_size=20))
 def test_whatever_topic_comes_has_a_target(topic: bytes, payload: str) -> None:
     routes = Routes("mqtt-local", {"houses": options("+/#", id="{1}-{2}", payload="text"), "one": options("a/b")})

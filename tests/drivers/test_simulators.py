@@ -59,7 +59,7 @@ async def test_the_quay_writes_to_a_terminal_that_a_gateway_reads(tmp_path: Path
     options = {
         "format": "regex",
         "checksum": "nmea",
-        "pattern": r"\$YXMTW,(?P<water>[\d.]+),C\*..|\$SDDBT,[\d.]+,f,(?P<depth>[\d.]+),M,.*|(?P<other>\$(GPRMC|WIMWV),.*)",
+        "pattern": r"\$YXMTW,(?P<water>[\d.]+),C\*..|\$SDDBT,[\d.]+,f,(?P<depth>[\d.]+),M,.*|(?P<other>\$(GP|WI).*)",
         "values": {
             "water": {"optional": True},
             "depth": {"optional": True},

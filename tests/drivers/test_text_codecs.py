@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import OUT_OF_RANGE, UNSTABLE, Reject, Sample
@@ -139,6 +139,7 @@ def test_nmea_checksum() -> None:
 CODECS = [CSV, SCALE, Plain("t", ValueMap(scale=2.0)), Plain("b", ValueMap(type="bool"), encoding="ascii")]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(CODECS),
     st.binary(max_size=200) | st.text(alphabet="0123456789+-.,eE naif", max_size=40).map(str.encode),

@@ -1,5 +1,7 @@
 """An upstream node in a test: honest, or as bad as the test tells it to be; it keeps what it was sent."""
 
+import asyncio
+import ssl
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -40,26 +42,26 @@ class BadNode:
         self.seen: Signer = signer(self.name, COSIGNATURE)
         self.stored: Signer = signer(f"{self.name}/stored", COSIGNATURE)
         self.bodies: dict[int, bytes] = {}
-        self._runner: web.ServerRunner | None = None
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> "BadNode":
-        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None, auto_decompress=False))
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, shutdown_timeout=0.1)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self._http = web.Server(self._handle, access_log=None, auto_decompress=False)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._http, "127.0.0.1", self.port, ssl=self.tls)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        self._server.close()
+        await self._http.shutdown(0.05)
+        await self._server.wait_closed()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read() if self.misbehave is None or request.method != "PUT" else b""

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from fakes.log_maker import LogMaker
 from fakes.nodes import Client, enrolled, running
+from fakes.tls import Authority
 
 from gateway.core import limits
 from gateway.errors import ConfigError, StoreError
@@ -212,19 +212,11 @@ async def test_a_store_that_fails_ends_the_node(tmp_path: Path, maker: LogMaker)
 # TLS
 
 
-def certificate(folder: Path) -> tuple[str, str]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    names = ["-subj", "/CN=node", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    subprocess.run([*made, *names, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
-    return str(cert), str(key)
-
-
 async def test_tls_where_it_is_configured(tmp_path: Path, maker: LogMaker) -> None:
-    cert, key = await asyncio.to_thread(certificate, tmp_path)
-    async with running(tmp_path, {"a": enrolled(maker)}, cert_file=cert, key_file=key) as client:
-        trust = await asyncio.to_thread(ssl.create_default_context, cafile=cert)
+    authority = Authority(tmp_path / "ca")
+    cert, key = authority.issue("node")
+    async with running(tmp_path, {"a": enrolled(maker)}, cert_file=str(cert), key_file=str(key)) as client:
+        trust = await asyncio.to_thread(ssl.create_default_context, cafile=authority.ca_file)
         url = f"https://127.0.0.1:{client.port}/{maker.id}/checkpoint"
         async with client.http.get(url, ssl=trust) as response:
             assert response.status == 404

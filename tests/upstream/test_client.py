@@ -232,19 +232,15 @@ async def test_tls_with_an_authority_of_its_own(log: LogMaker, store: Store, tmp
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     node = BadNode(log)
-    runner = web.ServerRunner(web.Server(node._handle, access_log=None, auto_decompress=False))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    url = f"https://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
-    trusting = upstream(node, store, url=url, ca_file=str(authority.ca_file))
-    doubting = upstream(node, store, url=url)
-    lost = upstream(node, store, url=url, ca_file=str(tmp_path / "gone.pem"))
-    async with running(trusting, doubting, lost):
-        await until(lambda: trusting.status()["seen"] == 5)
-        await until(lambda: "certificate is not valid" in doubting.status()["detail"])
-        await until(lambda: "cannot be read" in lost.status()["detail"])
-    await runner.cleanup()
+    node.tls = context
+    async with node:
+        trusting = upstream(node, store, ca_file=str(authority.ca_file))
+        doubting = upstream(node, store)
+        lost = upstream(node, store, ca_file=str(tmp_path / "gone.pem"))
+        async with running(trusting, doubting, lost):
+            await until(lambda: trusting.status()["seen"] == 5)
+            await until(lambda: "certificate is not valid" in doubting.status()["detail"])
+            await until(lambda: "cannot be read" in lost.status()["detail"])
 
 
 async def test_proxies_of_the_environment_are_not_used(
