@@ -82,11 +82,10 @@ class Connection:
             self._loop.remove_reader(self._sock)
 
     def resume(self) -> None:
-        """Reads on. What TLS holds already makes no socket readable, so the first read does not wait for one."""
+        """Reads on."""
         if self._paused and not self._closed:
             self._paused = False
             self._loop.add_reader(self._sock, self._readable)
-            self._loop.call_soon(self._readable)
 
     def _readable(self) -> None:
         if self._paused or self._closed:
@@ -118,7 +117,9 @@ class Connection:
         if not data or not isinstance(self._sock, ssl.SSLSocket):
             return data
         chunks, size = [data], len(data)
-        while size < MQTT_WAKE_BYTES:  # TLS gives one record at a time
+        # TLS gives one record at a time. READ_BYTES is over a record's 16 KiB, so no part of one is left behind unseen:
+        # what is not read now is in the socket, which stays readable.
+        while size < MQTT_WAKE_BYTES:
             try:
                 data = self._sock.recv(READ_BYTES)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -127,8 +128,6 @@ class Connection:
                 break
             chunks.append(data)
             size += len(data)
-        else:
-            self._loop.call_soon(self._readable)
         return b"".join(chunks)
 
     def _take(self, data: bytes) -> None:

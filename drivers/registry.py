@@ -27,11 +27,11 @@ _ENTRIES = {
 }
 
 
-class UnknownDriver(LookupError):  # noqa: N818  said of a name
+class UnknownDriver(LookupError):
     """No driver has this name; the message lists those there are and the nearest."""
 
 
-class Misfit(ValueError):  # noqa: N818  said of a source
+class Misfit(ValueError):
     """A source whose options do not fit the rest: `source`, `field`, `what` is wrong, and its `cure`."""
 
     def __init__(self, source: str, field: str, what: str, cure: str) -> None:

@@ -1,6 +1,7 @@
 """Plays a recorded file of lines, from its beginning each time it is run."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Annotated, BinaryIO
 from msgspec import Meta
 
 from drivers.api import REPLAYED, DriverError, Emit, Link, Reject, Sample
+from drivers.blocking import BlockingCall
 from drivers.limits import PENDING_LINES
 from drivers.lines import LineOptions, Lines
 
 CHUNK_BYTES = 16_384
+OPEN_S = 10.0
 
 
 class ReplayOptions(LineOptions, kw_only=True, frozen=True):
@@ -31,6 +34,7 @@ class ReplayDriver:
         self.name = f"replay-{source}"
         self.sources: Mapping[str, object] = {source: options}
         self._source, self._options, self._now = source, options, now
+        self._opening = BlockingCall(self.name)
 
     async def run(self, emit: Emit) -> None:
         """To the end of the file, or until cancelled. DriverError where the file cannot be read."""
@@ -46,7 +50,9 @@ class ReplayDriver:
         lines = Lines(self._source, self._options, drop_first=False, quality=quality)
         pace = _Pace(self._options.rate)
         try:
-            file = await asyncio.to_thread(path.open, "rb")
+            file = await self._opening.run(
+                functools.partial(_open, path), timeout_s=OPEN_S, abandon=lambda late: late.close()
+            )
             try:
                 while data := await asyncio.to_thread(_read, file):
                     await self._give(lines.feed(data, self._now()), pace, emit)
@@ -55,7 +61,7 @@ class ReplayDriver:
                 file.close()
         except OSError as error:
             raise DriverError(
-                f"{path} cannot be read: {error.strerror}", "Correct path, or allow it to be read"
+                f"{path} cannot be read: {error.strerror or 'it does not open'}", "Correct path, or allow it to be read"
             ) from error
         return pace.given
 
@@ -84,6 +90,10 @@ class _Pace:
             count = max(1, min(most, int(late * self._rate) + 1 - self.given))
         self.given += count
         return count
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _read(file: BinaryIO) -> bytes:

@@ -93,7 +93,6 @@ class Gateway:
         sealer = Sealer(
             store.blocks, journal, clock, max_age_s=settings.seal.max_age_s, heartbeat_s=settings.seal.heartbeat_s
         )
-        state = await self._begin_signing(sealer)
         nodes = {
             name: Upstream(name, link, store.vkey, store, clock, rng, on_fork=sealer.hold)
             for name, link in settings.node.items()
@@ -116,7 +115,10 @@ class Gateway:
 
         web = WebServer(settings.web, settings.node, store, clock, tell, control=store.data_dir / CONTROL_SOCKET)
         self._catch_signals()
-        async with asyncio.TaskGroup() as tasks:
+        async with contextlib.AsyncExitStack() as closing:
+            await self._begin_signing(sealer, closing)
+            closing.push_async_callback(web.stop)
+            tasks = await closing.enter_async_context(asyncio.TaskGroup())
             writing = tasks.create_task(journal.run(), name="journal")
             sealing = tasks.create_task(sealer.run(), name="sealer")
             watching = tasks.create_task(self._watch_clock(intake), name="clock")
@@ -135,18 +137,15 @@ class Gateway:
             await sealing
             await asyncio.gather(*(node.push_until(clock.monotonic() + _PUSH_S) for node in nodes.values()))
             await _end(writing, serving, *pushing)
-        await web.stop()
-        if state is not None:
-            await state.close()
 
-    async def _begin_signing(self, sealer: Sealer) -> SignState | None:
+    async def _begin_signing(self, sealer: Sealer, closing: contextlib.AsyncExitStack) -> None:
         """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same."""
-        state = None
         try:
             signer = config.log_signer(self._settings)
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
             state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey))
+            closing.push_async_callback(state.close)
             await sealer.recover(signer, state)
         except Stop:
             raise
@@ -154,12 +153,11 @@ class Gateway:
             sealer.hold(error)
         except FieldgateError as error:
             sealer.hold(HeldError(error.what, where=error.where, cure=error.cure))
-        return state
 
     def _supervisors(self, intake: Intake, rng: random.Random) -> list[Supervisor]:
         brokers = {name: self._broker(name) for name in self._settings.broker}
         sources = {name: (source.driver, source.options) for name, source in self._settings.source.items()}
-        drivers = registry.build(sources, brokers, state_dir=self._store.data_dir)
+        drivers = registry.build(sources, brokers, state_dir=self._store.data_dir, now=self._device_now)
         raws = {name: source.raw for name, source in self._settings.source.items()}
         return [
             Supervisor(
@@ -170,6 +168,11 @@ class Gateway:
             )
             for driver in drivers
         ]
+
+    def _device_now(self) -> float | None:
+        """What a device's own time is held against: Unix seconds, or None where nobody knows the time."""
+        stamp = self._clock.now()
+        return stamp.ms / 1000 if stamp.synchronised else None
 
     def _broker(self, name: str) -> Broker:
         broker = self._settings.broker[name]

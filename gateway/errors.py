@@ -14,6 +14,7 @@
     |   `-- NotFoundError          what was asked for is not there
     |-- Retry                      the world's fault: the same thing may work later
     |   |-- UnreachableError       a broker, node or device does not answer
+    |   |-- InUseError             another process holds it
     |   `-- StoreFullError         no room; what waits stays waiting
     |-- HeldError                  signing is held until a person decides; readings are still journaled
     `-- Stop                       our bug, or durability lost: the process ends, a supervisor restarts it
@@ -127,6 +128,10 @@ class Retry(FieldgateError):
 
 class UnreachableError(Retry):
     """A broker, node or device does not answer."""
+
+
+class InUseError(Retry):
+    """Another process holds what only one may hold."""
 
 
 class StoreFullError(Retry):

@@ -553,11 +553,8 @@ def test_no_secret_is_shown_whatever_else_is_wrong(tmp_path: Path, data: st.Data
     try:
         config.load(write(tmp_path, text.encode(errors="surrogatepass")))
     except ConfigError as exc:
-        shown = "\n".join(f"{fault.what} {fault.cure}" for fault in exc.faults if SECRET not in fault.key)
-        told = [
-            fault for fault in exc.faults if fault.key.rpartition(".")[2] in ("password", "key", "seen_key", "read_key")
-        ]
-        assert "tr0ub4dor" not in "\n".join(str(fault) for fault in told), shown
+        told = [fault for fault in exc.faults if fault.key.rpartition(".")[2].endswith(("password", "key"))]
+        assert "tr0ub4dor" not in "\n".join(map(str, told))
 
 
 def test_secrets_are_opened_with_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

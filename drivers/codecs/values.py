@@ -75,7 +75,7 @@ class Codec(Protocol):
         ...
 
 
-class Unfit(Exception):  # noqa: N818  no error of ours: the device's
+class Unfit(Exception):
     """A message that becomes no sample: the Reject's reason and detail."""
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -14,6 +14,7 @@ exit   meaning
 """
 
 import os
+import select
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -24,7 +25,7 @@ import click
 
 from gateway import __version__
 from gateway.core.text import plain
-from gateway.errors import ConfigError, FieldgateError
+from gateway.errors import BugError, ConfigError, FieldgateError
 
 OK, REFUSED, USAGE, WORLD, HELD, BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
@@ -78,10 +79,19 @@ class Commands(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except BrokenPipeError as exc:
+            if not _reader_gone():
+                raise BugError("a connection broke and nobody took care of it") from exc
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return WORLD
         return result
+
+
+def _reader_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @click.group(
@@ -121,7 +131,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _has_threads() -> bool:
-    """Whether something that failed left a thread behind: it must not keep the process from ending and being restarted."""
+    """Whether something that failed left a thread behind: it must not keep the process from being restarted."""
     threading = sys.modules.get("threading")
     return threading is not None and any(
         not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()
@@ -131,9 +141,9 @@ def _has_threads() -> bool:
 def _run(args: list[str], *, debug: bool) -> int:
     try:
         result = cli.main(args=args, prog_name="fieldgate", standalone_mode=False, obj=debug)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  the last line before the technician: told in words, with its exit code
         if debug:
-            raise
+            sys.excepthook(type(exc), exc, exc.__traceback__)
         return explain(exc)
     return result if isinstance(result, int) else OK
 

@@ -97,7 +97,10 @@ def _plan(name: str, data_dir: Path, config_file: Path, epoch: int) -> Plan:
     if not is_origin(origin):
         raise click.UsageError(f"--name {name!r}: with its epoch it is longer than {ORIGIN_BYTES} bytes")
     settings_file = _whole(config_file)
-    return Plan(origin, name, epoch, settings_file, settings_file.with_name(_KEY), _whole(data_dir))
+    places = (settings_file, settings_file.with_name(_KEY), _whole(data_dir))
+    if len(set(places)) < len(places):
+        raise click.UsageError(f"configuration, key ({places[1]}) and data need a place each")
+    return Plan(origin, name, epoch, *places)
 
 
 def _whole(path: Path) -> Path:

@@ -51,8 +51,9 @@ def status(config_file: Path | None, as_json: bool) -> int:
         _tell_stored(settings, as_json=as_json)
         say(str(exc))
         return WORLD
+    state = {"running": True, "vkey": asyncio.run(_vkey(settings)), **state}
     if as_json:
-        click.echo(json.dumps({"running": True, **state}, indent=2))
+        click.echo(json.dumps(state, indent=2))
     else:
         _tell(state)
     for line in unbalanced(state):
@@ -152,8 +153,10 @@ def _tell(state: State) -> None:
 def _lines(state: State) -> list[str]:
     clock, chain = state["clock"], state["chain"]
     error = "" if clock["error_ms"] is None else f", off by at most {clock['error_ms']} ms"
-    lines = [
-        f"{state['origin']}: {state['headline']}",
+    lines = [f"{state['origin']}: {state['headline']}"]
+    if state.get("vkey"):
+        lines.append(f"log key         {state['vkey']}")
+    lines += [
         f"running         {state['version']}, since {format_time(state['since_ms'])}",
         f"clock           {'synchronised' if clock['synchronised'] else 'NOT synchronised'}{error}",
         f"chain           {chain['size']} blocks with {chain['readings']} readings, {chain['open']} in the open block",
@@ -214,7 +217,7 @@ def _tell_stored(settings: Settings, *, as_json: bool) -> None:
         held = asyncio.run(_stored(settings))
     except FieldgateError as exc:
         say(str(exc))
-        held = {"running": False, "origin": settings.origin, "chain": None, "nodes": {}}
+        held = {"running": False, "vkey": None, "origin": settings.origin, "chain": None, "nodes": {}}
     if as_json:
         click.echo(json.dumps(held, indent=2))
         return
@@ -222,11 +225,21 @@ def _tell_stored(settings: Settings, *, as_json: bool) -> None:
     if chain is None:
         return
     click.echo(f"{held['origin']}: not running")
+    click.echo(f"log key         {held['vkey']}")
     click.echo(f"chain           {chain['size']} blocks with {chain['readings']} readings")
     if chain["last_sealed_ms"] is not None:
         click.echo(f"last sealed     {format_time(chain['last_sealed_ms'])}")
     for name, node in held["nodes"].items():
         click.echo(f"node {name:<10} seen {node['seen']}, stored {node['stored']}")
+
+
+async def _vkey(settings: Settings) -> str | None:
+    """The log's key, for whoever enrols it; None where this user may not read the store."""
+    try:
+        async with opened(settings.gateway.data_dir) as store:
+            return str(store.vkey)
+    except (FieldgateError, OSError):
+        return None
 
 
 async def _stored(settings: Settings) -> State:
@@ -236,6 +249,7 @@ async def _stored(settings: Settings) -> State:
         nodes = {name: await store.cosigned.progress(name) for name in settings.node}
         return {
             "running": False,
+            "vkey": str(store.vkey),
             "origin": store.vkey.name,
             "chain": {
                 "size": size,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -13,19 +12,15 @@ from rich.text import Text
 _LOUD = {"AWAY": "bold red", "up": "green"}
 
 
-class Bar(Protocol):
+class Bar:
     """A progress bar."""
 
-    def advance(self, by: int) -> None:
-        """So many more are done."""
-
-
-class _Bar:
     def __init__(self, progress: Progress, label: str, total: int) -> None:
         self._progress = progress
         self._task = progress.add_task(label, total=total)
 
     def advance(self, by: int) -> None:
+        """So many more are done."""
         self._progress.advance(self._task, by)
 
 
@@ -34,7 +29,7 @@ def progress_bar(label: str, total: int) -> Iterator[Bar]:
     """A bar on stderr, gone when it is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bar(progress, label, total)
+        yield Bar(progress, label, total)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

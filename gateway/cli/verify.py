@@ -101,7 +101,8 @@ def _not_later(verified: Verified) -> str:
     if verified.earliest is None:
         return "unknown: the policy asks for no co-signature, and nobody co-signed"
     names = ", ".join(plain(witness.name) for witness in verified.witnesses)
-    return f"{format_time(verified.earliest * 1000)} (co-signed by {names})"
+    moment = format_time(verified.earliest * 1000).replace(".000Z", "Z")
+    return f"{moment} (to the second; co-signed by {names})"
 
 
 def _value(value: float | str | bool | bytes) -> str:

@@ -14,7 +14,15 @@ from pathlib import Path
 from gateway import httpsig
 from gateway.core import limits
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
-from gateway.errors import ConfigError, ConflictError, Fault, FieldgateError, FormatError, KeyFileError
+from gateway.errors import (
+    ConfigError,
+    ConflictError,
+    Fault,
+    FieldgateError,
+    FormatError,
+    KeyFileError,
+    UnreachableError,
+)
 from gateway.httpsig import Checker
 from gateway.keys import Signer
 from gateway.node.ledger import Ledger, Means
@@ -73,8 +81,8 @@ class Node:
 
     def __init__(self, settings: NodeSettings, signers: dict[str, Signer], store: NodeStore, door: Door) -> None:
         self._settings = settings
-        self._store = store
-        self._door = door
+        self.store = store
+        self.door = door
         self._tls = _tls(settings.node)
         self._places = asyncio.Semaphore(limits.NODE_BODIES)
         means = Means(
@@ -110,7 +118,7 @@ class Node:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serves and pulls until `stop` is set. A Stop raised by any part ends all of it and is raised from here."""
-        listener = await serve(self.server.app, self._door, self._tls, _GRACE_S)
+        listener = await serve(self.server.app, self.door, self._tls, _GRACE_S)
         scheme = "https" if self._tls else "http"
         log.info("listening on %s://%s, %d logs", scheme, self._address(), len(self._ledgers))
         try:
@@ -122,11 +130,11 @@ class Node:
                     part.cancel()
         finally:
             await listener.close()
-            await self._store.close()
+            await self.store.close()
 
     async def _room(self) -> bool:
         """Whether the disk takes more bodies."""
-        usage = await asyncio.to_thread(shutil.disk_usage, self._settings.node.data_dir)
+        usage = await asyncio.to_thread(shutil.disk_usage, store_path(self._settings.node).parent)
         return usage.free > limits.NODE_FREE_BYTES
 
     async def _watch(self) -> None:
@@ -147,11 +155,11 @@ class Node:
 
     def _shelf(self, name: str) -> Shelf:
         ledger = self._ledgers[name]
-        readers = [ledger.vkey, *map(VerifierKey.parse, self._settings.gateway[name].consumers)]
+        readers = map(VerifierKey.parse, self._settings.gateway[name].consumers)
         keys = {httpsig.key_name(key): key for key in readers}
         authorities = (self._address(), *self._settings.node.authority)
         checker = Checker(keys, time.time, time.monotonic, authorities)
-        return Shelf(ledger, Reader(ledger, self._store, self._places), checker)
+        return Shelf(ledger, Reader(ledger, self.store, self._places), checker)
 
     def _puller(self, name: str, gateway: EnrolledGateway, signer: Signer) -> Puller:
         assert gateway.pull is not None
@@ -197,8 +205,8 @@ def _bind(settings: NodeSelf) -> Door:
     try:
         return bind(host.strip("[]"), int(port))
     except (OSError, OverflowError) as error:
-        cure = "Stop what listens there, or choose another address"
-        raise _fault("node.listen", f"{settings.listen} cannot be bound: {error}", cure) from error
+        what = f"{settings.listen} cannot be listened on: {error.args[-1]}"
+        raise UnreachableError(what, where="[node] listen", cure="Choose a free address of this machine") from error
 
 
 def _tls(settings: NodeSelf) -> ssl.SSLContext | None:
@@ -208,9 +216,8 @@ def _tls(settings: NodeSelf) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.cert_file, settings.key_file or None)
     except (OSError, ssl.SSLError) as error:
-        raise _fault(
-            "node.cert_file", f"it cannot be used: {error}", "Check certificate, key and their owner"
-        ) from error
+        what = f"certificate and key cannot be used: {error.args[-1]}"
+        raise UnreachableError(what, where="[node] cert_file", cure="Check both files and who may read them") from error
     return context
 
 

@@ -72,7 +72,7 @@ STEPS: Final = (
         longest_ms INTEGER NOT NULL,            -- the longest span of its readings in one block
         UNIQUE (log, name)
     ) STRICT;
-    CREATE TABLE span (
+    CREATE TABLE span (                         -- about 50 bytes with its index, for each source in each block
         source INTEGER NOT NULL REFERENCES source, last_ms INTEGER NOT NULL, height INTEGER NOT NULL,
         first_ms INTEGER NOT NULL, log INTEGER NOT NULL,
         PRIMARY KEY (source, last_ms, height)

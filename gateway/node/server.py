@@ -42,7 +42,7 @@ class Shelf:
     checker: Checker
 
 
-class _Turned(Exception):  # noqa: N818
+class _Turned(Exception):
     """An answer to give at once."""
 
     def __init__(self, answer: Answer) -> None:

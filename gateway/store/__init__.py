@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from gateway.core.note import VerifierKey
-from gateway.errors import StoreError
+from gateway.errors import InUseError, StoreError
 from gateway.store import blocks, cosigned, journal, signstate
 from gateway.store.blocks import Blocks
 from gateway.store.cosigned import Cosigned
@@ -79,5 +79,5 @@ def _take_lock(path: Path) -> int | None:
     except OSError as error:
         os.close(fd)
         what = "another gateway runs on this folder"
-        raise StoreError(what, where=str(path.parent), cure="Stop it first: `fieldgate status` tells of it") from error
+        raise InUseError(what, where=str(path.parent), cure="Stop it first: `fieldgate status` tells of it") from error
     return fd

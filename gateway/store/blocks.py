@@ -1,6 +1,7 @@
 """Sealed blocks: entries, the log's tree, the gateway's own checkpoints, and the readings in them."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,6 +37,7 @@ CREATE TABLE plan(               -- a block on its way, at most one (sealer.py)
 
 # Kept: the newest checkpoints, those that are co-signed, and every SYNC_ENTRIES-th, where a node that has to catch up
 # rests (upstream/session.py).
+SOUND = "`fieldgate verify --store` tells what is sound"
 _NOTES_KEPT = limits.SYNC_ENTRIES
 
 
@@ -138,6 +140,10 @@ class Blocks:
             ),
             ("DELETE FROM plan", ()),
         ]
+        grown, self._grown = self._grown, asyncio.Event()
+        self.frontier = frontier
+        grown.set()
+        await asyncio.sleep(0.01)
         await self._db.transact(statements)
         self.frontier = frontier
         self.prev = cose.next_prev(entry)
@@ -223,7 +229,7 @@ class Blocks:
             out = [row[0] for row in await self._db.read(sql, (level, start, end))]
         if len(out) != end - start:
             what = f"the stored tree lacks hashes of level {level} between {start} and {end}"
-            raise StoreError(what, where=str(self._db.path), cure="`fieldgate verify --store` tells what is sound")
+            raise StoreError(what, where=str(self._db.path), cure=SOUND)
         return out
 
     async def tile(self, level: int, n: int, width: int = 256) -> bytes | None:
@@ -339,7 +345,10 @@ def _time_if_from(source: str, pack: bytes) -> int | None:
 def inflate(data: bytes) -> bytes:
     """The items of a journal row, bounded by what a commit may hold."""
     inflater = decompressobj()
-    out = inflater.decompress(data, 2 * limits.BODY_BYTES)
+    try:
+        out = inflater.decompress(data, 2 * limits.BODY_BYTES)
+    except zlib.error as error:
+        raise StoreError(f"a journal row does not inflate: {error}", cure=SOUND) from error
     if not inflater.eof:
-        raise StoreError("a journal row does not inflate", cure="`fieldgate verify --store` tells what is sound")
+        raise StoreError("a journal row does not inflate", cure=SOUND)
     return out

@@ -47,7 +47,7 @@ class Random(Protocol):
 class Upstream:
     """One node. `run` never ends by itself; only our own faults (Stop) end it.
 
-    vkey: the log's. on_fork is called once when the node shows a different tree; the caller holds signing (invariant 4).
+    vkey: the log's. on_fork is called once when the node shows a different tree: signing is held then (invariant 4).
     """
 
     def __init__(
@@ -90,8 +90,15 @@ class Upstream:
             "detail": self._detail(),
             "ok": not (now and (now.held or now.fallen or now.trouble)),
             "last_ms": self._last_ms,
-            "cure": self._cure if now and (now.held or now.trouble) else "",
+            "cure": self._told_cure(now) if now else "",
         }
+
+    def _told_cure(self, now: Session) -> str:
+        if now.held:
+            return _CURE_FORK
+        if now.fallen:
+            return "Ask the node's operator; bodies that are still here are sent again"
+        return (self._cure or _CURE_NONSENSE) if now.trouble else ""
 
     def _detail(self) -> str:
         now = self._session
@@ -199,7 +206,7 @@ class Upstream:
 
     async def _act(self, now: Session, action: Sync | Upload | Ask) -> None:
         """One exchange. The node's faults and the world's end in the session; ours go on up."""
-        self._cure = ""
+        self._cure, before = "", now.trouble
         try:
             http = await self._client()
             if isinstance(action, Sync):
@@ -215,17 +222,15 @@ class Upstream:
             self._fail(now, error.what, error.cure)
         except (aiohttp.ClientError, OSError) as error:
             self._fail(now, _words(error), "Check the node's url, the network and the node; it is tried again")
+        if now.trouble != before:
+            log.warning("node %s: %s", self.name, now.trouble or "answers as it should again")
 
     def _fail(self, now: Session, what: str, cure: str) -> None:
-        known = now.trouble
         now.failed(self._clock.monotonic(), what)
         self._cure = cure
-        if now.trouble != known:
-            log.warning("node %s: %s", self.name, now.trouble)
 
     def _report_fork(self, now: Session) -> None:
         if now.held:
-            self._cure = _CURE_FORK
             self._on_fork(HeldError(f"node {self.name} shows a different tree: {now.held}", cure=_CURE_FORK))
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
@@ -255,9 +260,10 @@ class Upstream:
     async def _answered(self, now: Session, data: bytes, own_note: str) -> None:
         answer = session.decode_answer(data)
         stored = await self._store.blocks.note(answer.stored_size) if answer.stored_size else None
-        lines = now.answered(self._clock.monotonic(), answer, own_note, stored[1] if stored else None)
+        lines = now.verified(answer, own_note, stored[1] if stored else None)
         for line in lines:
             await self._store.cosigned.save(self.name, line.kind, line.size, line.note, line.line)
+        now.answered(self._clock.monotonic(), answer, lines)
         if not now.trouble:
             self._last_ms = self._clock.now().ms
 

@@ -200,17 +200,29 @@ class Session:
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 
-    def answered(self, now: float, answer: Answer, own_note: str, stored_note: str | None) -> list[Verified]:
-        """The node took a sync. own_note: what was sent; stored_note: our note of the answer's stored size, where kept.
+    def verified(self, answer: Answer, own_note: str, stored_note: str | None) -> list[Verified]:
+        """The lines worth keeping of an answer to the sync under way. Raises FormatError where any part does not fit.
 
-        Returns the lines worth keeping, all of them verified; none when any part of the answer does not fit.
+        own_note: what was sent; stored_note: our note of the answer's stored size, where it is kept.
         """
-        sync = self._finish(Sync)
-        try:
-            lines = self._verified(sync, answer, own_note, stored_note)
-        except FormatError as error:
-            self.failed(now, f"its answer is refused: {error}")
-            return []
+        if not isinstance(self._doing, Sync):
+            raise BugError(f"an answer during {self._doing}", cure="Report this")
+        if answer.size != self._doing.new:
+            raise FormatError(f"it says that it has {answer.size} entries after it was sent {self._doing.new}")
+        lines = []
+        if answer.seen:
+            lines.append(_verify(SEEN, answer.size, own_note, answer.seen, self._seen_key))
+        if answer.stored_size is None or self._stored_key is None:
+            return lines
+        if answer.stored_size > answer.size:
+            raise FormatError(f"it says that it stores {answer.stored_size} of {answer.size} blocks")
+        if answer.stored_size and stored_note is not None:
+            lines.append(_verify(STORED, answer.stored_size, stored_note, answer.stored, self._stored_key))
+        return lines
+
+    def answered(self, now: float, answer: Answer, lines: Sequence[Verified]) -> None:
+        """The node took a sync; `lines` are what `verified` returned, and are durable here by now."""
+        self._finish(Sync)
         again = {height for height in self._round for lo, hi in answer.wants if lo <= height < hi}
         before = self.entries, self.seen, self.stored, self.wants
         self._known, self._conflicts, self.entries, self.wants = True, 0, answer.size, list(answer.wants)
@@ -221,10 +233,9 @@ class Session:
         self._round = set()
         if self.fallen or again:
             self.failed(now, self.fallen or f"it asks again for block {min(again)}{self.remark and ': '}{self.remark}")
-            return lines
+            return
         self._attempt, self.trouble, self.remark = 0, "", self.remark if self.wants else ""
         self._plan_look(now, changed=(self.entries, self.seen, self.stored, self.wants) != before)
-        return lines
 
     def conflict(self, now: float, size: int) -> None:
         """409 with the node's size: the next request begins there."""
@@ -286,20 +297,6 @@ class Session:
         self._round.add(height)
         (lo, hi), *rest = self.wants
         self.wants = [(lo + 1, hi), *rest] if lo + 1 < hi else rest
-
-    def _verified(self, sync: Sync, answer: Answer, own_note: str, stored_note: str | None) -> list[Verified]:
-        if answer.size != sync.new:
-            raise FormatError(f"it says that it has {answer.size} entries after it was sent {sync.new}")
-        lines = []
-        if answer.seen:
-            lines.append(_verify(SEEN, answer.size, own_note, answer.seen, self._seen_key))
-        if answer.stored_size is None or self._stored_key is None:
-            return lines
-        if answer.stored_size > answer.size:
-            raise FormatError(f"it says that it stores {answer.stored_size} of {answer.size} blocks")
-        if answer.stored_size and stored_note is not None:
-            lines.append(_verify(STORED, answer.stored_size, stored_note, answer.stored, self._stored_key))
-        return lines
 
     def _settle_stored(self, answer: Answer, lines: Sequence[Verified]) -> None:
         """A falling stored size is an alarm (section 6); bodies are still sent, so that it can rise again."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Status = Callable[[], dict[str, Any]]
 
+_PORT_MAX = 65_535
 _UNIX_PATH_BYTES = 107  # unix(7)
 _LISTEN = "[web] listen "
 _BIND_FAULTS = {
@@ -153,9 +154,12 @@ class WebServer:
 
 
 def split_listen(listen: str) -> tuple[str, int]:
-    """(host without brackets, port) of `host:port` or `[v6]:port`."""
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
+    """(host without brackets, port) of `host:port` or `[v6]:port`. Raises Refused where the port is none."""
+    host, _, text = listen.rpartition(":")
+    port = int(text)
+    if port > _PORT_MAX:
+        raise Refused("there is no such port", where=_LISTEN + listen, cure=f"Write a port up to {_PORT_MAX}")
+    return host.strip("[]"), port
 
 
 def _authority(host: str, port: int, tls: bool) -> str:

@@ -23,6 +23,7 @@ padding:.9rem 1rem;margin:0 0 1rem}
 .idle .dot,.dot.idle{background:var(--idle)}
 table{width:100%;border-collapse:collapse}
 th,td{text-align:left;vertical-align:top;padding:.45rem .6rem .45rem 0;border-top:1px solid var(--line)}
+thead th,td[data-label="Age"]{white-space:nowrap}
 thead th{border-top:0;color:var(--soft);font-size:.8rem;font-weight:600}
 tbody th{font-weight:600}
 small{color:var(--soft);font-size:.82rem;font-weight:400}

@@ -17,9 +17,9 @@ Figures = Mapping[str, float]
 
 
 def main(only: list[str]) -> int:
-    from bench import ingest
+    from bench import ingest, node
 
-    benchmarks: dict[str, Callable[[], Figures]] = {"ingest": ingest.run}
+    benchmarks: dict[str, Callable[[], Figures]] = {"ingest": ingest.run, "node": node.run}
     unknown = [name for name in only if name not in benchmarks]
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(benchmarks)}", file=sys.stderr)

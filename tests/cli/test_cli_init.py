@@ -126,6 +126,12 @@ def test_an_empty_data_dir_is_used(tmp_path: Path) -> None:
     assert fieldgate("init", "--name", NAME, cwd=tmp_path).code == 0
 
 
+def test_one_place_for_two_things(tmp_path: Path) -> None:
+    for places in (["--config", "log.key"], ["--data-dir", "log.key"], ["--config", "data"]):
+        assert fieldgate("init", "--name", NAME, *places, cwd=tmp_path).code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_folder_to_write_to(tmp_path: Path) -> None:
     done = fieldgate("init", "--name", NAME, "--config", "none/x.toml", cwd=tmp_path)
     assert done.code == 3

@@ -1,5 +1,6 @@
 """Exit codes, one line for an error, no traceback, and what each command imports."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,33 @@ def test_the_second_place_of_the_configuration(tmp_path: Path) -> None:
     assert "/etc/fieldgate/fieldgate.toml" in done.err
 
 
+# What is written about the commands
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_manual_knows_every_command_and_exit_code() -> None:
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    rows = [line.split("|")[1].strip() for line in manual.splitlines() if line.startswith("|")]
+    for name in cli.COMMANDS:
+        assert any(row.startswith(f"`{name}") for row in rows), name
+    for code in (cli.OK, cli.REFUSED, cli.USAGE, cli.WORLD, cli.HELD, cli.BUG, cli.INTERRUPTED):
+        assert str(code) in rows
+        assert re.search(rf"^{code}\b", cli.__doc__ or "", re.MULTILINE)
+
+
+@pytest.mark.parametrize("unit", ["fieldgate.service", "fieldgate-node.service"])
+def test_the_units_start_commands_that_exist(unit: str) -> None:
+    text = (ROOT / "systemd" / unit).read_text()
+    found = re.search(r"^ExecStart=/opt/fieldgate/bin/fieldgate (.*)$", text, re.MULTILINE)
+    assert found
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*found[1].replace("/fieldgate", "/none").split()])
+    assert caught.value.code == 2, "the configuration is missing, and no option is unknown"
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    assert found[1].rpartition(" ")[2] in manual
+
+
 # Errors
 
 
@@ -134,7 +162,7 @@ def test_the_second_place_of_the_configuration(tmp_path: Path) -> None:
         (PermissionError(13, "Permission denied", "/data"), 3, "/data: Permission denied"),
         (ZeroDivisionError("division by zero"), 70, "a bug: ZeroDivisionError: division by zero"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (BrokenPipeError(), 3, ""),
+        (BrokenPipeError(32, "Broken pipe"), 70, "a connection broke"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
@@ -150,10 +178,12 @@ def test_an_error_is_a_line_and_a_code(
         assert "--debug" in err
 
 
-def test_debug_gives_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    for args in (["--debug", "check"], ["check", "--debug"]):
-        with pytest.raises(ZeroDivisionError):
-            _run_with(ZeroDivisionError(), monkeypatch, args)
+@pytest.mark.parametrize("args", [["--debug", "check"], ["check", "--debug"]])
+def test_debug_gives_the_traceback(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert _run_with(ZeroDivisionError("x"), monkeypatch, args) == 70
+    assert "Traceback (most recent call last)" in capfd.readouterr().err
 
 
 def _run_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, args: list[str] | None = None) -> Any:

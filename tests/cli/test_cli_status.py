@@ -59,6 +59,7 @@ def test_running(folder: Path) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         f"{ORIGIN}: Broker local is away\n"
+        f"log key         {LogMaker().vkey}\n"
         "running         0.1.0, since 2025-06-15T15:06:40.000Z\n"
         "clock           synchronised, off by at most 12 ms\n"
         "chain           7 blocks with 70 readings, 2 in the open block\n"
@@ -79,7 +80,7 @@ def test_running(folder: Path) -> None:
 def test_json(folder: Path) -> None:
     done = status(folder, changed(), "--json")
     assert done.code == 0
-    assert json.loads(done.out) == {"running": True, **STATE}
+    assert json.loads(done.out) == {"running": True, "vkey": LogMaker().vkey, **STATE}
 
 
 def test_held(folder: Path) -> None:
@@ -132,12 +133,13 @@ def test_not_running(folder: Path) -> None:
     assert done.code == 3
     assert "not running" in done.err
     assert done.out == (
-        f"{ORIGIN}: not running\nchain           3 blocks with 12 readings\n"
+        f"{ORIGIN}: not running\nlog key         {LogMaker().vkey}\nchain           3 blocks with 12 readings\n"
         "last sealed     2025-06-15T15:08:40.000Z\nnode coop       seen 2, stored 2\n"
     )
     told = json.loads(fieldgate("status", "--json", cwd=folder).out)
     assert told == {
         "running": False,
+        "vkey": LogMaker().vkey,
         "origin": ORIGIN,
         "chain": {"size": 3, "readings": 12, "last_sealed_ms": 1_750_000_120_000},
         "nodes": {"coop": {"seen": 2, "stored": 2}},
@@ -181,7 +183,7 @@ def test_a_gateway_that_runs(tmp_path: Path) -> None:
             process.kill()
     assert done.code == 0, done
     assert "source" in done.out
-    assert again.code == 4
+    assert again.code == 3
     assert "another gateway runs" in again.err
     assert (process.returncode, out) == (0, b"")
     logged = [line for line in said.decode().splitlines() if "import time:" not in line]
@@ -190,7 +192,7 @@ def test_a_gateway_that_runs(tmp_path: Path) -> None:
     assert not any(
         "| rich" in line or "tomlkit" in line for line in said.decode().splitlines() if "import time:" in line
     )
-    assert fieldgate("status", cwd=tmp_path).out.splitlines()[1] == "chain           1 blocks with 2 readings"
+    assert fieldgate("status", cwd=tmp_path).out.splitlines()[2] == "chain           1 blocks with 2 readings"
     assert fieldgate("verify", "--store", "data", cwd=tmp_path).code == 0
 
 

@@ -101,7 +101,7 @@ def test_receipt_and_verify(folder: Path, tmp_path: Path) -> None:
     assert lines[0] == "verified"
     assert "source          s-1" in lines
     assert "observed        2025-06-15T15:06:41.000Z (claimed; the gateway's clock was synchronised)" in lines
-    assert "not later than  2025-06-15T16:06:40.000Z (co-signed by node.example/stored)" in lines
+    assert "not later than  2025-06-15T16:06:40Z (to the second; co-signed by node.example/stored)" in lines
     assert f"reading         2 of {READINGS} in block 0 of {ORIGIN}" in lines
     assert "  temp = 0.1 Cel" in lines
 

@@ -20,6 +20,7 @@ from drivers.api import STALE, Sample, SessionLost
 from drivers.codecs.values import ValueMap
 from drivers.limits import EXAMPLE_BYTES, PAYLOAD_BYTES
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
+from drivers.mqtt_connection import Connection
 
 
 def source(topic: str = "farm/climate", **more: Any) -> MqttOptions:
@@ -72,8 +73,17 @@ async def test_messages_become_samples_in_order(mosquitto: Mosquitto) -> None:
     assert len({s.delivery.packet_id for s in collector.samples if s.delivery}) == 50
 
 
-async def test_acknowledged_when_durable_and_not_before_in_one_write(mosquitto: Mosquitto) -> None:
-    collector = Collector(durable=False)
+async def test_acknowledged_when_durable_and_not_before_in_one_write(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, writes = Collector(durable=False), list[int]()
+    acknowledge = Connection.acknowledge
+
+    def recorded(connection: Connection, pubacks: bytes) -> None:
+        writes.append(len(pubacks))
+        acknowledge(connection, pubacks)
+
+    monkeypatch.setattr(Connection, "acknowledge", recorded)
     async with MqttProxy(mosquitto.port) as proxy, connected(driver_at(proxy.port), collector):
         await publish(mosquitto.port, [("farm/climate", payload(n)) for n in range(6)])
         await collector.count(6)
@@ -83,7 +93,7 @@ async def test_acknowledged_when_durable_and_not_before_in_one_write(mosquitto: 
         collector.commit()
         await until(lambda: len(proxy.acknowledged) == 7)
         assert [one.payload for one in proxy.acknowledged] == [*(payload(n) for n in range(6)), b"not json"]
-        assert len(proxy.chunks_up[-1]) == 7 * 4
+        assert writes == [7 * 4]
     assert collector.rejects[0].reason == "invalid_json"
 
 

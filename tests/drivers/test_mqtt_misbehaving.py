@@ -1,6 +1,7 @@
 """The MQTT driver against brokers that do what no broker should."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -147,13 +148,18 @@ async def test_a_broker_that_stops_answering_is_noticed(monkeypatch: pytest.Monk
 
 async def test_a_broker_that_does_not_read_acknowledgements_stops_nothing() -> None:
     """PUBACKs that the socket does not take wait in the driver, and leave when it does."""
-    count = 20_000
+    count = 40_000
     acknowledged = bytearray()
+    reading = asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
+        peer.transport.pause_reading()
+        peer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for start in range(0, count, 1000):
             await peer.send(b"".join(publish(b"a", b'{"t": 1}', 1 + n) for n in range(start, start + 1000)))
+        await reading.wait()
+        peer.transport.resume_reading()
         while len(acknowledged) < 4 * count:
             first, body = await peer.read()
             assert first == 0x40
@@ -161,9 +167,18 @@ async def test_a_broker_that_does_not_read_acknowledgements_stops_nothing() -> N
         await peer.gone()
 
     collector = Collector()
-    async with ScriptedBroker(script) as broker, running(driver_at(broker.port), collector):
-        await collector.count(count)
-        await until(lambda: len(acknowledged) == 4 * count)
+    async with ScriptedBroker(script) as broker:
+        driver = driver_at(broker.port)
+        async with running(driver, collector):
+            await collector.up()
+            connection = driver._connection
+            assert connection is not None
+            connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            await collector.count(count)
+            assert connection._writing
+            reading.set()
+            await until(lambda: len(acknowledged) == 4 * count)
+            assert not connection._writing
     assert acknowledged == b"".join(b"\x40\x02" + (1 + n).to_bytes(2, "big") for n in range(count))
 
 

@@ -64,7 +64,7 @@ class BadNode:
         await self._server.wait_closed()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read() if self.misbehave is None or request.method != "PUT" else b""
+        body = await request.content.read() if self.misbehave is None or request.method != "PUT" else b""
         self.sent.append(Sent(request.method, request.path, dict(request.headers), body))
         if self.misbehave is not None:
             return await self.misbehave(self, request, body)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ nodes and web, with a fixed key and a clock that stands still. A crash is `kill`
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gateway.store.redeliveries import Redeliveries
 from gateway.store.signstate import SignState
 
 ORIGIN = "henhouse-3.example.farm/1"
-PATIENCE_S = 20.0
+PATIENCE_S = 10.0
 
 
 def signer(name: str = ORIGIN, *, of: str = "") -> Signer:
@@ -109,9 +109,19 @@ class Pipeline:
         self.tasks = [asyncio.create_task(self.journal.run()), asyncio.create_task(self.sealer.run())]
         return self
 
+    async def running(self, awaited: Awaitable[None]) -> None:
+        """Awaits it; what ends journal or sealer meanwhile is raised."""
+        waiting = asyncio.ensure_future(awaited)
+        await asyncio.wait({waiting, *self.tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in self.tasks:
+            if task.done() and not waiting.done():
+                waiting.cancel()
+                await task
+        await waiting
+
     async def sealed(self) -> None:
         """Returns when all that is closed is sealed."""
-        await until(lambda: self.store.blocks.size == self.journal.block.height)
+        await self.running(until(lambda: self.store.blocks.size == self.journal.block.height))
 
     async def age(self) -> None:
         """Lets the open block grow old, or an empty one fall due; returns when it is sealed."""
@@ -119,13 +129,12 @@ class Pipeline:
         height = self.journal.block.height
         self.clock.advance(3600)
         self.journal.grown.set()
-        async with asyncio.timeout(PATIENCE_S):
-            await self.store.blocks.wait_beyond(height)
+        await self.running(until(lambda: self.store.blocks.size > height))
         await self.sealed()
 
     async def stop(self) -> None:
         """The ordered stop."""
-        await self.journal.commit()
+        await self.running(self.journal.commit())
         self.sealer.stop()
         await self.tasks[1]
         await self.kill()
@@ -142,11 +151,25 @@ class Pipeline:
 
 @contextlib.asynccontextmanager
 async def pipeline(data_dir: Path, **options: Any) -> AsyncIterator[Pipeline]:
-    """A running pipeline, killed at the end."""
+    """A running pipeline, killed at the end. What ends journal or sealer ends the test."""
     made = await Pipeline.open(data_dir, **options)
+    test = asyncio.current_task()
+    assert test is not None
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception():
+            test.cancel()
+
     try:
         await made.recover()
-        yield made.start()
+        for task in made.start().tasks:
+            task.add_done_callback(ended)
+        yield made
+    except asyncio.CancelledError:
+        for task in made.tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error from None
+        raise
     finally:
         await made.kill()
 

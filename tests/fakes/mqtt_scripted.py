@@ -34,6 +34,7 @@ class Peer:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self.transport = writer.transport
 
     async def read(self) -> tuple[int, bytes]:
         """The next packet: its first byte and all behind the fixed header."""

@@ -26,6 +26,7 @@ KEYS: Mapping[str, Signer] = {
     "env:stored": signer(f"{NAME}/stored", COSIGNATURE),
     "env:read": signer(f"{NAME}/read", ED25519),
 }
+READER = signer("dairy.example/reader")
 SEEN = KEYS["env:seen"].vkey
 STORED = KEYS["env:stored"].vkey
 READ = KEYS["env:read"].vkey
@@ -125,8 +126,8 @@ async def running(
 
 
 def enrolled(maker: LogMaker, **changes: Any) -> EnrolledGateway:
-    """The log's table in node.toml."""
-    return EnrolledGateway(vkey=maker.vkey, **changes)
+    """The log's table in node.toml; READER may read it."""
+    return EnrolledGateway(vkey=maker.vkey, **{"consumers": (str(READER.vkey),), **changes})
 
 
 def check_lines(maker: LogMaker, size: int, lines: str, key: VerifierKey) -> int:

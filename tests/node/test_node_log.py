@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from fakes.log_maker import LogMaker, signer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import block, cbor, limits, merkle
@@ -304,6 +304,7 @@ def test_a_frozen_log_takes_nothing(maker: LogMaker) -> None:
 # The tree
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), max_size=6), st.integers(0, 700))
 def test_tile_hashes_and_roots_are_those_of_the_whole_tree(steps: list[int], watch: int) -> None:
     leaves = [merkle.leaf_hash(b"%d" % number) for number in range(sum(steps))]
@@ -483,6 +484,7 @@ def test_during_a_catch_up_no_checkpoint_past_it_is_witnessed(maker: LogMaker) -
     refused(checkpoint(other, behind, 2, 5, ours=maker), 422, freeze=True, evidence="root")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_read(data: bytes) -> None:
     vkey = signer("fuzz.example/1").vkey

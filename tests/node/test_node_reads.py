@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes.log_maker import START_MS, LogMaker, signer
-from fakes.nodes import SEEN, STORED, Client, enrolled, running
+from fakes.nodes import READER, SEEN, STORED, Client, enrolled, running
 
 from gateway import httpsig
 from gateway.core import block, body, limits, merkle, senml, tiles
@@ -15,8 +15,6 @@ from gateway.core.note import b64encode, parse_note, verify_cosignature, verify_
 from gateway.core.policy import make_policy
 from gateway.core.receipt import parse_receipt
 from gateway.verify import verify_receipt
-
-READER = signer("dairy.example/reader")
 
 
 @pytest.fixture
@@ -36,15 +34,13 @@ async def filled(client: Client, maker: LogMaker) -> None:
 
 async def test_only_keys_that_are_named_may_read(tmp_path: Path, maker: LogMaker) -> None:
     other = LogMaker("barn.example/1").add(1)
-    logs = {"a": enrolled(maker, consumers=(str(READER.vkey),)), "b": enrolled(other)}
+    logs = {"a": enrolled(maker, consumers=(str(READER.vkey),)), "b": enrolled(other, consumers=())}
     async with running(tmp_path, logs) as client:
         await filled(client, maker)
         await client.sync(other, 0)
-        for reader in (READER, maker.signer):
-            assert (await client.read(reader, maker.id, "checkpoint")).status == 200
-        assert (await client.read(other.signer, other.id, "checkpoint")).status == 200
+        assert (await client.read(READER, maker.id, "checkpoint")).status == 200
         denied = [
-            await client.read(other.signer, maker.id, "checkpoint"),
+            await client.read(maker.signer, maker.id, "checkpoint"),  # the log key signs the log and nothing else
             await client.read(READER, other.id, "checkpoint"),
             await client.read(signer("stranger.example"), maker.id, "checkpoint"),
             await client.read(READER, "0" * 64, "checkpoint"),
@@ -62,22 +58,22 @@ async def test_a_signature_is_for_one_request(tmp_path: Path, maker: LogMaker) -
         authority = f"127.0.0.1:{client.port}"
         path = f"/v1/logs/{maker.id}/checkpoint"
         now = time.time()
-        signed = httpsig.sign_now(maker.signer, "GET", authority, path, now=now)
+        signed = httpsig.sign_now(READER, "GET", authority, path, now=now)
         assert (await client.ask("GET", path, headers=signed)).status == 200
         assert (await client.ask("GET", path, headers=signed)).status == 401  # the nonce was used
         wrong = [
-            httpsig.sign_now(maker.signer, "GET", "node.elsewhere:8441", path, now=now),
-            httpsig.sign_now(maker.signer, "GET", authority, path + "x", now=now),
-            httpsig.sign_now(maker.signer, "GET", authority, path, "at=1", now=now),
-            httpsig.sign_now(maker.signer, "PUT", authority, path, now=now),
-            httpsig.sign_now(maker.signer, "GET", authority, path, now=now - 2 * limits.SIGNATURE_AGE_S),
+            httpsig.sign_now(READER, "GET", "node.elsewhere:8441", path, now=now),
+            httpsig.sign_now(READER, "GET", authority, path + "x", now=now),
+            httpsig.sign_now(READER, "GET", authority, path, "at=1", now=now),
+            httpsig.sign_now(READER, "PUT", authority, path, now=now),
+            httpsig.sign_now(READER, "GET", authority, path, now=now - 2 * limits.SIGNATURE_AGE_S),
         ]
         for headers in wrong:
             assert (await client.ask("GET", path, headers=headers)).status == 401
         for method in ("POST", "DELETE", "HEAD", "PUT"):
-            signed = httpsig.sign_now(maker.signer, method, authority, path, now=now)
+            signed = httpsig.sign_now(READER, method, authority, path, now=now)
             assert (await client.ask(method, path, headers=signed)).status == 405
-        signed = httpsig.sign_now(maker.signer, "GET", authority, path, now=now)
+        signed = httpsig.sign_now(READER, "GET", authority, path, now=now)
         assert (await client.ask("GET", path, headers=signed, data=b"a body")).status == 400
 
 
@@ -85,7 +81,7 @@ async def test_further_names_of_the_node_are_configured(tmp_path: Path, maker: L
     async with running(tmp_path, {"a": enrolled(maker)}, authority=("node.coop.example:8441",)) as client:
         await client.sync(maker, 0)
         path = f"/v1/logs/{maker.id}/checkpoint"
-        signed = httpsig.sign_now(maker.signer, "GET", "node.coop.example:8441", path, now=time.time())
+        signed = httpsig.sign_now(READER, "GET", "node.coop.example:8441", path, now=time.time())
         reply = await client.ask("GET", path, headers={**signed, "Host": "Node.Coop.example:8441"})
         assert reply.status == 200
 
@@ -98,7 +94,7 @@ async def test_the_log_can_be_recovered_whole(tmp_path: Path) -> None:
             await client.put(maker, height)
 
         async def get(path: str) -> bytes:
-            reply = await client.read(maker.signer, maker.id, path)
+            reply = await client.read(READER, maker.id, path)
             assert reply.status == 200, (path, reply.status, reply.data)
             return reply.data
 
@@ -123,7 +119,7 @@ async def test_the_log_can_be_recovered_whole(tmp_path: Path) -> None:
             "blocks/1",
         ]
         for path in missing:
-            assert (await client.read(maker.signer, maker.id, path)).status == 404, path
+            assert (await client.read(READER, maker.id, path)).status == 404, path
         malformed = [
             "tile/0/1",
             "tile/64/000",
@@ -135,19 +131,19 @@ async def test_the_log_can_be_recovered_whole(tmp_path: Path) -> None:
             "tile",
         ]
         for path in malformed:
-            assert (await client.read(maker.signer, maker.id, path)).status == 400, path
-        assert (await client.read(maker.signer, maker.id, "checkpoint", "x=1")).status == 400
+            assert (await client.read(READER, maker.id, path)).status == 400, path
+        assert (await client.read(READER, maker.id, "checkpoint", "x=1")).status == 400
 
 
 async def get_deflated(client: Client, maker: LogMaker, height: int) -> bytes:
     """A body, compressed, whose ETag spares the second transfer."""
     headers = {"Accept-Encoding": "gzip, deflate"}
-    reply = await client.read(maker.signer, maker.id, f"blocks/{height}", **headers)
+    reply = await client.read(READER, maker.id, f"blocks/{height}", **headers)
     assert reply.headers["Content-Encoding"] == "deflate"
     assert reply.headers["Cache-Control"] == "private, no-cache"
     assert reply.headers["ETag"] == f'"{sha256(reply.data).hexdigest()}"'
     again = {**headers, "If-None-Match": reply.headers["ETag"]}
-    same = await client.read(maker.signer, maker.id, f"blocks/{height}", **again)
+    same = await client.read(READER, maker.id, f"blocks/{height}", **again)
     assert (same.status, same.data) == (304, b"")
     return reply.data
 
@@ -164,16 +160,16 @@ async def test_what_is_cached_for_how_long(tmp_path: Path) -> None:
     async with running(tmp_path, {"a": enrolled(maker)}) as client:
         await client.sync(maker, 0)
         for path, cache in expected.items():
-            assert (await client.read(maker.signer, maker.id, path)).headers["Cache-Control"] == cache
+            assert (await client.read(READER, maker.id, path)).headers["Cache-Control"] == cache
 
 
 async def test_a_checkpoint_for_readers_never_goes_past_the_entries(tmp_path: Path, maker: LogMaker) -> None:
     async with running(tmp_path, {"a": enrolled(maker)}) as client:
-        assert (await client.read(maker.signer, maker.id, "checkpoint")).status == 404
+        assert (await client.read(READER, maker.id, "checkpoint")).status == 404
         await client.sync(maker, 0, 3)
         proof = "".join(f"{line}\n" for line in map(b64encode, maker.proof(3, 6)))
         await client.add_checkpoint(f"old 3\n{proof}\n{maker.note(6).encode()}".encode())
-        note = parse_note((await client.read(maker.signer, maker.id, "checkpoint")).data)
+        note = parse_note((await client.read(READER, maker.id, "checkpoint")).data)
         assert note.text == maker.note(3).text
 
 
@@ -182,7 +178,7 @@ async def test_a_checkpoint_for_readers_never_goes_past_the_entries(tmp_path: Pa
 
 async def receipt(client: Client, maker: LogMaker, source: str, at_ms: int) -> bytes:
     """The receipt of the source's last reading at or before a time."""
-    reply = await client.read(maker.signer, maker.id, f"receipts/{source}", f"at={at_ms}")
+    reply = await client.read(READER, maker.id, f"receipts/{source}", f"at={at_ms}")
     assert reply.status == 200, (reply.status, reply.data)
     return reply.data
 
@@ -223,7 +219,7 @@ async def test_the_last_reading_at_or_before_a_time(tmp_path: Path) -> None:
             verified = verify_receipt(await receipt(client, maker, "pig", START_MS + at), policy)
             assert verified.reading.records[0].value == value, at
         for source, at in (("pig", START_MS + 999), ("hen", START_MS), ("gateway", START_MS)):
-            assert (await client.read(maker.signer, maker.id, f"receipts/{source}", f"at={at}")).status == 404
+            assert (await client.read(READER, maker.id, f"receipts/{source}", f"at={at}")).status == 404
         for path, query in (
             ("receipts/pig", ""),
             ("receipts/pig", "at="),
@@ -235,17 +231,17 @@ async def test_the_last_reading_at_or_before_a_time(tmp_path: Path) -> None:
             ("receipts", "at=1"),
             ("receipts/pig/", "at=1"),
         ):
-            assert (await client.read(maker.signer, maker.id, path, query)).status == 400, (path, query)
+            assert (await client.read(READER, maker.id, path, query)).status == 400, (path, query)
 
 
 async def test_a_reading_under_no_co_signature_has_no_receipt_yet(tmp_path: Path, maker: LogMaker) -> None:
     async with running(tmp_path, {"a": enrolled(maker)}) as client:
         await client.sync(maker, 0)
         await client.put(maker, 5)
-        store = client.node._store
+        store = client.node.store
         await store._writer.execute("UPDATE note SET seen = ''")  # type: ignore[attr-defined]
         at = START_MS + 5 * 3000
-        assert (await client.read(maker.signer, maker.id, "receipts/s-0", f"at={at}")).status == 404
+        assert (await client.read(READER, maker.id, "receipts/s-0", f"at={at}")).status == 404
 
 
 @pytest.mark.parametrize("size", [1_000, 200_000])
@@ -271,7 +267,7 @@ async def test_a_payload_apart_goes_with_its_receipt_while_there_is_room(tmp_pat
 async def test_checkpoints_carry_both_lines_of_this_node(tmp_path: Path, maker: LogMaker) -> None:
     async with running(tmp_path, {"a": enrolled(maker)}) as client:
         await filled(client, maker)
-        note = parse_note((await client.read(maker.signer, maker.id, "checkpoint")).data)
+        note = parse_note((await client.read(READER, maker.id, "checkpoint")).data)
         for key in (SEEN, STORED):
             (line,) = [line for line in note.lines if line.is_by(key)]
             assert verify_cosignature(note.text, line, key)

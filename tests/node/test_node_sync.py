@@ -88,7 +88,7 @@ async def test_a_fork_freezes_its_log_and_no_other(
             assert (await client.sync(fork, 2, 4)).status == 422
         assert "fork: two entries of height 3" in caplog.text
         assert maker.origin in caplog.text
-        (evidence,) = await client.node._store.evidence(maker.id)
+        (evidence,) = await client.node.store.evidence(maker.id)
         assert (evidence.kind, evidence.number) == ("entry", 3)
         assert (evidence.held, evidence.sent) == (maker.entries[3], fork.entries[3])
         for sent in (await client.sync(maker, 5), await client.sync(fork, 5), await client.put(maker, 0)):
@@ -112,7 +112,7 @@ async def test_every_view_of_a_fork_is_refused(tmp_path: Path, maker: LogMaker) 
         async with running(folder, {"a": enrolled(maker)}) as client:
             await client.sync(maker, 0, 5)
             assert (await client.sync(fork, old, new)).status == 422
-            (evidence,) = await client.node._store.evidence(maker.id)
+            (evidence,) = await client.node.store.evidence(maker.id)
             assert evidence.kind == kind
 
 
@@ -172,7 +172,7 @@ async def test_a_cut_body_is_kept_and_never_fills_a_want(tmp_path: Path, maker: 
         cut = zlib.compress(maker.blocks[0].cut("s-0"))
         assert (await client.put(maker, 0, cut)).status == 202
         assert (await client.sync(maker, 6)).fields[3] == [[0, 6]]
-        held = await client.node._store.body(maker.id, 0)
+        held = await client.node.store.body(maker.id, 0)
         assert held is not None
         assert held.form is Form.CUT
         at = body_time(maker, 0, 0)
@@ -180,7 +180,7 @@ async def test_a_cut_body_is_kept_and_never_fills_a_want(tmp_path: Path, maker: 
         assert (await client.read(maker.signer, maker.id, "receipts/s-1", f"at={at}")).status == 404
         assert (await client.put(maker, 0)).status == 204
         assert (await client.put(maker, 0, cut)).status == 204
-        held = await client.node._store.body(maker.id, 0)
+        held = await client.node.store.body(maker.id, 0)
         assert held is not None
         assert held.form is Form.WHOLE
         assert (await client.sync(maker, 6)).fields[3] == [[1, 6]]
@@ -344,7 +344,7 @@ async def test_a_damaged_body_lowers_the_stored_size_with_an_alarm(
         for height in range(6):
             await client.put(maker, height)
         assert (await client.sync(maker, 6)).fields[4] == 6
-        store = client.node._store
+        store = client.node.store
         await store._writer.execute("UPDATE body SET data = x'00' WHERE height = 3")  # type: ignore[attr-defined]
         with caplog.at_level(logging.CRITICAL):
             assert (await client.read(maker.signer, maker.id, "blocks/3")).status == 404

@@ -139,12 +139,22 @@ async def test_the_body_is_bounded(tmp_path: Path, log: Log) -> None:
         assert (await client.add_checkpoint(bytes(limits.ADD_CHECKPOINT_BYTES + 1))).status == 413
 
 
+async def test_the_largest_size(tmp_path: Path, log: Log) -> None:
+    text = Checkpoint(log.origin, limits.FOREIGN_SIZE_MAX, bytes(32)).text()
+    line = SignatureLine(log.origin, log.signer.vkey.key_id, log.signer.sign(text.encode()))
+    async with running(tmp_path, {"any": table(log)}) as client:
+        cosigned(await client.add_checkpoint(request(0, [], Note(text, (line,)))), Note(text, (line,)))
+        assert (await log.ask(client, 0, 5)).data == f"{limits.FOREIGN_SIZE_MAX}\n".encode()
+        past = Note(text.replace(str(limits.FOREIGN_SIZE_MAX), str(limits.FOREIGN_SIZE_MAX + 1)), (line,))
+        assert (await client.add_checkpoint(request(0, [], past))).status == 400
+
+
 async def test_two_roots_of_one_size_freeze_the_log(tmp_path: Path, log: Log) -> None:
     other = Log(log.origin, tree="other")
     async with running(tmp_path, {"any": table(log)}) as client:
         await log.ask(client, 0, 5)
         assert (await other.ask(client, 5, 5)).status == 422
-        (evidence,) = await client.node._store.evidence(log_id(log.origin))
+        (evidence,) = await client.node.store.evidence(log_id(log.origin))
         assert evidence.held == log.note(5).encode().encode()
         assert evidence.sent == other.note(5).encode().encode()
         assert (await log.ask(client, 5, 6)).status == 422
@@ -209,5 +219,5 @@ async def test_entries_that_contradict_a_witnessed_checkpoint_are_a_fork(tmp_pat
         await client.add_checkpoint(request(2, fork.proof(2, 6), fork.note(6)))
         assert (await client.sync(maker, 2, 5)).status == 200
         assert (await client.sync(maker, 5, 8)).status == 422
-        (evidence,) = await client.node._store.evidence(maker.id)
+        (evidence,) = await client.node.store.evidence(maker.id)
         assert (evidence.held, evidence.sent) == (fork.note(6).encode().encode(), maker.entries[5])

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from fakes.gateway_store import make_store, signer, until
+
 from gateway import store as stores
-from gateway.errors import BugError, NotFoundError, Stop, StoreError, StoreFullError
+from gateway.errors import BugError, InUseError, NotFoundError, Stop, StoreError, StoreFullError
 from gateway.store import Store
 from gateway.store.database import PAGE_BYTES, Database, Schema, create_file
 
@@ -134,7 +134,9 @@ async def test_missing_steps_are_taken_once(path: Path) -> None:
 
 async def test_a_step_that_fails_changes_nothing(path: Path) -> None:
     with pytest.raises(StoreError):
-        await Database.open(path, Schema(SCHEMA.application_id, (*SCHEMA.steps, "CREATE TABLE a(n); CREATE TABLE a(n)")))
+        await Database.open(
+            path, Schema(SCHEMA.application_id, (*SCHEMA.steps, "CREATE TABLE a(n); CREATE TABLE a(n)"))
+        )
     db = await Database.open(path, SCHEMA)
     assert await db.read("SELECT name FROM sqlite_master") == [("thing",)]
     await db.close()
@@ -315,12 +317,12 @@ async def test_a_closed_file_takes_no_write(path: Path) -> None:
 
 async def test_two_writers_are_refused(tmp_path: Path) -> None:
     first = await make_store(tmp_path, 1)
-    with pytest.raises(StoreError, match="another gateway runs"):
+    with pytest.raises(InUseError, match="another gateway runs"):
         await Store.open(tmp_path)
     reader = await Store.open(tmp_path, read_only=True)
     assert reader.blocks.size == 1
     await reader.close()
-    with pytest.raises(StoreError, match="another gateway runs"):
+    with pytest.raises(InUseError, match="another gateway runs"):
         await Store.open(tmp_path)
     await first.close()
     await (await Store.open(tmp_path)).close()

@@ -116,17 +116,18 @@ async def test_where_nothing_is_to_be_written_the_future_completes_all_the_same(
 
 
 async def test_an_error_of_the_store_completes_no_future(tmp_path: Path) -> None:
-    async with pipeline(tmp_path, linger_s=3600) as gateway:
-        await gateway.store.db.transact([("ALTER TABLE journal RENAME TO gone", ())])
-        future = gateway.emit([sample()])
-        commit = asyncio.create_task(gateway.journal.commit())
-        with pytest.raises(StoreError):
-            await gateway.tasks[0]
-        assert not future.done()
-        assert not commit.done()
-        assert gateway.intake.tallies["climate"].stored == 0
-        commit.cancel()
-        await asyncio.gather(commit, return_exceptions=True)
+    gateway = (await Pipeline.open(tmp_path, linger_s=3600)).start()
+    await gateway.store.db.transact([("ALTER TABLE journal RENAME TO gone", ())])
+    future = gateway.emit([sample()])
+    commit = asyncio.create_task(gateway.journal.commit())
+    with pytest.raises(StoreError):
+        await gateway.tasks[0]
+    assert not future.done()
+    assert not commit.done()
+    assert gateway.intake.tallies["climate"].stored == 0
+    commit.cancel()
+    await asyncio.gather(commit, return_exceptions=True)
+    await gateway.kill()
 
 
 # When a commit is made
@@ -470,9 +471,10 @@ class JournalAndSealer(RuleBasedStateMachine):
         new = list(range(self.next, self.next + number))
         self.next += number
         self.clock.advance(0.5)
+        assert self.gateway.journal.block.height >= self.gateway.store.blocks.size
         self.pending.append((self.gateway.emit([sample(value=n, payload=b"%d" % n * size) for n in new]), new))
         if wait:
-            await self.gateway.journal.commit()
+            await self.gateway.running(self.gateway.journal.commit())
         await asyncio.sleep(0)
         self._acknowledged()
 
@@ -558,4 +560,4 @@ class JournalAndSealer(RuleBasedStateMachine):
 
 def test_any_restart(tmp_path: Path) -> None:
     machine = type("Machine", (JournalAndSealer,), {"folder": tmp_path})
-    run_state_machine_as_test(machine, settings=settings(max_examples=30, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))

@@ -111,7 +111,9 @@ def test_the_limit_is_for_each_broker() -> None:
 
 
 def test_a_packet_id_used_again_is_young_again() -> None:
-    seen = take(Redeliveries(), [delivery(1), *(delivery(n) for n in range(2, 32_769)), delivery(1, 5), delivery(40_000)])
+    seen = take(
+        Redeliveries(), [delivery(1), *(delivery(n) for n in range(2, 32_769)), delivery(1, 5), delivery(40_000)]
+    )
     assert seen.knows(delivery(1, 5))
     assert not seen.knows(delivery(1))
     assert not seen.knows(delivery(2))

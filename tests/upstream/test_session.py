@@ -18,6 +18,7 @@ from gateway.upstream.session import (
     Session,
     Sync,
     Upload,
+    Verified,
     Wait,
     decode_answer,
     decode_size,
@@ -55,8 +56,20 @@ def answer(made: Session, now: float = 0.0, **fields: object):
     assert isinstance(sync, Sync)
     fields = {"size": sync.new, "seen": line(SEEN, sync.new)} | fields
     got = Answer(**fields)  # type: ignore[arg-type]
-    stored_note = note(got.stored_size) if got.stored_size else None
-    return made.answered(now, got, note(sync.new), stored_note)
+    return tell(made, now, got)
+
+
+def tell(made: Session, now: float, got: Answer, *, notes: bool = True) -> list[Verified]:
+    """What the client does with an answer."""
+    sync = made._doing
+    assert isinstance(sync, Sync)
+    try:
+        lines = made.verified(got, note(sync.new), note(got.stored_size) if got.stored_size and notes else None)
+    except FormatError as error:
+        made.failed(now, f"its answer is refused: {error}")
+        return []
+    made.answered(now, got, lines)
+    return lines
 
 
 def level(ours: int = 5, **options: object) -> Session:
@@ -139,7 +152,7 @@ def test_an_answer_without_a_seen_line_is_an_answer() -> None:
 def test_a_stored_line_over_a_size_whose_note_is_gone_is_left_aside() -> None:
     made = session(5)
     made.next(0.0)
-    lines = made.answered(0.0, Answer(5, line(SEEN, 5), (), 3, line(STORED, 3)), note(5), None)
+    lines = tell(made, 0.0, Answer(5, line(SEEN, 5), (), 3, line(STORED, 3)), notes=False)
     assert [line.kind for line in lines] == ["seen"]
     assert made.stored == 0
 
@@ -461,6 +474,8 @@ def test_the_size_of_a_conflict() -> None:
 def test_answers_to_nothing_are_our_own_fault() -> None:
     made = session(5)
     with pytest.raises(BugError):
+        made.verified(Answer(5), note(5), None)
+    with pytest.raises(BugError):
         made.conflict(0.0, 1)
     with pytest.raises(BugError):
         made.uploaded(1)
@@ -519,7 +534,7 @@ class AnyNode(RuleBasedStateMachine):
         seen = data.draw(st.sampled_from([line(SEEN, sync.new), "", line(STRANGER, sync.new)]))
         got = Answer(size, seen, wants, stored, line(STORED, stored) if stored else "")
         failures = self.made.failures
-        kept = self.made.answered(self.now, got, note(sync.new), note(stored) if stored else None)
+        kept = tell(self.made, self.now, got)
         if size == sync.new and "stranger" not in seen:
             self.wanted = {height for lo, hi in wants for height in range(lo, hi)}
         else:
@@ -594,7 +609,7 @@ class AnyNode(RuleBasedStateMachine):
                 stored = min(lacking, default=size)
                 wants = tuple((height, height + 1) for height in sorted(lacking) if height < size)
                 got = Answer(size, line(SEEN, size), wants, stored, line(STORED, stored) if stored else "")
-                made.answered(self.now, got, note(size), note(stored) if stored else None)
+                tell(made, self.now, got)
         assert made.level
         assert (made.seen, made.stored, made.trouble) == (self.ours, self.ours, "")
 

@@ -1,0 +1,64 @@
+"""A status snapshot as gateway.status makes it."""
+
+from typing import Any
+
+NOW_MS = 1_800_000_000_000
+
+
+def source(**fields: Any) -> dict[str, Any]:
+    """One source, up and well, with changes."""
+    return {
+        "driver": "mqtt",
+        "up": True,
+        "detail": "",
+        "received": 12_345,
+        "stored": 12_340,
+        "duplicate": 3,
+        "rejected": 2,
+        "dropped": 0,
+        "waiting": 0,
+        "balanced": True,
+        "last_ms": NOW_MS - 4_000,
+        "last": [["temp", "Cel", 21.25], ["rh", "%RH", 63]],
+        "rejects": {"json": 2},
+        "example": {"reason": "json", "detail": "Expecting value", "payload": '{"temperature": }'},
+    } | fields
+
+
+def node(**fields: Any) -> dict[str, Any]:
+    """One node, in step, with changes."""
+    return {
+        "url": "https://node.coop.example:8441",
+        "entries": 240,
+        "seen": 240,
+        "stored": 238,
+        "detail": "in step",
+        "ok": True,
+        "last_ms": NOW_MS - 61_000,
+    } | fields
+
+
+def status(**fields: Any) -> dict[str, Any]:
+    """A gateway that is well, with changes."""
+    return {
+        "origin": "henhouse-3.example.farm/1",
+        "version": "0.1.0",
+        "since_ms": NOW_MS - 86_400_000 * 3,
+        "now_ms": NOW_MS,
+        "clock": {"synchronised": True, "error_ms": 12, "boot_id": "b"},
+        "headline": "All well: 2 sources, stored by 1 of 1 node",
+        "problems": [],
+        "sources": {
+            "climate": source(),
+            "gps": source(driver="nmea0183", up=None, last_ms=None, last=[], rejects={}, example=None),
+        },
+        "chain": {
+            "size": 240,
+            "open": 17,
+            "held": None,
+            "last_sealed_ms": NOW_MS - 30_000,
+            "readings": 1_234_567,
+            "commits": 400,
+        },
+        "nodes": {"coop": node()},
+    } | fields
