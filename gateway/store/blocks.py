@@ -140,10 +140,6 @@ class Blocks:
             ),
             ("DELETE FROM plan", ()),
         ]
-        grown, self._grown = self._grown, asyncio.Event()
-        self.frontier = frontier
-        grown.set()
-        await asyncio.sleep(0.01)
         await self._db.transact(statements)
         self.frontier = frontier
         self.prev = cose.next_prev(entry)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fakes.clock import START_MS
@@ -300,6 +300,7 @@ told = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(told=told, unsealed=st.integers(0, 3), at=st.lists(st.integers(-40, 40), min_size=1, max_size=6))
+@example(told=[(SOURCES[0], 0, ""), (SOURCES[1], 9, "cut"), (SOURCES[0], 0, "cut")], unsealed=0, at=[10])
 def test_a_reading_is_found_as_if_all_were_looked_at(
     tmp_path_factory: pytest.TempPathFactory,
     told: list[tuple[str, int | None, str]],
