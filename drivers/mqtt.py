@@ -81,6 +81,7 @@ class MqttDriver:
         self._connection: Connection | None = None
         self._stopping = False
         self._present = False  # the broker knew the session
+        self._voided: asyncio.Future[None] | None = None  # it did not, and that is not yet durable
         self._asked: dict[int, list[str]] = {}  # SUBSCRIBE and UNSUBSCRIBE packets without an answer
         self._granted: dict[str, int] = {}  # QoS, or REFUSED
 
@@ -152,8 +153,7 @@ class MqttDriver:
         """The CONNACK. What the broker forgot is told before any message of this connection."""
         self._present = present
         self._asked.clear()
-        if not present:
-            emit([SessionLost(self._broker.name)])
+        self._voided = None if present else emit([SessionLost(self._broker.name)])
 
     # A connection's life
 
@@ -161,6 +161,9 @@ class MqttDriver:
         """Until it has to be closed because it was paused too long. DriverError where it is lost."""
         loop = asyncio.get_running_loop()
         accepted = reading = loop.time()
+        if self._voided is not None:  # durable before the new session can bring anything
+            either: set[asyncio.Future[Any]] = {self._voided, connection.lost}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         removed = await self._subscribe(connection)
         while True:
             await asyncio.wait({connection.lost}, timeout=TICK_S)

@@ -162,7 +162,11 @@ class Gateway:
         return [
             Supervisor(
                 driver,
-                intake.emitter(driver.name, {source: raws[source] for source in driver.sources}),
+                intake.emitter(
+                    driver.name,
+                    {source: raws[source] for source in driver.sources},
+                    getattr(driver, "parents", {}),  # drivers that name sources themselves have it
+                ),
                 monotonic=self._clock.monotonic,
                 rng=rng,
             )

@@ -5,7 +5,8 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from drivers.api import Delivery, Item, Link, Record, Reject, Sample, SessionLost
 from gateway.clock import Clock, Stamp
@@ -43,6 +44,14 @@ class Tally:
     last_ms: int | None = None
 
 
+class _Origin(NamedTuple):
+    """Who hands over: a driver, the raw of its configured sources, the configured source of each that it named."""
+
+    driver: str
+    raws: Mapping[str, Raw]
+    parents: Mapping[str, str]
+
+
 class Intake:
     """Owner of the tallies and of the redelivery keys. `emitter` makes the one function that a driver is handed."""
 
@@ -61,14 +70,25 @@ class Intake:
         tally = self.tallies[source] = Tally(driver=driver, raw=raw, bit=source_bit(source))
         return tally
 
-    def emitter(self, driver: str, raws: Mapping[str, Raw]) -> Callable[[Sequence[Item]], "asyncio.Future[None]"]:
-        """The Emit (drivers/api.py) of one driver. A source that the driver names itself takes the driver's own raw."""
+    def emitter(
+        self, driver: str, raws: Mapping[str, Raw], parents: Mapping[str, str] = MappingProxyType({})
+    ) -> Callable[[Sequence[Item]], "asyncio.Future[None]"]:
+        """The Emit (drivers/api.py) of one driver: one future a commit, of its own: cancelling it harms nobody else.
+
+        parents: the sources that the driver named itself, with the configured source whose raw each takes.
+        """
         for source, raw in raws.items():
             self.add_source(source, driver, raw)
-        default: Raw = next(iter(raws.values()), "in")
+        origin = _Origin(driver, raws, parents)
+        commit: asyncio.Future[None] | None = None
+        given: asyncio.Future[None] | None = None
 
         def emit(items: Sequence[Item]) -> "asyncio.Future[None]":
-            return self._take(items, driver, default)
+            nonlocal commit, given
+            newest = self._take(items, origin)
+            if given is None or newest is not commit or given.cancelled():
+                commit, given = newest, asyncio.shield(newest)
+            return given
 
         return emit
 
@@ -76,9 +96,13 @@ class Intake:
         """Journals an event of the gateway itself (docs/format.md, section 2)."""
         records: list[Record] = [("event", None, what)]
         records += [(name, None, value) for name, value in details.items()]
-        return self._take([Sample(OWN, records, b"")], "gateway", "none")
+        return self._take([Sample(OWN, records, b"")], _Origin("gateway", {}, {}))
 
-    def _take(self, items: Sequence[Item], driver: str, raw: Raw) -> "asyncio.Future[None]":
+    def _meet(self, source: str, origin: "_Origin") -> Tally:
+        """A source that its driver named itself."""
+        return self.add_source(source, origin.driver, origin.raws.get(origin.parents.get(source, ""), "in"))
+
+    def _take(self, items: Sequence[Item], origin: "_Origin") -> "asyncio.Future[None]":
         """Puts the items into the open batch. Never awaits, so a message is never split over two commits."""
         stamp = self._clock.now()
         self._open_batch()
@@ -92,18 +116,18 @@ class Intake:
                     last = delivery
                     repeated = delivery.dup and self._seen.knows(delivery)
                     now |= self._deliver(delivery, repeated)
-                tally = self.tallies.get(item.source) or self.add_source(item.source, driver, raw)
+                tally = self.tallies.get(item.source) or self._meet(item.source, origin)
                 tally.arrived += 1
                 if delivery is not None and repeated:
                     tally.duplicate += 1
                 else:
                     self._sample(item, tally, stamp)
             elif isinstance(item, Reject):
-                tally = self.tallies.get(item.source) or self.add_source(item.source, driver, raw)
+                tally = self.tallies.get(item.source) or self._meet(item.source, origin)
                 tally.arrived += 1
                 _reject(tally, item)
             elif isinstance(item, Link):
-                self._link(item, driver)
+                self._link(item, origin)
             else:
                 self._session_lost(item)
                 now = True
@@ -158,10 +182,10 @@ class Intake:
         batch.counts[sample.source] = batch.counts.get(sample.source, 0) + 1
         tally.last, tally.last_ms = records, received_ms
 
-    def _link(self, link: Link, driver: str) -> None:
-        sources = link.sources or tuple(source for source, tally in self.tallies.items() if tally.driver == driver)
+    def _link(self, link: Link, origin: "_Origin") -> None:
+        sources = link.sources or tuple(name for name, tally in self.tallies.items() if tally.driver == origin.driver)
         for source in sources:
-            tally = self.tallies.get(source) or self.add_source(source, driver, "in")
+            tally = self.tallies.get(source) or self._meet(source, origin)
             was, tally.up, tally.detail = tally.up, link.up, link.detail
             if was is not link.up and (link.up is False or was is False):
                 self.event("source-back" if link.up else "source-lost", source=source, detail=link.detail[:200])

@@ -98,15 +98,12 @@ class Journal:
         self.grown = asyncio.Event()  # set after a commit; the sealer clears it
 
     def wake(self, *, now: bool = False) -> "asyncio.Future[None]":
-        """Says that the batch has grown; it is committed after the linger, or at once. The future completes with it.
-
-        Each caller gets a future of its own: one who is cancelled while it waits takes it from nobody else.
-        """
+        """Says that the batch has grown; it is committed after the linger, or at once. Returns the batch's future."""
         if now or len(self.batch.readings) >= self._batch_max or self.batch.size >= limits.BATCH_BYTES:
             self._due.set()
         elif self._timer is None:
             self._timer = self._loop.call_later(self._linger_s, self._due.set)
-        return asyncio.shield(self.batch.done)
+        return self.batch.done
 
     async def run(self) -> None:
         """Commits what is due until cancelled. Raises StoreError when durability is lost; no future completes then."""
@@ -116,7 +113,7 @@ class Journal:
 
     async def commit(self) -> None:
         """Returns when all that waits is durable. `run` makes it so: whoever gives up waiting cuts no commit short."""
-        await self.wake(now=True)
+        await asyncio.shield(self.wake(now=True))
 
     async def _commit(self) -> None:
         """Makes the open batch durable, then completes its future. Waits where there is no room."""

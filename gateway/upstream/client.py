@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -364,7 +365,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "its certificate is not valid"
     if isinstance(error, aiohttp.ClientConnectorError | OSError):
-        return f"it cannot be reached: {(error.strerror or 'the connection failed').lower()}"
+        return f"it cannot be reached: {(os.strerror(error.errno) if error.errno else 'the connection failed').lower()}"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return "it closed the connection before its answer was complete"
     return "its answer is no HTTP"

@@ -140,6 +140,16 @@ async def test_a_broker_that_forgot_the_session_is_told_of_before_its_messages(m
     assert kinds.index(SessionLost) < kinds.index(Sample)
 
 
+async def test_nothing_is_subscribed_before_a_lost_session_is_durable(mosquitto: Mosquitto) -> None:
+    collector = Collector(durable=False, sessions=False)
+    async with MqttProxy(mosquitto.port) as proxy, running(driver_at(proxy.port), collector):
+        await until(lambda: collector.lost_sessions)
+        await asyncio.sleep(0.2)
+        assert proxy.of(SUBSCRIBE, up=True) == []
+        collector.commit()
+        await until(lambda: proxy.of(SUBSCRIBE, up=True))
+
+
 async def test_a_broker_that_kept_the_session_delivers_what_was_published_meanwhile(mosquitto: Mosquitto) -> None:
     first, second = Collector(), Collector()
     async with connected(driver_at(mosquitto.port), first):

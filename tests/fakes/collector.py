@@ -21,13 +21,14 @@ async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S)
 class Collector:
     """Its `emit` gives one future for all that was handed over since the last `commit`, like the journal.
 
-    durable: every hand-over commits itself at once.
+    durable: every hand-over commits itself at once; sessions: one that tells of a lost session does.
     """
 
-    def __init__(self, *, durable: bool = True) -> None:
+    def __init__(self, *, durable: bool = True, sessions: bool = True) -> None:
         self.items: list[Item] = []
         self.calls: list[list[Item]] = []
         self.durable = durable
+        self.sessions = sessions
         self._open: asyncio.Future[None] | None = None
 
     def emit(self, items: Sequence[Item]) -> "asyncio.Future[None]":
@@ -37,7 +38,7 @@ class Collector:
         if self._open is None:
             self._open = asyncio.get_running_loop().create_future()
         future = self._open
-        if self.durable:
+        if self.durable or (self.sessions and any(isinstance(item, SessionLost) for item in items)):
             self.commit()
         return future
 
