@@ -1,16 +1,17 @@
 """The sealer: cut off at each numbered step, kept from signing by a sign-state that disagrees, and its five reasons."""
 
 import asyncio
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from fakes.clock import FakeClock
 from fakes.gateway_store import Pipeline, check_chain, pipeline, sample, signer, until, values
 from fakes.recorder import Recorder
+
 from gateway.core import block, merkle
 from gateway.errors import HeldError, StoreFullError
 from gateway.sealer import Sealer
@@ -279,6 +280,25 @@ async def test_a_head_without_its_plan(tmp_path: Path) -> None:
     await gateway.kill()
 
 
+async def test_a_plan_that_is_not_what_the_head_says(tmp_path: Path) -> None:
+    """Of the right height, with other header bytes: signing it would be a second header for that height."""
+    gateway = await _cut_off(tmp_path, Recorder(signer()), Cut("after swap", crash))
+    with pytest.raises(Crash):
+        await gateway.tasks[1]
+    plan = await gateway.store.blocks.plan()
+    assert plan is not None
+    header = dataclasses.replace(block.decode_header(plan.header), sealed=1).encode()
+    await gateway.store.blocks.save_plan(plan._replace(header=header))
+    await gateway.kill()
+    recorder = Recorder(signer())
+    gateway = await Pipeline.open(tmp_path)
+    held = await gateway.recover(recorder)
+    assert held is not None
+    assert recorder.headers == {}
+    assert gateway.store.blocks.size == 1
+    await gateway.kill()
+
+
 async def test_nothing_is_signed_before_it_has_begun(tmp_path: Path) -> None:
     gateway = (await Pipeline.open(tmp_path)).start()
     await gateway.emit([sample(value=n) for n in range(9)])
@@ -290,10 +310,10 @@ async def test_nothing_is_signed_before_it_has_begun(tmp_path: Path) -> None:
 
 
 async def test_a_fork_holds_a_block_that_is_on_its_way(tmp_path: Path) -> None:
-    recorder, told = Recorder(signer()), []
-    cut = Cut("after save_plan", lambda: gateway.sealer.hold(told.append("fork") or HeldError("a node shows a fork")))
+    recorder = Recorder(signer())
+    cut = Cut("after save_plan", lambda: gateway.sealer.hold(HeldError("a node shows a fork")))
     gateway = await _cut_off(tmp_path, recorder, cut)
-    await until(lambda: bool(told))
+    await until(lambda: gateway.sealer.held is not None)
     await settled()
     assert gateway.store.blocks.size == 1
     assert 1 not in recorder.headers

@@ -15,7 +15,7 @@ from gateway import __version__
 from gateway.clock import Clock
 from gateway.core import limits
 from gateway.core.note import VerifierKey
-from gateway.errors import FieldgateError, FormatError, HeldError, NotFoundError, Refused, Retry
+from gateway.errors import FieldgateError, FormatError, HeldError, NotFoundError, Refused, Retry, StoreError
 from gateway.settings import NodeLink
 from gateway.store import Store
 from gateway.upstream import session
@@ -132,14 +132,12 @@ class Upstream:
         self._wake.set()
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
-                while not now.level:
+                while not (now.level or now.held or now.failures > failures):
                     self._turned.clear()
                     await self._turned.wait()
-                    if now.failures > failures or now.held:
-                        return False
         except TimeoutError:
             return False
-        return True
+        return now.level
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -279,7 +277,12 @@ class Upstream:
         if block is None or block.secret is None:
             now.skipped(height, f"it wants block {height}, whose readings are not here any more")
             return
-        status = await self._put(http, height)
+        try:
+            status = await self._put(http, height)
+        except StoreError as error:  # a damaged block is no reason to end the process: it would be asked for again
+            log.error("block %d cannot be sent to node %s: %s", height, self.name, error)
+            now.skipped(height, f"block {height} cannot be read here: {error.what}")
+            return
         if 200 <= status < 300:
             now.uploaded(height)
         elif status in (404, 409):

@@ -191,6 +191,8 @@ class Session:
     @property
     def level(self) -> bool:
         """The node has every entry and nothing that it wants is waiting to be sent."""
+        if self.ours == 0:
+            return True
         return self._known and self.entries == self.ours and not self._round and not (self._may_upload and self.wants)
 
     def hurry(self) -> None:

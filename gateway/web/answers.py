@@ -81,17 +81,19 @@ async def _send(
     response = web.StreamResponse(headers=headers | ALWAYS)
     response.content_length = measured.length
     await response.prepare(request)
-    hasher, left = sha256(), measured.length
+    hasher, left, held = sha256(), measured.length, b""
     async for chunk in chunks:
-        hasher.update(chunk)
-        left -= len(chunk)
-        if left < 0:
+        left -= len(held)
+        if left <= 0:
             break
-        await response.write(chunk)
-    if left or hasher.digest() != measured.digest:
-        if request.transport is not None:
-            request.transport.abort()  # so the reader does not take it for whole
+        if held:
+            await response.write(held)
+        held = chunk
+        hasher.update(chunk)
+    if left != len(held) or hasher.digest() != measured.digest:
+        # What was held back is not sent, so nobody takes the rest for whole.
         raise StoreError("a body changed while it was sent", where=request.path, cure="The reader asks again")
+    await response.write(held)
     return response
 
 

@@ -24,7 +24,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 ALWAYS = {"Server": "fieldgate", "X-Content-Type-Options": "nosniff"}
 
-_STOP_S = 2.0  # for answers under way when the server stops
+_STOP_S = 1.0  # for answers under way when the server stops
 _TLS_HANDSHAKE_S = 10.0
 
 
@@ -164,10 +164,12 @@ class _Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Malformed requests are denied like all others; our own faults are logged."""
+        """Malformed requests are denied like all others; our own faults are logged. A begun answer is cut off."""
         if status < 500:
             return deny()
         log.error("a request to %r failed", request.raw_path[:100], exc_info=exc)
+        if request.writer.output_size:
+            raise ConnectionError("an answer was begun and cannot be finished")
         return deny(500)
 
 

@@ -43,6 +43,7 @@ a{color:inherit}
 @media (max-width:44rem){
 body{padding:.6rem}
 section,.problems{padding:.7rem}
+.number{white-space:normal}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table,tbody{display:block}
 tbody tr{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.1rem .6rem;padding:.6rem 0;

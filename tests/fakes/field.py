@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -121,9 +122,17 @@ class Field:
                 if process.running:
                     await process.end(signal.SIGKILL)
 
+    async def up(self) -> None:
+        """Returns when the gateway answers; a killed one leaves a socket that nobody answers on."""
+        await until(self._answers, f"a gateway that answers\n{self.gateway.words()}")
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(self.data / "control.sock")) == 0
+
     async def status(self) -> dict[str, Any]:
         """`fieldgate status --json` of the running gateway."""
-        await until((self.data / "control.sock").exists, f"a control socket\n{self.gateway.words()}")
+        await self.up()
         out: dict[str, Any] = json.loads(await fieldgate("status", "--json", cwd=self.home))
         return out
 

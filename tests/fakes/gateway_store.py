@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from drivers.api import Item, Sample
 from fakes.clock import FakeClock
+
+from drivers.api import Item, Sample
 from gateway import store as stores
 from gateway.core import block, body, cbor, merkle, senml
 from gateway.core.note import ED25519, parse_checkpoint, parse_note, verify_note

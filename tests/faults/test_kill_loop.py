@@ -133,7 +133,7 @@ class Rig:
 
         with contextlib.suppress(AssertionError):
             await until(drained, "every delivery acknowledged", 20)
-        await until((self.field.data / "control.sock").exists, "a control socket")
+        await self.field.up()
         assert await self.gateway.end() == 0, self.gateway.words()[-2000:]
         self._compare_entries()
         return await self._judge()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes.log_maker import LogMaker, signer
-from fakes.nodes import SEEN, STORED, Client, Reply, check_lines, enrolled, running
+from fakes.nodes import READER, SEEN, STORED, Client, Reply, check_lines, enrolled, running
 
 from gateway.core import block, body, limits, senml
 from gateway.node.store import Form
@@ -94,7 +94,7 @@ async def test_a_fork_freezes_its_log_and_no_other(
         for sent in (await client.sync(maker, 5), await client.sync(fork, 5), await client.put(maker, 0)):
             assert sent.status == 422
             assert b"frozen" in sent.data
-        assert (await client.read(maker.signer, maker.id, "checkpoint")).status == 200
+        assert (await client.read(READER, maker.id, "checkpoint")).status == 200
         assert (await client.sync(other, 0)).fields[2] == 3
     with caplog.at_level(logging.CRITICAL):
         caplog.clear()
@@ -150,7 +150,7 @@ async def test_stored_begins_where_the_log_was_enrolled(tmp_path: Path, maker: L
         await client.put(maker, 3)
         fields = (await client.sync(maker, 4)).fields
         assert (fields[3], fields[4]) == ([[4, 6]], 4)
-        told = json.loads((await client.read(maker.signer, maker.id, "stored")).data)
+        told = json.loads((await client.read(READER, maker.id, "stored")).data)
         assert told == {"from": 2, "size": 4, "gone": []}
 
 
@@ -176,8 +176,8 @@ async def test_a_cut_body_is_kept_and_never_fills_a_want(tmp_path: Path, maker: 
         assert held is not None
         assert held.form is Form.CUT
         at = body_time(maker, 0, 0)
-        assert (await client.read(maker.signer, maker.id, "receipts/s-0", f"at={at}")).status == 200
-        assert (await client.read(maker.signer, maker.id, "receipts/s-1", f"at={at}")).status == 404
+        assert (await client.read(READER, maker.id, "receipts/s-0", f"at={at}")).status == 200
+        assert (await client.read(READER, maker.id, "receipts/s-1", f"at={at}")).status == 404
         assert (await client.put(maker, 0)).status == 204
         assert (await client.put(maker, 0, cut)).status == 204
         held = await client.node.store.body(maker.id, 0)
@@ -321,7 +321,7 @@ async def test_a_loss_counts_only_when_the_log_itself_tells_it(tmp_path: Path) -
         await client.put(maker, 2)
         fields = (await client.sync(maker, 5)).fields
         assert fields[4] == 5
-        told = json.loads((await client.read(maker.signer, maker.id, "stored")).data)
+        told = json.loads((await client.read(READER, maker.id, "stored")).data)
         assert told == {"from": 0, "size": 5, "gone": [1]}
 
 
@@ -347,7 +347,7 @@ async def test_a_damaged_body_lowers_the_stored_size_with_an_alarm(
         store = client.node.store
         await store._writer.execute("UPDATE body SET data = x'00' WHERE height = 3")  # type: ignore[attr-defined]
         with caplog.at_level(logging.CRITICAL):
-            assert (await client.read(maker.signer, maker.id, "blocks/3")).status == 404
+            assert (await client.read(READER, maker.id, "blocks/3")).status == 404
         assert "the body of block 3 is damaged; the stored size is 2 now" in caplog.text
         fields = (await client.sync(maker, 6)).fields
         assert fields[3] == [[3, 4]]

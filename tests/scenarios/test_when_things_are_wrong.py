@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiomqtt
 from fakes.broker import Mosquitto
-from fakes.field import Field, fieldgate, until
+from fakes.field import Field, fieldgate
 from fakes.pty_line import Line, feed
 
 SOURCES = """
@@ -173,7 +173,7 @@ async def test_a_second_gateway_on_one_folder_is_refused(tmp_path: Path) -> None
     field = Field(tmp_path, "", with_node=False)
     await field.make()
     async with field.started():
-        await until((field.data / "control.sock").exists, "a control socket")
+        await field.up()
         process = await asyncio.create_subprocess_exec(
             *field.gateway.command, cwd=field.home, stderr=asyncio.subprocess.PIPE
         )

@@ -6,12 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from fakes.clock import START_MS
 from fakes.gateway_store import Pipeline, make_store, pipeline, sample, signer, until, values
 from fakes.log_maker import LogMaker
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from gateway import store as stores
 from gateway.core import block, limits, merkle, senml, tiles
 from gateway.errors import BugError, NotFoundError, StoreError

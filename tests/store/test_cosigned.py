@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from fakes.gateway_store import make_store
+
 from gateway.store import Store
 from gateway.store.cosigned import SEEN, STORED, CosignedSize, Line, NodeProgress
 

@@ -6,14 +6,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from fakes.clock import FakeClock
+from fakes.gateway_store import Pipeline, check_chain, pipeline, sample, signer, until, values
+from fakes.recorder import Recorder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from drivers.api import Delivery
-from fakes.clock import FakeClock
-from fakes.gateway_store import Pipeline, check_chain, pipeline, sample, signer, until, values
-from fakes.recorder import Recorder
 from gateway.core import block, body, limits, senml
 from gateway.errors import StoreError
 from gateway.store import DATABASE, journal
@@ -72,7 +72,8 @@ async def test_whoever_is_cancelled_while_it_waits_takes_the_commit_from_nobody(
     """A driver that is stopped while it awaits its future must not make another one acknowledge."""
     async with pipeline(tmp_path, linger_s=3600) as gateway:
         acknowledged: list[int] = []
-        first, second = gateway.emit([sample(value=1)]), gateway.emit([sample(value=2)])
+        other = gateway.intake.emitter("other", {})
+        first, second = gateway.emit([sample(value=1)]), other([sample(value=2)])
         second.add_done_callback(lambda _: acknowledged.append(count(tmp_path)))
         task = asyncio.create_task(asyncio.wait_for(first, 3600))
         await asyncio.sleep(0)

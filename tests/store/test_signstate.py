@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from fakes.gateway_store import signer
+
 from gateway.errors import HeldError, StoreError
 from gateway.store import signstate
 from gateway.store.database import Schema, create_file

@@ -1,7 +1,10 @@
 """The client of one node over real sockets, against nodes that behave and nodes that do not."""
 
 import asyncio
+import base64
 import contextlib
+import random
+import ssl
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,13 +15,13 @@ from aiohttp import web
 from fakes.bad_node import BadNode
 from fakes.collector import until
 from fakes.filled_store import make_store, publish
-from fakes.log_maker import LogMaker, log_id, signer
+from fakes.log_maker import START_MS, LogMaker, log_id, signer
 from fakes.tls import Authority
 
 from gateway.clock import SystemClock
-from gateway.core import body, cbor, limits
+from gateway.core import body, cbor, limits, senml
 from gateway.core.note import ED25519, Checkpoint, parse_line, parse_note, verify_cosignature
-from gateway.errors import HeldError, StoreError, StoreFullError
+from gateway.errors import HeldError, StoreFullError
 from gateway.keys import sign_checkpoint
 from gateway.settings import NodeLink
 from gateway.store import Store
@@ -171,18 +174,17 @@ async def test_a_block_whose_readings_are_gone_is_passed_over(log: LogMaker, sto
             await until(lambda: "wants block 1" in up.status()["detail"])
 
 
-async def test_a_large_body_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
+def large_log(readings: int, size: int) -> LogMaker:
+    """A log of one block whose readings have payloads apart that cannot be compressed."""
+    rng = random.Random(5)
     log = LogMaker()
-    payloads = [os.urandom(60_000) for _ in range(60)]
-    from gateway.core import block, senml
+    packs = [senml.with_digest("s-0", [], bt_ms=START_MS + number, raw_sha256=bytes(32)) for number in range(readings)]
+    log.append([(pack, rng.randbytes(size)) for pack in packs])
+    return log
 
-    secret_free = [
-        senml.with_digest("s-0", [], bt_ms=1_750_000_000_000, raw_sha256=block.payload_digest(bytes(16), payload))
-        for payload in payloads
-    ]
-    log.append(list(zip(secret_free, payloads, strict=True)))
+
+async def test_a_large_body_streams(tmp_path: Path) -> None:
+    log = large_log(60, 60_000)
     store = await make_store(tmp_path / "large", log)
     async with BadNode(log, lacking={0}) as node:
         up = upstream(node, store)
@@ -202,6 +204,7 @@ async def test_one_last_push(log: LogMaker, store: Store) -> None:
         async with running(up):
             await until(lambda: node.size == 5)
             await publish(store, log.add())
+            assert await up.push_until(CLOCK.monotonic() + 10)
             assert await up.push_until(CLOCK.monotonic() + 10)
             assert node.size == 6
             assert sorted(node.bodies) == [4, 5]
@@ -225,8 +228,6 @@ async def test_one_last_push_ends_at_its_deadline_or_when_the_node_fails(log: Lo
 
 
 async def test_tls_with_an_authority_of_its_own(log: LogMaker, store: Store, tmp_path: Path) -> None:
-    import ssl
-
     authority = Authority(tmp_path / "ca")
     cert, key = authority.issue("node")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -276,8 +277,6 @@ def changed(**fields: object):
 
 def flipped(line: object) -> object:
     """A co-signature line with one bit of its signature changed."""
-    import base64
-
     head, _, data = str(line).strip().rpartition(" ")
     raw = bytearray(base64.b64decode(data))
     raw[-1] ^= 1
@@ -528,21 +527,29 @@ async def test_a_refused_body_does_not_stop_headers(log: LogMaker, store: Store,
             await until(lambda: sorted(node.bodies) == [0, 1])
 
 
+@pytest.mark.parametrize("status", [204, 400, 409, 503])
+async def test_a_node_that_answers_before_it_has_read(tmp_path: Path, status: int) -> None:
+    log = large_log(80, 100_000)
+    store = await make_store(tmp_path / "large", log)
+
+    async def early(node: BadNode, request: web.Request, data: bytes) -> web.StreamResponse:
+        return await plain(status) if request.method == "PUT" else node.honest(request, data)
+
+    async with BadNode(log, misbehave=early, lacking={0}) as node:
+        up = upstream(node, store)
+        async with running(up):
+            await until(lambda: sum(sent.method == "PUT" for sent in node.sent) >= 3)
+            node.misbehave = None
+            await until(lambda: 0 in node.bodies)
+    assert node.bodies[0] == log.blocks[0].body
+    await store.close()
+
+
 async def test_a_body_that_the_node_does_not_take_in_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     monkeypatch.setattr(limits, "UPLOAD_STALL_S", 0.3)
-    log = LogMaker()
-    from gateway.core import block, senml
-
-    payloads = [os.urandom(limits.PACK_BYTES * 8) for _ in range(80)]
-    packs = [
-        senml.with_digest("s-0", [], bt_ms=1_750_000_000_000, raw_sha256=block.payload_digest(bytes(16), payload))
-        for payload in payloads
-    ]
-    log.append(list(zip(packs, payloads, strict=True)))
+    log = large_log(80, 100_000)
     store = await make_store(tmp_path / "large", log)
 
     async def sleepy(node: BadNode, request: web.Request, data: bytes) -> web.StreamResponse:
@@ -558,10 +565,14 @@ async def test_a_body_that_the_node_does_not_take_in_is_given_up(
 
 
 async def test_damage_in_our_own_store_is_no_fault_of_the_node(log: LogMaker, store: Store) -> None:
-    await store.db.transact([("UPDATE journal SET data=substr(data, 1, 20)", ())])
-    async with BadNode(log, lacking={0}) as node:
-        with pytest.raises(StoreError):
-            await upstream(node, store).run()
+    await store.db.transact([("UPDATE journal SET data=substr(data, 1, 20) WHERE height=0", ())])
+    async with BadNode(log, lacking={0, 1}) as node:
+        up = upstream(node, store)
+        async with running(up):
+            await until(lambda: "block 0 cannot be read here" in up.status()["detail"] and not up.status()["ok"])
+            await publish(store, log.add())
+            await until(lambda: node.size == 6)
+            assert sorted(node.bodies) == [1]
 
 
 async def test_a_line_is_told_only_when_it_is_durable(log: LogMaker, store: Store) -> None:

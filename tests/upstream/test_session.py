@@ -84,7 +84,9 @@ def level(ours: int = 5, **options: object) -> Session:
 
 
 def test_an_empty_log_waits_for_its_first_block() -> None:
-    assert session(0).next(0.0) == Wait(None, for_head=True)
+    made = session(0)
+    assert made.next(0.0) == Wait(None, for_head=True)
+    assert made.level
 
 
 def test_headers_go_in_bounded_requests_that_end_where_checkpoints_are_kept() -> None:

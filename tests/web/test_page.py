@@ -1,7 +1,9 @@
 """The status page: what it says, that hostile text stays text, and that only this machine sees it."""
 
+import base64
 import json
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
 from typing import Any
 
@@ -174,8 +176,11 @@ async def test_a_person_on_this_machine(start, http: aiohttp.ClientSession) -> N
     server = await start()
     code, data, headers = await get(server, http)
     assert code == 200
-    assert Parsed(data.decode()).text
+    text = data.decode()
+    assert Parsed(text).text
     policy = headers["Content-Security-Policy"]
+    style = text[text.index("<style>") + 7 : text.index("</style>")]
+    assert f"'sha256-{base64.b64encode(sha256(style.encode()).digest()).decode()}'" in policy
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
     assert headers["Cache-Control"] == "no-store"
