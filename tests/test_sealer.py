@@ -17,7 +17,15 @@ from gateway.errors import HeldError, StoreFullError
 from gateway.sealer import Sealer
 from gateway.store import SIGN_STATE, signstate
 
-STEPS = ["before save_plan", "after save_plan", "before swap", "after swap", "before sign", "before publish", "after publish"]
+STEPS = [
+    "before save_plan",
+    "after save_plan",
+    "before swap",
+    "after swap",
+    "before sign",
+    "before publish",
+    "after publish",
+]
 SIGNED = STEPS.index("after swap")  # from here on the header bytes are in the sign-state
 
 

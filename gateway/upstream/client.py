@@ -15,7 +15,16 @@ from gateway import __version__
 from gateway.clock import Clock
 from gateway.core import limits
 from gateway.core.note import VerifierKey
-from gateway.errors import FieldgateError, FormatError, HeldError, NotFoundError, Refused, Retry, StoreError
+from gateway.errors import (
+    FieldgateError,
+    FormatError,
+    HeldError,
+    NotFoundError,
+    Refused,
+    Retry,
+    StoreError,
+    UnreachableError,
+)
 from gateway.settings import NodeLink
 from gateway.store import Store
 from gateway.upstream import session
@@ -29,6 +38,7 @@ _CURE_FORK = (
     "(docs/operations.md, Signing is held)"
 )
 _CURE_NONSENSE = "Check that the url is the node's, and its keys in the configuration; it is tried again"
+_CURE_AGAIN = "Check the node's url, the network and the node; it is tried again"
 _REFUSALS = {
     400: ("it finds the request malformed", "Update gateway and node to the same version"),
     401: ("it wants another authentication", "Check the node's url: something else answers there"),
@@ -99,7 +109,7 @@ class Upstream:
             return _CURE_FORK
         if now.fallen:
             return "Ask the node's operator; bodies that are still here are sent again"
-        return (self._cure or _CURE_NONSENSE) if now.trouble else ""
+        return self._cure if now.trouble else ""
 
     def _detail(self) -> str:
         now = self._session
@@ -205,7 +215,8 @@ class Upstream:
 
     async def _act(self, now: Session, action: Sync | Upload | Ask) -> None:
         """One exchange. The node's faults and the world's end in the session; ours go on up."""
-        self._cure, before = "", now.trouble
+        before, failures = now.trouble, now.failures
+        cure = _CURE_NONSENSE  # where the session itself finds what does not fit
         try:
             http = await self._client()
             if isinstance(action, Sync):
@@ -216,17 +227,17 @@ class Upstream:
                 now.shown(self._clock.monotonic(), await self._checkpoint(http))
             self._report_fork(now)
         except FormatError as error:
-            self._fail(now, f"its answer is refused: {error.what}", _CURE_NONSENSE)
+            now.failed(self._clock.monotonic(), f"its answer is refused: {error.what}")
         except (Refused, Retry) as error:
-            self._fail(now, error.what, error.cure)
+            now.failed(self._clock.monotonic(), error.what)
+            cure = error.cure or _CURE_AGAIN
         except (aiohttp.ClientError, OSError) as error:
-            self._fail(now, _words(error), "Check the node's url, the network and the node; it is tried again")
+            now.failed(self._clock.monotonic(), _words(error))
+            cure = _CURE_AGAIN
+        if now.failures > failures:
+            self._cure = cure
         if now.trouble != before:
             log.warning("node %s: %s", self.name, now.trouble or "answers as it should again")
-
-    def _fail(self, now: Session, what: str, cure: str) -> None:
-        now.failed(self._clock.monotonic(), what)
-        self._cure = cure
 
     def _report_fork(self, now: Session) -> None:
         if now.held:
@@ -254,7 +265,7 @@ class Upstream:
         elif status in (409, 422):
             now.fork(f"it answers {status} to the entries {sync.old} to {sync.new}")
         else:
-            self._fail(now, *_refusal(status))
+            raise _refusal(status)
 
     async def _answered(self, now: Session, data: bytes, own_note: str) -> None:
         answer = session.decode_answer(data)
@@ -290,7 +301,7 @@ class Upstream:
         else:
             if 400 <= status < 500 and status != 429:
                 now.skipped(height, f"it refuses block {height} (status {status})")
-            self._fail(now, *_refusal(status))
+            raise _refusal(status)
 
     async def _put(self, http: aiohttp.ClientSession, height: int) -> int:
         """PUTs a body, compressed as it streams. Each chunk that the node takes gives it more time."""
@@ -351,12 +362,12 @@ def _timeout(total_s: float) -> aiohttp.ClientTimeout:
     )
 
 
-def _refusal(status: int) -> tuple[str, str]:
-    """(what, cure) for a status that is none of the protocol's."""
+def _refusal(status: int) -> UnreachableError:
+    """What to say of a status that is none of the protocol's."""
     if 300 <= status < 400:
-        return f"it redirects (status {status}), which is not followed", "Write the node's own url"
+        return UnreachableError(f"it redirects (status {status}), which is not followed", cure="Write its own url")
     what, cure = _REFUSALS.get(status, ("it cannot take this now" if status >= 429 else "it refuses this", ""))
-    return f"{what} (status {status})", cure
+    return UnreachableError(f"{what} (status {status})", cure=cure)
 
 
 def _words(error: Exception) -> str:

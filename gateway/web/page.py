@@ -148,7 +148,8 @@ def _source(name: str, source: Table, now_ms: int) -> str:
 
 
 def _cell(label: str, content: str, kind: str = "") -> str:
-    return f'<td data-label="{label}"{kind and f" class={kind}"}>{content}</td>'
+    attribute = f' class="{kind}"' if kind else ""
+    return f'<td data-label="{label}"{attribute}>{content}</td>'
 
 
 def _count(source: Table, count: str) -> str:
@@ -184,7 +185,8 @@ def _rejects(source: Table) -> str:
         if example
         else ""
     )
-    return f'<tr class="rejects"><td colspan="{3 + len(_COUNTS)}"><small>Rejected: {counts}{shown}</small></td></tr>'
+    note = f'<div class="note">Rejected: {counts}{shown}</div>'
+    return f'<tr class="rejects"><td colspan="{3 + len(_COUNTS)}">{note}</td></tr>'
 
 
 def _chain(status: Table) -> str:

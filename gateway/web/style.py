@@ -26,7 +26,7 @@ th,td{text-align:left;vertical-align:top;padding:.45rem .6rem .45rem 0;border-to
 thead th,td[data-label="Age"]{white-space:nowrap}
 thead th{border-top:0;color:var(--soft);font-size:.8rem;font-weight:600}
 tbody th{font-weight:600}
-small{color:var(--soft);font-size:.82rem;font-weight:400}
+small,.note{color:var(--soft);font-size:.82rem;font-weight:400}
 tbody th small{display:block}
 .number{font-variant-numeric:tabular-nums;white-space:nowrap}
 .value{display:inline-block;margin-right:.7em}

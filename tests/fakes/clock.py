@@ -7,7 +7,7 @@ START_MS = 1_795_500_000_000
 
 
 class FakeClock:
-    """A gateway.clock.Clock. `ms` is the wall clock, `mono` the monotonic one; `advance` moves both, `jump` the first."""
+    """A gateway.clock.Clock. `ms` is the wall clock, `mono` the monotonic; `advance` moves both, `jump` the first."""
 
     boot_id = "5f1c1a4e-0000-4000-8000-000000000001"
 

@@ -68,8 +68,9 @@ async def test_the_node_pulls_from_the_gateway(tmp_path: Path, maker: LogMaker, 
             maker.add(2)
             await publish(store, maker)
             await held(client, maker, 7)
-            noted = await client.node.store.note_upto(maker.id, 7)
-            assert noted is not None
+            async with asyncio.timeout(20):  # the last body is held a moment before "stored" is signed
+                while (noted := await client.node.store.note_upto(maker.id, 7)) is None or not noted.stored:
+                    await asyncio.sleep(0.02)
             check_lines(maker, 7, noted.stored, STORED)
     finally:
         await store.close()

@@ -57,7 +57,7 @@ def change(path: Path, *statements: str) -> None:
 async def test_a_write_waits_for_the_disk(db: Database) -> None:
     wanted = {"synchronous": 2, "journal_mode": "wal", "page_size": PAGE_BYTES, "auto_vacuum": 2}
     wanted |= {"trusted_schema": 0, "cell_size_check": 1, "wal_autocheckpoint": 200, "busy_timeout": 5000}
-    found = {name: list(await db._write.execute_fetchall(f"PRAGMA {name}"))[0][0] for name in wanted}
+    found = {name: next(iter(await db._write.execute_fetchall(f"PRAGMA {name}")))[0] for name in wanted}
     assert found == wanted
 
 

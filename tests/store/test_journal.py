@@ -433,7 +433,7 @@ STEPS = [f"{when} {step}" for step in ("save_plan", "swap", "publish") for when 
 
 
 class JournalAndSealer(RuleBasedStateMachine):
-    """Whatever happens, and wherever it is cut off: each reading once, in order, in verified blocks, one header each."""
+    """Whatever happens, wherever it is cut off: each reading once, in order, in verified blocks, one header each."""
 
     folder: Path  # of the test; each run has its own inside
 

@@ -32,7 +32,7 @@ def take(seen: Redeliveries, told: Iterable[Event]) -> Redeliveries:
 
 
 def known(told: list[Event], most: int) -> set[tuple[str, int, bytes]]:
-    """The rule, written down plainly: the newest of each packet id since the session began, the newest `most` of those."""
+    """The rule, plainly: the newest of each packet id since the session began, and the newest `most` of those."""
     out = set()
     for broker in BROKERS:
         newest: list[tuple[int, bytes]] = []

@@ -165,6 +165,14 @@ async def test_a_cut_view_never_counts_as_stored(log: LogMaker, store: Store) ->
     assert (await store.cosigned.progress(node.name)).stored == 0
 
 
+async def test_an_empty_block_has_a_body_too(log: LogMaker, store: Store) -> None:
+    log.append([])
+    await publish(store, log)
+    async with BadNode(log, lacking={5}) as node, running(upstream(node, store)):
+        await until(lambda: 5 in node.bodies)
+    assert node.bodies[5] == log.blocks[5].body
+
+
 async def test_a_block_whose_readings_are_gone_is_passed_over(log: LogMaker, store: Store) -> None:
     await store.db.transact([("UPDATE block SET secret=NULL WHERE height=1", ())])
     async with BadNode(log, lacking={0, 1, 2}) as node:

@@ -87,6 +87,14 @@ async def test_a_body_is_cut_to_what_the_reader_may_see(start, pull, log: LogMak
     assert log.blocks[2].secret not in got.body
 
 
+async def test_an_empty_block(start, pull, store: Store, log: LogMaker) -> None:
+    log.append([])
+    await publish(store, log)
+    server = await start()
+    assert (await pull(server, "/blocks/5")).body == log.blocks[5].body
+    assert (await pull(server, "/blocks/5", VET)).body == log.blocks[5].cut("s-1")
+
+
 @pytest.mark.parametrize("readings", [255, 256, 257, 600])
 async def test_a_cut_body_in_batches(start, pull, store: Store, log: LogMaker, readings: int) -> None:
     await publish(store, log.add(readings=readings, sources=3))
