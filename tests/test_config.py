@@ -200,6 +200,7 @@ FAULTS: dict[str, tuple[str, int, str, str]] = {
     ),
     "a user in a node's address": (changed("https://node", "https://u:p@node"), 18, "node.coop.url", "an address like"),
     "the web's port": (GATEWAY + '[web]\nlisten = "127.0.0.1:70000"\n', ADDED + 1, "web.listen", "a port that is not"),
+    "every address": (GATEWAY + '[web]\nlisten = "0.0.0.0:8440"\n', ADDED, "web.authority", "is missing"),
     "an authority": (GATEWAY + '[web]\nauthority = ["a b"]\n', ADDED + 1, "web.authority[0]", "host:port"),
 }
 FAULTS["not a table"] = ("seal = 3\n" + GATEWAY, 1, "seal", "Make it a table: [seal]")
@@ -208,7 +209,6 @@ NODE_ADDED = NODE.count("\n") + 1
 NODE_FAULTS: dict[str, tuple[str, int, str, str]] = {
     "unknown key": (changed("pull =", "pll =", NODE), 10, "gateway.henhouse.pll", "Did you mean pull?"),
     "no vkey": (changed(LOG, "x", NODE), 9, "gateway.henhouse.vkey", "is not a verifier key"),
-    "not a log's": (changed(LOG, vkey("Someone", ED25519), NODE), 9, "gateway.henhouse.vkey", "not a log's key"),
     "a co-signing key": (changed(LOG, vkey("a/1"), NODE), 9, "gateway.henhouse.vkey", "algorithm byte 0x04"),
     "one log twice": (NODE + f'[gateway.b]\nvkey = "{LOG}"\n', NODE_ADDED + 1, "gateway.b.vkey", "the same key"),
     "a consumer": (

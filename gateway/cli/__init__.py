@@ -6,7 +6,7 @@ exit   meaning
 0      done
 1      refused: a receipt or a chain does not verify, the input is wrong
 2      the command line, the configuration or a key file is wrong
-3      the world: not there, not running, not reachable, no permission, no room
+3      the world: not there, not running, not reachable, in use, no permission, no room
 4      durability is lost, or signing is held until a person decides
 70     a bug of fieldgate's own
 130    interrupted (Ctrl-C)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.core.limits import ORIGIN_BYTES
-from gateway.core.note import COSIGNATURE, ED25519, VerifierKey, is_origin
+from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
 from gateway.errors import FormatError
 
 from .convert import Draft, Problem
@@ -17,6 +17,7 @@ from .words import Path, quoted
 Check = Callable[[Draft], Iterator[Problem]]
 _RESERVED = "gateway"
 _COPY_VKEY = "Copy the whole line name+8 hex digits+base64 from whoever holds the key"
+_EVERY_ADDRESS = {"0.0.0.0", "[::]"}  # noqa: S104  recognised, not bound
 _PORTS = 65_535
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
@@ -185,9 +186,7 @@ def _gateways(root: Draft) -> Iterator[Problem]:
     for gateway in root.drafts("gateway").values():
         path: Path = (*gateway.path, "vkey")
         key, problem = _vkey(path, gateway.get("vkey"), ED25519)
-        if key and not is_origin(key.name):
-            problem = Problem(path, "is not a log's key: its name is not a gateway's name, / and epoch", _COPY_VKEY)
-        elif key:
+        if key:
             keys.append((path, key))
         if problem:
             yield problem
@@ -212,7 +211,11 @@ def _listener(table: Draft) -> Iterator[Problem]:
     listen = table.get("listen")
     if listen is not None:
         yield from _port((*table.path, "listen"), f"tcp://{listen}")
-    for index, name in enumerate(table.get("authority") or ()):
+    names = table.get("authority")
+    if isinstance(listen, str) and listen.rpartition(":")[0] in _EVERY_ADDRESS and not names:
+        what = "is missing: listen is every address of this machine, and a signed request names one"
+        yield Problem((*table.path, "authority"), what, "Write the host:port names under which it is reached")
+    for index, name in enumerate(names or ()):
         if isinstance(name, str) and not _is_authority(name):
             yield Problem(
                 (*table.path, "authority", index), f"is {quoted(name)}, not host:port", "Write host, or host:port"

@@ -4,7 +4,6 @@ The bytes received or stored are what is hashed and verified; nothing is encoded
 """
 
 import hmac
-import re
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,6 +18,7 @@ from gateway.core.limits import (
     SHORT_ORIGIN_BYTES,
 )
 from gateway.core.merkle import EMPTY_ROOT, HASH_BYTES, leaf_hash
+from gateway.core.note import is_origin
 from gateway.errors import FormatError
 
 SECRET_BYTES = 32
@@ -38,7 +38,6 @@ APPLICATION_CBOR = 60
 _SIGN1 = b"\xd2"  # tag 18
 _ALGORITHM, _CONTENT_TYPE, _KEY_ID = 1, 3, 4
 
-_ORIGIN = re.compile(r"[a-z0-9./-]+/(0|[1-9][0-9]*)")
 _FIELDS = {
     2: "origin",
     3: "height",
@@ -161,7 +160,7 @@ def _check_uint(name: str, value: int | None) -> None:
 
 def check_origin(origin: str) -> str:
     """The origin, if section 5 allows it: a name, "/" and the epoch, 1 to 64 bytes of a-z 0-9 . / -."""
-    if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin) or len(origin) > ORIGIN_BYTES:
+    if not isinstance(origin, str) or not is_origin(origin):
         raise FormatError(
             f"{str(origin)[:80]!r} is no origin",
             cure=f"Use a name of a-z 0-9 . / -, then / and the epoch, {ORIGIN_BYTES} bytes in all",

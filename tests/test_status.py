@@ -1,0 +1,170 @@
+"""What a technician is told: it is true, it is JSON, and nothing from outside can play tricks with a terminal."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.clock import START_MS
+from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample
+
+from drivers.api import Delivery, Link, Reject, Sample
+from gateway import __version__, status
+from gateway.errors import HeldError
+from gateway.sealer import Sealer
+
+Node = dict[str, Any]
+
+
+def node(*, ok: bool = True, stored: int = 3, **more: Any) -> Callable[[], Node]:
+    return lambda: {"url": "https://n", "entries": 3, "seen": 3, "stored": stored, "detail": "d", "ok": ok, **more}
+
+
+def told(gateway: Pipeline, troubles: tuple[status.Problem, ...] = (), **nodes: Callable[[], Node]) -> dict[str, Any]:
+    snapshot = status.snapshot(
+        origin=ORIGIN,
+        since_ms=5,
+        clock=gateway.clock,
+        intake=gateway.intake,
+        journal=gateway.journal,
+        blocks=gateway.store.blocks,
+        sealer=gateway.sealer,
+        nodes=nodes,
+        troubles=troubles,
+    )
+    assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot
+    return snapshot
+
+
+async def test_a_gateway_that_is_well(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, max_count=3) as gateway:
+        await gateway.emit([sample("a", n) for n in range(3)] + [sample("b")])
+        await gateway.sealed()
+        now = told(gateway, coop=node(), vet=node(stored=0))
+        assert now["headline"] == "All well: 2 sources, stored by 1 of 2 nodes"
+        assert now["problems"] == []
+        assert (now["origin"], now["version"], now["since_ms"], now["now_ms"]) == (ORIGIN, __version__, 5, START_MS)
+        assert now["clock"] == {"synchronised": True, "error_ms": 5, "boot_id": gateway.clock.boot_id}
+        assert now["chain"]["size"] == 1
+        assert now["chain"]["open"] == 1
+        assert now["chain"]["readings"] == 3
+        assert now["chain"]["held"] is None
+        assert now["chain"]["last_sealed_ms"] == START_MS
+
+
+async def test_one_of_each(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([sample("a")])
+        assert told(gateway, coop=node())["headline"] == "All well: 1 source, stored by 1 of 1 node"
+
+
+async def test_the_counts_of_a_source(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, linger_s=3600) as gateway:
+        sent = Delivery("local", 1, bytes(8), dup=False)
+        gateway.emit([sample(delivery=sent), Reject("climate", "not_json", b"{")])
+        await gateway.journal.commit()
+        gateway.emit([sample(delivery=sent._replace(dup=True)), sample(value=7)])
+        now = told(gateway)["sources"]["climate"]
+        counts = {key: now[key] for key in ("received", "stored", "duplicate", "rejected", "dropped", "waiting")}
+        assert counts == {"received": 3, "stored": 1, "duplicate": 1, "rejected": 1, "dropped": 0, "waiting": 1}
+        assert now["balanced"]
+        assert now["rejects"] == {"not_json": 1}
+        assert now["last"] == [["temp", "Cel", 7]]
+        assert now["last_ms"] == START_MS
+        await gateway.journal.commit()
+        now = told(gateway)["sources"]["climate"]
+        assert (now["received"], now["stored"], now["waiting"], now["balanced"]) == (4, 2, 0, True)
+
+
+async def test_counts_that_do_not_add_up_are_told(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([sample()])
+        gateway.intake.tallies["climate"].stored -= 1
+        now = told(gateway)
+        assert not now["sources"]["climate"]["balanced"]
+        assert now["headline"] == "Source climate: the counts do not add up"
+
+
+async def test_a_source_that_is_away(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([Link(False, "no device", ("climate",))])
+        now = told(gateway)
+        assert now["headline"] == "Source climate is away: no device"
+        assert now["problems"][0]["cure"]
+
+
+async def test_signing_that_is_held(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        gateway.sealer.hold(HeldError("the sign-state is missing", cure="Put it back"))
+        now = told(gateway)
+        assert now["problems"] == [{"what": "Signing is held: the sign-state is missing", "cure": "Put it back"}]
+        assert now["chain"]["held"] == "the sign-state is missing. Put it back"
+
+
+async def test_before_the_first_block(tmp_path: Path) -> None:
+    gateway = await Pipeline.open(tmp_path)
+    assert isinstance(gateway.sealer, Sealer)
+    now = told(gateway)
+    assert now["chain"]["last_sealed_ms"] is None
+    assert now["headline"].startswith("Signing is held")
+    await gateway.kill()
+
+
+@pytest.mark.parametrize("who", ["journal", "sealer"])
+async def test_a_full_disk(tmp_path: Path, who: str) -> None:
+    async with pipeline(tmp_path) as gateway:
+        getattr(gateway, who).full = True
+        assert "disk is full" in told(gateway)["headline"]
+
+
+async def test_a_node_that_is_not_well(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        now = told(gateway, coop=node(ok=False, cure="Call them"), vet=node(ok=False), good=node())
+        assert now["problems"] == [
+            {"what": "Node coop: d", "cure": "Call them"},
+            {"what": "Node vet: d", "cure": "It is tried again by itself"},
+        ]
+        assert now["headline"] == "Node coop: d (and 1 more)"
+
+
+async def test_troubles_come_first(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        gateway.sealer.hold(HeldError("held"))
+        trouble = {"what": "The port is taken", "cure": "Free it"}
+        now = told(gateway, (trouble,))
+        assert now["headline"] == "The port is taken (and 1 more)"
+        assert now["problems"][0] == trouble
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        (b'{"temp":', '{"temp":'),
+        (b"\x1b[2Jgone", "\\x1b[2Jgone"),
+        (b"a\nb\tc\x00", "a\\nb\\tc\\x00"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        ("grün \u202e".encode(), "grün \\u202e"),
+        (b"", ""),
+    ],
+)
+async def test_an_example_is_safe_to_print(tmp_path: Path, payload: bytes, shown: str) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([Reject("climate", "not_json", payload, "why")])
+        example = told(gateway)["sources"]["climate"]["example"]
+        assert example == {"reason": "not_json", "detail": "why", "payload": shown}
+        assert example["payload"].isprintable()
+
+
+async def test_values_are_shown_bounded(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        records = [
+            ("t", None, "x" * 1000),
+            ("b", None, bytes(1000)),
+            ("on", None, True),
+            ("n", "Cel", 1.5),
+            ("i", None, 2**52),
+        ]
+        await gateway.emit([Sample("climate", records, b"")])
+        shown = told(gateway)["sources"]["climate"]["last"]
+        assert [value for _, _, value in shown] == ["x" * 200, "00" * 100, True, 1.5, 2**52]
