@@ -126,14 +126,14 @@ def verify_receipt(receipt: bytes, policy: bytes) -> Verified:
     with _step(steps, 4) as found:
         entry_hash = merkle.leaf_hash(parts.entry)
         merkle.verify_inclusion(entry_hash, parts.log_index, checkpoint.size, parts.log_path, checkpoint.root)
-        found(f"entry {parts.log_index} of {checkpoint.size}")
+        found(f"entry of height {parts.log_index}, in a tree of {checkpoint.size}")
     with _step(steps, 5) as found:
         header = check_entry(parts.entry, log, parts.log_index).header
         found(f"block {header.height} of {header.origin}, {header.count} readings")
     with _step(steps, 6) as found:
         leaf_hash = merkle.leaf_hash(parts.leaf)
         merkle.verify_inclusion(leaf_hash, parts.index, header.count, parts.path, header.root)
-        found(f"reading {parts.index} of {header.count}")
+        found(f"reading {parts.index + 1} of {header.count}")
     with _step(steps, 7) as found:
         reading, payload = _check_reading(parts)
         found(

@@ -1,4 +1,4 @@
-"""One driver's failures: the world's are tried again after a longer pause each time, a bug is parked, no other is harmed."""
+"""One driver's failures: the world's are tried again, each time after a longer pause; a bug is parked; no other is harmed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
