@@ -332,6 +332,14 @@ async def test_an_identical_payload_one_cycle_later_is_stored(tmp_path: Path) ->
         assert figures(gateway.intake) == (3, 2, 1, 0)
 
 
+async def test_an_identical_message_under_a_packet_id_that_is_free_again_is_stored(tmp_path: Path) -> None:
+    """A broker may use the lowest free packet id: only DUP makes a delivery a redelivery."""
+    async with pipeline(tmp_path) as gateway:
+        for _ in range(3):
+            await gateway.emit([sample(delivery=delivery(1))])
+        assert figures(gateway.intake) == (3, 3, 0, 0)
+
+
 async def test_the_first_copy_was_lost_on_the_wire_one_cycle_later(tmp_path: Path) -> None:
     """DUP is set though we never saw it: the old key of that packet id is half a cycle old, and forgotten."""
     async with pipeline(tmp_path, max_count=100_000, linger_s=3600) as gateway:

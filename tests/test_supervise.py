@@ -1,4 +1,4 @@
-"""One driver's failures: the world's are tried again, each time after a longer pause; a bug is parked; no other is harmed."""
+"""One driver's failures: those of the world are tried again, each time later; a bug is parked; no other is harmed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
