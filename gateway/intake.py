@@ -138,6 +138,7 @@ class Intake:
         if not self._batches or self._batches[-1] is not batch:
             self._batches.append(batch)
             self._unacked.clear()
+            batch.keys += self._seen.carry()
             batch.done.add_done_callback(self._committed)
 
     def _deliver(self, delivery: Delivery, repeated: bool) -> bool:

@@ -27,7 +27,7 @@ from gateway.store.signstate import CURE, SignState
 
 log = logging.getLogger(__name__)
 
-_ROWS_A_PAGE = 16
+_ROWS_A_PAGE = 4  # of up to limits.BATCH_BYTES each
 _RETRY_S = 1.0  # where signing is held, or there is no room
 
 

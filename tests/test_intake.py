@@ -505,3 +505,24 @@ def test_every_message_is_counted_once_at_every_moment(
 
     checks: list[bool] = []
     asyncio.run(run())
+
+
+async def test_a_quiet_brokers_keys_survive_a_busy_ones_flood_and_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known in memory is known after a restart, however many keys another broker wrote in between."""
+    monkeypatch.setattr(limits, "REDELIVERY_KEYS", 16)
+    monkeypatch.setattr(limits, "REDELIVERY_CARRY", 64)
+    windows = {"quiet": 20, "busy": 20}
+    quiet = [Delivery("quiet", n, bytes(8), True) for n in range(1, 6)]
+    for life in range(4):
+        async with pipeline(tmp_path, linger_s=0.0, windows=windows) as gateway:
+            if life == 0:
+                await gateway.emit([sample(value=n, delivery=d._replace(dup=False)) for n, d in enumerate(quiet)])
+            for number in range(40):
+                busy = [Delivery("busy", life * 1000 + number * 10 + n, bytes(8), False) for n in range(10)]
+                await gateway.emit([sample(value=0, delivery=d) for d in busy])
+    async with pipeline(tmp_path, linger_s=0.0, windows=windows) as gateway:
+        await gateway.emit([sample(value=0, delivery=d) for d in quiet])
+        tally = gateway.intake.tallies["climate"]
+        assert (tally.duplicate, tally.stored) == (5, 0)

@@ -76,6 +76,7 @@ WEB_BODY_KEPT_BYTES = 1024 * 1024  # of one answer in memory; larger ones are ma
 
 # invariants 2 and 7 of DESIGN.md
 REDELIVERY_KEYS = 32_768
+REDELIVERY_CARRY = 131_072
 BATCH_READINGS = 4_096
 BATCH_BYTES = 4 * 1024 * 1024
 EXAMPLE_BYTES = 512

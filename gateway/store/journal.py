@@ -14,7 +14,7 @@ from drivers.api import Delivery
 from gateway.core import limits
 from gateway.errors import StoreFullError
 from gateway.store.database import Database, Row
-from gateway.store.redeliveries import encode_keys
+from gateway.store.redeliveries import KEY_BYTES, encode_keys
 
 SCHEMA = """
 CREATE TABLE journal(
@@ -235,8 +235,9 @@ async def open_block(db: Database, sealed_row: int, size: int, planned: int | No
 
 
 async def newest_keys(db: Database, brokers: set[str]) -> AsyncIterator[bytes]:
-    """The `keys` of journal rows, newest first, until there are enough for these brokers."""
-    before, left = 2**62, limits.REDELIVERY_KEYS * 10 * max(4, len(brokers))
+    """The `keys` of journal rows, newest first, as far back as any key of these brokers can be (redeliveries.py)."""
+    before = 2**62
+    left = KEY_BYTES * (2 * limits.REDELIVERY_CARRY + limits.REDELIVERY_KEYS * (len(brokers) + 1))
     while left > 0:
         sql = "SELECT row,keys FROM journal WHERE row<? AND keys IS NOT NULL ORDER BY row DESC LIMIT 64"
         page = await db.read(sql, (before,))

@@ -4,6 +4,9 @@ A delivery is known by broker, packet id and digest. Only the newest for a packe
 32,768 of a broker: half a cycle of packet ids, so an identical payload one cycle later is a new message. The keys of a
 commit are written in its journal row. A broker that lost the session starts its packet ids anew: that is written too,
 before the first message of the new session can arrive.
+
+At start the rows are read back only so far (journal.newest_keys). So that a quiet broker's keys are found behind a busy
+one's, they are carried over: written again when `REDELIVERY_CARRY` keys have come since.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +15,7 @@ from drivers.api import Delivery
 from gateway.core import limits
 
 DIGEST_BYTES = 8
-_KEY_BYTES = 2 + DIGEST_BYTES
+KEY_BYTES = 2 + DIGEST_BYTES
 
 
 class Redeliveries:
@@ -20,6 +23,9 @@ class Redeliveries:
 
     def __init__(self) -> None:
         self._brokers: dict[str, dict[int, bytes]] = {}
+        self._added = 0  # keys of all brokers
+        self._carried: dict[str, int] = {}  # `_added` when all keys of a broker were last known to be near
+        self._own: dict[str, int] = {}  # keys of a broker since then
 
     def knows(self, delivery: Delivery) -> bool:
         """True where this very delivery was journaled, or waits to be."""
@@ -33,6 +39,22 @@ class Redeliveries:
         known[delivery.packet_id] = delivery.digest
         if len(known) > limits.REDELIVERY_KEYS:
             del known[next(iter(known))]
+        self._added += 1
+        self._own[delivery.broker] = self._own.get(delivery.broker, 0) + 1
+
+    def carry(self) -> list[Delivery]:
+        """Keys to be written once more, in their order: those of brokers that others have left behind."""
+        if len(self._brokers) < 2:
+            return []
+        again: list[Delivery] = []
+        for broker, known in self._brokers.items():
+            if broker in self._carried and self._added - self._carried[broker] < limits.REDELIVERY_CARRY:
+                continue
+            if self._own.get(broker, 0) < limits.REDELIVERY_KEYS:
+                again += [Delivery(broker, packet_id, digest, True) for packet_id, digest in known.items()]
+            self._carried[broker] = self._added
+            self._own[broker] = 0
+        return again
 
     def forget(self, broker: str) -> None:
         """The broker's session is gone: its packet ids mean other messages from now on."""
@@ -99,8 +121,8 @@ def decode_keys(row: bytes) -> Iterator[tuple[str, list[tuple[int, bytes]]]]:
         yield (
             broker,
             [
-                (int.from_bytes(row[k : k + 2], "big"), row[k + 2 : k + _KEY_BYTES])
-                for k in range(at, at + count * _KEY_BYTES, _KEY_BYTES)
+                (int.from_bytes(row[k : k + 2], "big"), row[k + 2 : k + KEY_BYTES])
+                for k in range(at, at + count * KEY_BYTES, KEY_BYTES)
             ],
         )
-        at += count * _KEY_BYTES
+        at += count * KEY_BYTES
