@@ -34,12 +34,16 @@ class Sample(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """A message that became no sample: counted for its source by `reason` (a short snake_case word)."""
+    """A message that became no sample: counted for its source by `reason` (a short snake_case word).
+
+    Its delivery, where it has one, supersedes an older message of the same packet id.
+    """
 
     source: str
     reason: str
     example: bytes
     detail: str = ""
+    delivery: Delivery | None = None
 
 
 class Link(NamedTuple):

@@ -49,8 +49,14 @@ class BlockingCall:
 
         self._busy = True
         threading.Thread(target=work, name=self._name, daemon=True).start()
-        async with asyncio.timeout(timeout_s):
-            return await future
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except BaseException:
+            # A cancellation may come between the result and the turn of whoever waits for it.
+            if future.done() and not future.cancelled() and future.exception() is None:
+                abandon(future.result())
+            raise
 
 
 def _hand_over(

@@ -261,11 +261,13 @@ class MqttDriver:
             quality = STALE if flags & RETAIN else 0
             if length > PAYLOAD_BYTES:
                 detail = f"{length} bytes"
-                items += [Reject(source, "too_long", payload[:EXAMPLE_BYTES], detail) for source, _ in targets]
+                example = payload[:EXAMPLE_BYTES]
+                items += [Reject(source, "too_long", example, detail, delivery) for source, _ in targets]
                 continue
             shared = len(targets) > 1
             for source, codec in targets:
-                items.append(decode(codec, source, payload, now, quality, delivery, shared))
+                item = decode(codec, source, payload, now, quality, delivery, shared)
+                items.append(item._replace(delivery=delivery) if type(item) is Reject else item)
         self._hand_over(emit, connection, items, pubacks, len(publishes), size)
 
     def _hand_over(

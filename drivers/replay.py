@@ -1,6 +1,7 @@
 """Plays a recorded file of lines, from its beginning each time it is run."""
 
 import asyncio
+import errno
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -93,6 +94,9 @@ class _Pace:
 
 
 def _open(path: Path) -> BinaryIO:
+    """Only a regular file: reading from anything else may never return."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
     return path.open("rb")
 
 

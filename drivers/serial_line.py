@@ -96,7 +96,7 @@ class SerialLineDriver:
         except TimeoutError as error:
             cure = "Unplug the adapter and plug it in again"
             raise DriverError(f"{options.port} does not open within {OPEN_S:.0f} s", cure) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, termios.error) as error:
             raise _not_opened(options.port, error) from error
 
     async def _read(self, fd: int, emit: Emit) -> None:
@@ -185,8 +185,8 @@ def _close(port: serial.Serial) -> None:
 
 
 def _not_opened(port: str, error: Exception) -> DriverError:
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+    number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
+    if number in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO):
         return DriverError(f"{port} is not there", "Plug the device in, or correct port")
     if number in (errno.EACCES, errno.EPERM):
         return DriverError(f"{port} may not be opened", "Add the gateway's user to the group dialout")

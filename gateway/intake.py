@@ -110,22 +110,22 @@ class Intake:
         last: Delivery | None = None
         repeated = False
         for item in items:
-            if isinstance(item, Sample):
+            if isinstance(item, Sample | Reject):
                 delivery = item.delivery
-                if delivery is not None and delivery is not last:
+                if delivery is None:
+                    repeated, last = False, None
+                elif delivery is not last:
                     last = delivery
                     repeated = delivery.dup and self._seen.knows(delivery)
                     now |= self._deliver(delivery, repeated)
                 tally = self.tallies.get(item.source) or self._meet(item.source, origin)
                 tally.arrived += 1
-                if delivery is not None and repeated:
+                if repeated:
                     tally.duplicate += 1
-                else:
+                elif isinstance(item, Sample):
                     self._sample(item, tally, stamp)
-            elif isinstance(item, Reject):
-                tally = self.tallies.get(item.source) or self._meet(item.source, origin)
-                tally.arrived += 1
-                _reject(tally, item)
+                else:
+                    _reject(tally, item)
             elif isinstance(item, Link):
                 self._link(item, origin)
             else:

@@ -6,6 +6,7 @@ one object, more than JSON_DEPTH arrays and objects inside each other. An intege
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,8 +99,8 @@ def _refuse_twins(payload: bytes) -> None:
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         document = dict(pairs)
         if len(document) != len(pairs):
-            names = [name for name, _ in pairs]
-            raise Unfit("duplicate_key", next(name for name in names if names.count(name) > 1))
+            counts = Counter(name for name, _ in pairs)
+            raise Unfit("duplicate_key", next(name for name, count in counts.items() if count > 1))
         return document
 
     try:

@@ -121,6 +121,8 @@ def cli(ctx: click.Context) -> int | None:
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit with its code. An error is one line on stderr; a traceback needs --debug."""
     given = list(sys.argv[1:] if args is None else args)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  closed by whoever started this process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     code = _run([one for one in given if one != _DEBUG], debug=_DEBUG in given)

@@ -259,7 +259,7 @@ def _read_small(data: bytes, offset: int) -> tuple[cbor.Value, int]:
     """A key, or a value that is not the items, where it has at most `BODY_UNKNOWN_BYTES`."""
     window = data[offset : offset + BODY_UNKNOWN_BYTES]
     try:
-        value, end = cbor.decode_item(window, 0)
+        value, end = cbor.decode_item(window, 0, depth=2)  # inside the body's map
     except FormatError as error:
         raise FormatError(f"{error} (in the {len(window)} bytes read)", where=f"the body at byte {offset}") from None
     return value, offset + end

@@ -141,9 +141,9 @@ def decode(data: bytes) -> Value:
     return value
 
 
-def decode_item(data: bytes, offset: int) -> tuple[Value, int]:
-    """One item at `offset` and where it ends; what follows it is not looked at."""
-    return _decode(data, offset, 1)
+def decode_item(data: bytes, offset: int, *, depth: int = 1) -> tuple[Value, int]:
+    """One item at `offset`, itself at `depth`, and where it ends; what follows it is not looked at."""
+    return _decode(data, offset, depth)
 
 
 def read_head(data: bytes, offset: int) -> tuple[int, int, int]:

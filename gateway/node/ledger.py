@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.core import block, limits
-from gateway.core.note import Note, VerifierKey, format_line, parse_note
+from gateway.core.note import Note, VerifierKey, format_line, parse_checkpoint, parse_note
 from gateway.errors import FormatError
 from gateway.keys import Signer, cosign
 from gateway.node import bodies, tree
@@ -231,7 +231,13 @@ class Ledger:
         seen = await self._store.note_upto(self.id, await self._reach(head), "seen")
         if head.frozen or seen is None or seen.stored or seen.size <= head.stored_from:
             return
-        await self._cosign("stored", self._means.stored, seen.size, parse_note(seen.note))
+        note = parse_note(seen.note)
+        root, last = await self._own_root(head, seen.size)
+        if root != parse_checkpoint(note.text).root:
+            now = int(self._means.now())
+            await self._refuse(judge.two_roots_kept(seen.size, last, seen.note, now))
+            return
+        await self._cosign("stored", self._means.stored, seen.size, note)
 
     async def lost_body(self, height: int) -> None:
         """A kept body cannot be read any more: an alarm, and it is wanted again."""

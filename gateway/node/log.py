@@ -397,5 +397,10 @@ def _two_roots(head: Head, size: int, note: str, now: int) -> Refusal:
     return _fork("root", size, head.note.encode(), note.encode(), f"two roots of size {size}", now)
 
 
+def two_roots_kept(size: int, last: bytes, note: str, now: int) -> Refusal:
+    """A checkpoint that was co-signed before its entries were here is not theirs. last: our entry before the size."""
+    return _fork("root", size, last, note.encode(), f"two roots of size {size}", now)
+
+
 def _fork(kind: str, number: int, held: bytes, sent: bytes, what: str, now: int) -> Refusal:
     return Refusal(422, f"fork: {what}", evidence=Evidence(kind, number, held, sent, now), freeze=what)

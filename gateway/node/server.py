@@ -207,7 +207,7 @@ async def _chunks(request: web.Request, whole_s: float, stall_s: float) -> Async
                 chunk = await request.content.readany()
         except TimeoutError as error:
             raise _Turned(Answer(408, b"the request came too slowly")) from error
-        except web.RequestPayloadError as error:
+        except (web.RequestPayloadError, ConnectionError) as error:
             raise _Turned(Answer(400, b"the request's framing is broken")) from error
         if not chunk:
             return

@@ -30,8 +30,8 @@ WHERE name = ?
 _NOTED = "SELECT size, note, seen, seen_latest, stored, stored_latest FROM note WHERE log = ? AND "
 _CARRIES = {None: "", "seen": " AND seen <> ''", "stored": " AND stored <> ''"}
 _KEEP = {
-    "seen": "UPDATE note SET seen = CASE seen WHEN '' THEN ?1 ELSE seen END, seen_latest = ?1",
-    "stored": "UPDATE note SET stored = CASE stored WHEN '' THEN ?1 ELSE stored END, stored_latest = ?1",
+    "seen": "UPDATE note SET seen = CASE seen WHEN '' THEN :line ELSE seen END, seen_latest = :line",
+    "stored": "UPDATE note SET stored = CASE stored WHEN '' THEN :line ELSE stored END, stored_latest = :line",
 }
 
 
@@ -142,7 +142,8 @@ class SqliteStore:
         row = await self._id(log)
 
         async def work(con: aiosqlite.Connection) -> None:
-            cursor = await con.execute(f"{_KEEP[kind]} WHERE log = ?2 AND size = ?3", (line, row, size))
+            kept = {"line": line, "log": row, "size": size}
+            cursor = await con.execute(f"{_KEEP[kind]} WHERE log = :log AND size = :size", kept)
             if cursor.rowcount != 1:
                 raise NotFoundError(f"there is no note of size {size}", where=log)
 
@@ -231,11 +232,11 @@ class SqliteStore:
     async def accuse(self, log: str, evidence: Evidence, *, freeze: str) -> None:
         """See Proofs.accuse."""
         row = await self._id(log)
-        keep = """INSERT INTO evidence (log, kind, number, held, sent, time) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-                  WHERE ?8 <> '' OR (SELECT count(*) FROM evidence WHERE log = ?1) < ?7"""
+        keep = """INSERT INTO evidence (log, kind, number, held, sent, time) SELECT ?, ?, ?, ?, ?, ?
+                  WHERE ? <> '' OR (SELECT count(*) FROM evidence WHERE log = ?) < ?"""
         item = (row, evidence.kind, evidence.number, evidence.held, evidence.sent, evidence.time)
         stop = "UPDATE log SET frozen = ? WHERE id = ? AND frozen = ''"
-        statements = [(keep, (*item, limits.EVIDENCE_PER_LOG, freeze)), (stop, (freeze, row))]
+        statements = [(keep, (*item, freeze, row, limits.EVIDENCE_PER_LOG)), (stop, (freeze, row))]
         await self._transact(lambda con: _run(con, *statements))
 
     async def evidence(self, log: str) -> Sequence[Evidence]:
@@ -336,8 +337,8 @@ async def _index(con: aiosqlite.Connection, row: int, height: int, spans: Iterab
                  DO UPDATE SET longest_ms = max(longest_ms, excluded.longest_ms)"""
     await con.executemany(sources, [(row, span.source, span.last_ms - span.first_ms) for span in listed])
     spanned = """INSERT INTO span (log, height, source, first_ms, last_ms)
-                 SELECT ?1, ?2, id, ?4, ?5 FROM source WHERE log = ?1 AND name = ?3"""
-    await con.executemany(spanned, [(row, height, span.source, span.first_ms, span.last_ms) for span in listed])
+                 SELECT log, ?, id, ?, ? FROM source WHERE log = ? AND name = ?"""
+    await con.executemany(spanned, [(height, span.first_ms, span.last_ms, row, span.source) for span in listed])
 
 
 async def _unindex(con: aiosqlite.Connection, row: int, height: int) -> None:

@@ -198,8 +198,8 @@ async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgra
 
 
 def _translated(error: sqlite3.Error, path: Path) -> FieldgateError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the latter while opening
         return StoreFullError("no room left on the disk", where=str(path), cure="Free some space")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return StoreError(

@@ -14,7 +14,7 @@ from drivers.api import Delivery
 from gateway.core import limits
 from gateway.errors import StoreFullError
 from gateway.store.database import Database, Row
-from gateway.store.redeliveries import KEY_BYTES, encode_keys
+from gateway.store.redeliveries import count_keys, encode_keys
 
 SCHEMA = """
 CREATE TABLE journal(
@@ -237,13 +237,13 @@ async def open_block(db: Database, sealed_row: int, size: int, planned: int | No
 async def newest_keys(db: Database, brokers: set[str]) -> AsyncIterator[bytes]:
     """The `keys` of journal rows, newest first, as far back as any key of these brokers can be (redeliveries.py)."""
     before = 2**62
-    left = KEY_BYTES * (2 * limits.REDELIVERY_CARRY + limits.REDELIVERY_KEYS * (len(brokers) + 1))
+    left = 2 * limits.REDELIVERY_CARRY + limits.REDELIVERY_KEYS * (len(brokers) + 1) if brokers else 0
     while left > 0:
         sql = "SELECT row,keys FROM journal WHERE row<? AND keys IS NOT NULL ORDER BY row DESC LIMIT 64"
         page = await db.read(sql, (before,))
         if not page:
             return
         for _, keys in page:
-            left -= len(keys)
+            left -= count_keys(keys)
             yield keys
         before = page[-1][0]

@@ -105,6 +105,11 @@ def encode_keys(keys: Iterable[Delivery | str]) -> bytes | None:
     return bytes(out) or None
 
 
+def count_keys(row: bytes) -> int:
+    """The keys in the `keys` of one row."""
+    return sum(len(keys) for _, keys in decode_keys(row))
+
+
 def _run(broker: str, keys: list[bytes]) -> bytes:
     name = broker.encode()
     return bytes([len(name)]) + name + len(keys).to_bytes(2, "big") + b"".join(keys)

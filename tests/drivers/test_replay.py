@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,13 @@ def test_options_that_are_refused(wrong: dict[str, Any]) -> None:
     msgspec.convert(good, ReplayOptions)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({**good, **wrong}, ReplayOptions)
+
+
+async def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    """Reading from a pipe may never return, and would hold up the gateway's stop."""
+    os.mkfifo(tmp_path / "log.txt")
+    options = msgspec.convert(
+        {"path": str(tmp_path / "log.txt"), "format": "text", "values": {"line": {"type": "text"}}}, ReplayOptions
+    )
+    error = await failure(ReplayDriver("ship", options))
+    assert "no regular file" in error.what

@@ -84,7 +84,7 @@ class Pipeline:
             )
             journal = Journal(store.db, found, linger_s=linger_s, max_count=max_count, monotonic=clock.monotonic)
             seen = Redeliveries()
-            seen.load([keys async for keys in newest_keys(store.db, set(windows or {}))])
+            seen.load([keys async for keys in newest_keys(store.db, set(windows or {"local"}))])
             intake = Intake(journal, clock, seen, windows or {})
             sealer = Sealer(wrap(store.blocks), journal, clock, max_age_s=max_age_s, heartbeat_s=heartbeat_s)
         except BaseException:

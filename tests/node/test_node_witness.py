@@ -221,3 +221,20 @@ async def test_entries_that_contradict_a_witnessed_checkpoint_are_a_fork(tmp_pat
         assert (await client.sync(maker, 5, 8)).status == 422
         (evidence,) = await client.node.store.evidence(maker.id)
         assert (evidence.held, evidence.sent) == (fork.note(6).encode().encode(), maker.entries[5])
+
+
+async def test_stored_is_never_signed_over_a_tree_whose_entries_are_others(tmp_path: Path) -> None:
+    """A checkpoint was co-signed before its entries came, and other entries came: evidence, and the log is frozen."""
+    maker = LogMaker().add(10)
+    fork = maker.fork(0, 5)
+    async with running(tmp_path, {"a": enrolled(maker)}) as client:
+        assert (await client.add_checkpoint(request(0, [], maker.note(5)))).status == 200
+        assert (await client.add_checkpoint(request(5, maker.proof(5, 10), maker.note(10)))).status == 200
+        assert (await client.sync(fork, 0, 5)).status == 200
+        for height in range(5):
+            await client.put(fork, height)
+        noted = await client.node.store.note_upto(maker.id, 10, "stored")
+        assert noted is None or not noted.stored
+        (evidence,) = await client.node.store.evidence(maker.id)
+        assert (evidence.kind, evidence.number) == ("root", 5)
+        assert (await client.sync(fork, 5, 5)).status == 422
