@@ -9,8 +9,7 @@
     |   |-- ConfigError            a configuration file with everything that is wrong in it
     |   |-- KeyFileError           a key that is missing, malformed or readable by others
     |   |-- AuthError              a request without a valid signature
-    |   |-- ConflictError          a node has another size of the log than the request begins at
-    |   |-- ForkError              two views of one height or one size: evidence
+    |   |-- ConflictError          a log is no longer, or not, as the caller takes it to be
     |   `-- NotFoundError          what was asked for is not there
     |-- Retry                      the world's fault: the same thing may work later
     |   |-- UnreachableError       a broker, node or device does not answer
@@ -103,15 +102,11 @@ class AuthError(Refused):
 
 
 class ConflictError(Refused):
-    """The node's size of a log is not the request's old size; `size` is the node's (format.md, section 8)."""
+    """A log is not, or no longer, as the caller takes it to be; `size` is the one that it has."""
 
     def __init__(self, what: str, *, size: int) -> None:
         super().__init__(what)
         self.size = size
-
-
-class ForkError(Refused):
-    """Two views of one height or one size of a log: evidence to keep, an alarm to raise."""
 
 
 class NotFoundError(Refused):
