@@ -19,7 +19,6 @@ from gateway.sealer import Sealer
 from gateway.settings import Settings
 from gateway.store import SIGN_STATE, Store
 from gateway.store.journal import Journal, newest_keys, open_block
-from gateway.store.redeliveries import Redeliveries
 from gateway.store.signstate import CURE, SignState
 from gateway.supervise import Supervisor
 from gateway.upstream import Upstream
@@ -87,8 +86,7 @@ class Gateway:
         """Runs until `_stopping`. A Stop raised by any part ends all of them."""
         settings, clock, store = self._settings, self._clock, self._store
         rng = random.Random()  # noqa: S311 -- jitter
-        seen = Redeliveries()
-        seen.load([keys async for keys in newest_keys(store.db, set(settings.broker))])
+        seen = await newest_keys(store.db, settings.broker)
         intake = Intake(journal, clock, seen, {name: broker.window for name, broker in settings.broker.items()})
         sealer = Sealer(
             store.blocks, journal, clock, max_age_s=settings.seal.max_age_s, heartbeat_s=settings.seal.heartbeat_s

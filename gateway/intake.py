@@ -98,6 +98,12 @@ class Intake:
         records += [(name, None, value) for name, value in details.items()]
         return self._take([Sample(OWN, records, b"")], _Origin("gateway", {}, {}))
 
+    def keep_keys(self) -> "asyncio.Future[None]":
+        """Writes a snapshot of all redelivery keys at once. When it is durable, older rows hold none that is needed."""
+        self._open_batch()
+        self._journal.batch.keys.stand_on(self._seen.snapshot())
+        return asyncio.shield(self._journal.wake(now=True))
+
     def _meet(self, source: str, origin: "_Origin") -> Tally:
         """A source that its driver named itself."""
         return self.add_source(source, origin.driver, origin.raws.get(origin.parents.get(source, ""), "in"))
@@ -138,14 +144,14 @@ class Intake:
         if not self._batches or self._batches[-1] is not batch:
             self._batches.append(batch)
             self._unacked.clear()
-            batch.keys += self._seen.carry()
+            if self._seen.snapshot_due():
+                batch.keys.stand_on(self._seen.snapshot())
             batch.done.add_done_callback(self._committed)
 
     def _deliver(self, delivery: Delivery, repeated: bool) -> bool:
         """Counts a delivery against its broker's window; True where the broker now waits for us."""
         if not repeated:
-            self._seen.add(delivery)
-            self._journal.batch.keys.append(delivery)
+            self._journal.batch.keys.add(delivery.broker, self._seen.add(delivery))
         waiting = self._unacked[delivery.broker] = self._unacked.get(delivery.broker, 0) + 1
         return waiting >= self._windows.get(delivery.broker, limits.BATCH_READINGS)
 
@@ -193,11 +199,13 @@ class Intake:
 
     def _session_lost(self, lost: SessionLost) -> None:
         self._seen.forget(lost.broker)
-        self._journal.batch.keys.append(lost.broker)
+        self._journal.batch.keys.lost(lost.broker)
 
     def _committed(self, _: "asyncio.Future[None]") -> None:
         """The oldest batch is durable. Drivers acknowledge it in the callbacks that follow this one."""
-        for source, count in self._batches.pop(0).counts.items():
+        batch = self._batches.pop(0)
+        self._seen.rows += batch.rows
+        for source, count in batch.counts.items():
             self.tallies[source].stored += count
 
     def waiting(self, source: str) -> int:

@@ -29,6 +29,8 @@ from gateway.core import block, body, limits, senml
 from gateway.core.senml import Reading
 from gateway.intake import OWN, UNSYNCHRONISED, Intake
 from gateway.store.blocks import inflate
+from gateway.store.database import Database, Params, Row
+from gateway.store.redeliveries import is_snapshot
 
 DIGEST = b"digest 8"
 
@@ -507,26 +509,107 @@ def test_every_message_is_counted_once_at_every_moment(
     asyncio.run(run())
 
 
-async def test_a_quiet_brokers_keys_survive_a_busy_ones_flood_and_restarts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# What a start finds
+
+
+QUIET = [Delivery("quiet", n, bytes(8), True) for n in range(1, 6)]
+
+
+async def _known_after_a_start(data_dir: Path, windows: dict[str, int]) -> int:
+    """How many of the quiet broker's deliveries a new life still knows."""
+    async with pipeline(data_dir, linger_s=0.0, windows=windows) as gateway:
+        await gateway.emit([sample(value=0, delivery=one) for one in QUIET])
+        return gateway.intake.tallies["climate"].duplicate
+
+
+async def _other_rows(gateway: Pipeline, other: str, life: int, rows: int) -> None:
+    for number in range(rows):
+        busy = Delivery("b" * 32, life * rows + number + 1, bytes(8), False)
+        if other == "lost":
+            await gateway.emit([SessionLost("b" * 32)])
+        elif other == "gateway":
+            await gateway.intake.event("clock-step")
+        else:
+            await gateway.emit([sample(value=0, delivery=busy if other == "keys" else None)])
+
+
+@pytest.mark.parametrize("other", ["keys", "readings", "lost", "gateway"])
+async def test_a_quiet_brokers_keys_are_found_behind_any_number_of_other_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
-    """What is known in memory is known after a restart, however many keys another broker wrote in between."""
+    """And each start reads a bounded number of rows, however long the journal is."""
     monkeypatch.setattr(limits, "REDELIVERY_KEYS", 16)
-    monkeypatch.setattr(limits, "REDELIVERY_CARRY", 64)
-    name = "b" * 32  # its run headers are longer than its keys
-    windows = {"quiet": 20, name: 20}
-    quiet = [Delivery("quiet", n, bytes(8), True) for n in range(1, 6)]
+    monkeypatch.setattr(limits, "SNAPSHOT_KEYS", 64)
+    monkeypatch.setattr(limits, "SNAPSHOT_ROWS", 40)
+    windows = {"quiet": 20, "b" * 32: 20}
+    fetched: list[int] = []
+    plain = Database.read
+
+    async def counting(self: Database, sql: str, params: Params = ()) -> list[Row]:
+        rows = await plain(self, sql, params)
+        fetched.append(sum(row[-1] is not None for row in rows) if "keys" in sql else 0)
+        return rows
+
+    monkeypatch.setattr(Database, "read", counting)
     for life in range(4):
-        async with pipeline(tmp_path, linger_s=0.0, windows=windows) as gateway:
+        fetched.clear()
+        async with pipeline(tmp_path, linger_s=0.0, windows=windows, max_count=1000) as gateway:
+            assert sum(fetched) <= 40 + 64  # a page more than there can be since a snapshot
+            assert gateway.intake._seen.rows <= 40 + 1  # that SQLite has looked at
             if life == 0:
-                await gateway.emit([sample(value=n, delivery=d._replace(dup=False)) for n, d in enumerate(quiet)])
-            for number in range(40):
-                busy = Delivery(name, life * 40 + number + 1, bytes(8), False)
-                await gateway.emit([sample(value=0, delivery=busy)])
+                await gateway.emit([sample(value=n, delivery=d._replace(dup=False)) for n, d in enumerate(QUIET)])
+            await _other_rows(gateway, other, life, 70)
+    assert await _known_after_a_start(tmp_path, windows) == 5
+
+
+async def test_rows_older_than_a_snapshot_that_was_asked_for_may_go(tmp_path: Path) -> None:
+    windows = {"quiet": 20}
+    async with pipeline(tmp_path, linger_s=3600, windows=windows) as gateway:
+        gateway.emit([sample(value=n, delivery=d._replace(dup=False)) for n, d in enumerate(QUIET[:3])])
+        await gateway.journal.commit()
+        gateway.emit([sample(value=n, delivery=d._replace(dup=False)) for n, d in enumerate(QUIET[3:])])
+        await gateway.intake.keep_keys()
+        ((newest,),) = await gateway.store.db.read("SELECT max(row) FROM journal")
+        await gateway.store.db.transact([("DELETE FROM journal WHERE row<?", (newest,))])
+    assert await _known_after_a_start(tmp_path, windows) == 5
+
+
+async def test_whoever_gives_up_waiting_for_a_snapshot_takes_it_from_nobody(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, linger_s=3600) as gateway:
+        gateway.intake.keep_keys().cancel()
+        await gateway.journal.commit()
+        rows = await gateway.store.db.read("SELECT keys FROM journal")
+        assert [is_snapshot(keys) for (keys,) in rows] == [True]
+
+
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_lost_session_stays_lost_over_a_snapshot(tmp_path: Path, before: bool) -> None:
+    """Whether the snapshot comes before the loss, or after it."""
+    windows = {"quiet": 20}
     async with pipeline(tmp_path, linger_s=0.0, windows=windows) as gateway:
-        await gateway.emit([sample(value=0, delivery=d) for d in quiet])
-        tally = gateway.intake.tallies["climate"]
-        assert (tally.duplicate, tally.stored) == (5, 0)
+        await gateway.emit([sample(value=n, delivery=d._replace(dup=False)) for n, d in enumerate(QUIET)])
+        if before:
+            await gateway.intake.keep_keys()
+        gateway.emit([SessionLost("quiet")])
+        gateway.emit([sample(value=9, delivery=QUIET[0]._replace(dup=False))])
+        if not before:
+            await gateway.intake.keep_keys()
+        await gateway.journal.commit()
+    assert await _known_after_a_start(tmp_path, windows) == 1
+
+
+async def test_a_journal_without_a_snapshot_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gets one with its first commit where it is long."""
+    windows = {"quiet": 20}
+    async with pipeline(tmp_path, linger_s=0.0, windows=windows) as gateway:
+        await gateway.emit([sample(value=n, delivery=d._replace(dup=False)) for n, d in enumerate(QUIET)])
+        for _ in range(100):
+            await gateway.emit([sample()])
+    monkeypatch.setattr(limits, "SNAPSHOT_ROWS", 100)
+    assert await _known_after_a_start(tmp_path, windows) == 5
+    async with pipeline(tmp_path, linger_s=0.0, windows=windows) as gateway:
+        rows = await gateway.store.db.read("SELECT keys FROM journal WHERE keys IS NOT NULL ORDER BY row")
+        assert [is_snapshot(keys) for (keys,) in rows] == [False, True]
 
 
 async def test_a_rejected_message_takes_its_packet_id_over(tmp_path: Path) -> None:

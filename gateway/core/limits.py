@@ -76,7 +76,9 @@ WEB_BODY_KEPT_BYTES = 1024 * 1024  # of one answer in memory; larger ones are ma
 
 # invariants 2 and 7 of DESIGN.md
 REDELIVERY_KEYS = 32_768
-REDELIVERY_CARRY = 131_072
+SNAPSHOT_KEYS = 131_072  # keys, or rows, after which all known keys are written anew
+SNAPSHOT_ROWS = 16_384
+FORMER_BROKERS = 4  # that the configuration no longer names, and whose keys are kept
 BATCH_READINGS = 4_096
 BATCH_BYTES = 4 * 1024 * 1024
 EXAMPLE_BYTES = 512

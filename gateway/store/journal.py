@@ -6,15 +6,14 @@ its head and its rows, and nothing is rewritten when a block is sealed. The firs
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 from zlib import crc32
 
-from drivers.api import Delivery
 from gateway.core import limits
 from gateway.errors import StoreFullError
 from gateway.store.database import Database, Row
-from gateway.store.redeliveries import count_keys, encode_keys
+from gateway.store.redeliveries import Keys, Redeliveries, is_snapshot
 
 SCHEMA = """
 CREATE TABLE journal(
@@ -56,13 +55,14 @@ class Waiting(NamedTuple):
 class Batch:
     """What the next commit will hold. `done` completes when it is durable."""
 
-    __slots__ = ("counts", "done", "keys", "readings", "size")
+    __slots__ = ("counts", "done", "keys", "readings", "rows", "size")
 
     def __init__(self, done: "asyncio.Future[None]") -> None:
         self.readings: list[Waiting] = []
-        self.keys: list[Delivery | str] = []  # a broker's bare name: its session was lost
+        self.keys = Keys()
         self.counts: dict[str, int] = {}  # readings by source
         self.size = 0  # bytes of items
+        self.rows = 0  # that it became
         self.done = done
 
 
@@ -151,6 +151,7 @@ class Journal:
         self.block = block
         self.full = False
         self.commits += 1
+        batch.rows = len(rows)
         self.grown.set()
 
     def _rows(self, batch: Batch) -> tuple[list[Row], OpenBlock]:
@@ -165,7 +166,7 @@ class Journal:
                 block = OpenBlock(block.height + 1)
                 continue
             at += len(items)
-            keys = encode_keys(batch.keys) if at == len(readings) else None
+            keys = batch.keys.encoded() if at == len(readings) else None
             row, block = _row(block, secret, part[: len(items)], items, keys)
             rows.append(row)
             if block.readings >= self.max_count:
@@ -234,16 +235,21 @@ async def open_block(db: Database, sealed_row: int, size: int, planned: int | No
     return OpenBlock(height, sum(row[0] for row in rows), rows[0][1], sum(row[2] for row in rows))
 
 
-async def newest_keys(db: Database, brokers: set[str]) -> AsyncIterator[bytes]:
-    """The `keys` of journal rows, newest first, as far back as any key of these brokers can be (redeliveries.py)."""
-    before = 2**62
-    left = 2 * limits.REDELIVERY_CARRY + limits.REDELIVERY_KEYS * (len(brokers) + 1) if brokers else 0
-    while left > 0:
-        sql = "SELECT row,keys FROM journal WHERE row<? AND keys IS NOT NULL ORDER BY row DESC LIMIT 64"
-        page = await db.read(sql, (before,))
-        if not page:
-            return
-        for _, keys in page:
-            left -= count_keys(keys)
-            yield keys
-        before = page[-1][0]
+async def newest_keys(db: Database, brokers: Collection[str]) -> Redeliveries:
+    """Which deliveries the journal knows, read back from its newest snapshot on (redeliveries.py)."""
+    seen = Redeliveries()
+    rows: list[bytes] = []
+    ((newest,),) = await db.read("SELECT coalesce(max(row),0) FROM journal")
+    sql = "SELECT row,keys FROM journal WHERE row<? AND keys IS NOT NULL ORDER BY row DESC LIMIT 64"
+    before, snapshot = newest + 1, 0
+    while not snapshot and (page := await db.read(sql, (before,))):
+        for before, keys in page:
+            rows.append(keys)
+            if is_snapshot(keys):
+                snapshot = before
+                break
+    for keys in reversed(rows):
+        seen.replay(keys)
+    seen.rows = newest - snapshot
+    seen.let_go(brokers)
+    return seen

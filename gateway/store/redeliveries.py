@@ -5,129 +5,153 @@ A delivery is known by broker, packet id and digest. Only the newest for a packe
 commit are written in its journal row. A broker that lost the session starts its packet ids anew: that is written too,
 before the first message of the new session can arrive.
 
-At start the rows are read back only so far (journal.newest_keys). So that a quiet broker's keys are found behind a busy
-one's, they are carried over: written again when `REDELIVERY_CARRY` keys have come since.
+From time to time a row begins with a snapshot: all known keys. What stands in older rows is of no account from then on,
+so a start reads back no further than the newest snapshot, and older rows may be deleted.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from drivers.api import Delivery
 from gateway.core import limits
 
 DIGEST_BYTES = 8
 KEY_BYTES = 2 + DIGEST_BYTES
+_SNAPSHOT = b"\0\0\0"  # a run of no keys, of a broker without a name
+_RUN_KEYS = 0xFFFF
 
 
 class Redeliveries:
-    """The keys in memory. Its owner is intake; `load` fills it at start, newest row first."""
+    """The keys in memory. Its owner is intake; at start `replay` is given the rows again, oldest first."""
 
     def __init__(self) -> None:
-        self._brokers: dict[str, dict[int, bytes]] = {}
-        self._added = 0  # keys of all brokers
-        self._carried: dict[str, int] = {}  # `_added` when all keys of a broker were last known to be near
-        self._own: dict[str, int] = {}  # keys of a broker since then
+        self._brokers: dict[str, dict[int, bytes]] = {}  # of each packet id its newest key; the oldest first
+        self._added = 0  # keys since the newest snapshot
+        self.rows = 0  # journal rows since then; counted by its owner
 
     def knows(self, delivery: Delivery) -> bool:
         """True where this very delivery was journaled, or waits to be."""
         known = self._brokers.get(delivery.broker)
-        return known is not None and known.get(delivery.packet_id) == delivery.digest
+        return known is not None and known.get(delivery.packet_id) == key_of(delivery)
 
-    def add(self, delivery: Delivery) -> None:
-        """Remembers it as the newest of its packet id; forgets the oldest beyond the limit."""
-        known = self._brokers.setdefault(delivery.broker, {})
-        known.pop(delivery.packet_id, None)
-        known[delivery.packet_id] = delivery.digest
+    def add(self, delivery: Delivery) -> bytes:
+        """Remembers it as the newest of its packet id, forgets the oldest beyond the limit; the key to be written."""
+        key = key_of(delivery)
+        self._remember(delivery.broker, delivery.packet_id, key)
+        return key
+
+    def _remember(self, broker: str, packet_id: int, key: bytes) -> None:
+        known = self._brokers.get(broker)
+        if known is None:
+            known = self._brokers[broker] = {}
+        known.pop(packet_id, None)
+        known[packet_id] = key
         if len(known) > limits.REDELIVERY_KEYS:
             del known[next(iter(known))]
         self._added += 1
-        self._own[delivery.broker] = self._own.get(delivery.broker, 0) + 1
-
-    def carry(self) -> list[Delivery]:
-        """Keys to be written once more, in their order: those of brokers that others have left behind."""
-        if len(self._brokers) < 2:
-            return []
-        again: list[Delivery] = []
-        for broker, known in self._brokers.items():
-            if broker in self._carried and self._added - self._carried[broker] < limits.REDELIVERY_CARRY:
-                continue
-            if self._own.get(broker, 0) < limits.REDELIVERY_KEYS:
-                again += [Delivery(broker, packet_id, digest, True) for packet_id, digest in known.items()]
-            self._carried[broker] = self._added
-            self._own[broker] = 0
-        return again
 
     def forget(self, broker: str) -> None:
         """The broker's session is gone: its packet ids mean other messages from now on."""
         self._brokers.pop(broker, None)
 
-    def load(self, rows_newest_first: Iterable[bytes]) -> None:
-        """Rebuilds the set from the `keys` of journal rows."""
-        found: dict[str, dict[int, bytes]] = {}
-        closed: set[str] = set()
-        for row in rows_newest_first:
-            for broker, keys in reversed(list(decode_keys(row))):
-                if broker in closed:
-                    continue
-                if not keys:
-                    closed.add(broker)
-                known = found.setdefault(broker, {})
-                for packet_id, digest in reversed(keys):
-                    if len(known) < limits.REDELIVERY_KEYS:
-                        known.setdefault(packet_id, digest)
-        self._brokers = {broker: dict(reversed(known.items())) for broker, known in found.items()}
+    def snapshot_due(self) -> bool:
+        """Whether a start would have to read back further than it should."""
+        return self._added >= limits.SNAPSHOT_KEYS or self.rows >= limits.SNAPSHOT_ROWS
+
+    def snapshot(self) -> bytes:
+        """All known keys, for the beginning of the next row."""
+        self._added = self.rows = 0
+        return _SNAPSHOT + b"".join(
+            _run(broker, len(known), b"".join(known.values())) for broker, known in self._brokers.items() if known
+        )
+
+    def replay(self, row: bytes) -> None:
+        """Takes the `keys` of the next journal row."""
+        for broker, keys in decode_keys(row):
+            if not broker:
+                self._brokers.clear()
+            elif not keys:
+                self.forget(broker)
+            for key in keys:
+                self._remember(broker, int.from_bytes(key[:2], "big"), key)
+        if is_snapshot(row):
+            self._added = 0
+
+    def let_go(self, brokers: Collection[str]) -> None:
+        """Of brokers that are not among these (any more), only a few are remembered."""
+        gone = [broker for broker in self._brokers if broker not in brokers]
+        for broker in gone[: max(len(gone) - limits.FORMER_BROKERS, 0)]:
+            self.forget(broker)
 
 
-def encode_keys(keys: Iterable[Delivery | str]) -> bytes | None:
-    """The `keys` of one row: runs of one broker's deliveries in order; a broker's bare name says its session was lost.
+class Keys:
+    """What one commit writes of deliveries. A broker's order is kept; that between brokers means nothing."""
 
-    A run is u8 length and name of the broker, u16 number of keys, and for each u16 packet id and 8 bytes of digest.
-    """
-    out = bytearray()
-    run: list[bytes] = []
-    broker: str | None = None
+    __slots__ = ("_lost", "_runs", "_snapshot")
 
-    def flush() -> None:
-        if broker is not None and run:
-            out.extend(_run(broker, run))
-            run.clear()
+    def __init__(self) -> None:
+        self._snapshot = b""
+        self._lost: set[str] = set()
+        self._runs: dict[str, list[bytes]] = {}  # since then
 
-    for key in keys:
-        if isinstance(key, str):
-            flush()
-            broker = None
-            out += _run(key, [])
-            continue
-        if key.broker != broker or len(run) == 0xFFFF:
-            flush()
-            broker = key.broker
-        run.append(key.packet_id.to_bytes(2, "big") + key.digest)
-    flush()
-    return bytes(out) or None
+    def __bool__(self) -> bool:
+        return bool(self._runs or self._lost or self._snapshot)
+
+    def add(self, broker: str, key: bytes) -> None:
+        """A delivery."""
+        run = self._runs.get(broker)
+        if run is None:
+            self._runs[broker] = [key]
+        else:
+            run.append(key)
+
+    def lost(self, broker: str) -> None:
+        """The broker's session, and what was known of it."""
+        self._lost.add(broker)
+        self._runs.pop(broker, None)
+
+    def stand_on(self, snapshot: bytes) -> None:
+        """A snapshot, which has all that was added so far."""
+        self._snapshot = snapshot
+        self._lost.clear()
+        self._runs.clear()
+
+    def encoded(self) -> bytes | None:
+        """The `keys` of a row: a snapshot or none, lost sessions, then each broker's runs.
+
+        A run is u8 length and name of the broker, u16 number of keys, and for each u16 packet id and 8 bytes of digest.
+        No keys: the broker's session was lost; without a name, too: a snapshot begins.
+        """
+        lost = [_run(broker, 0, b"") for broker in sorted(self._lost)]
+        runs = [
+            _run(broker, len(part), b"".join(part))
+            for broker, keys in self._runs.items()
+            for at in range(0, len(keys), _RUN_KEYS)
+            if (part := keys[at : at + _RUN_KEYS])
+        ]
+        return b"".join([self._snapshot, *lost, *runs]) or None
 
 
-def count_keys(row: bytes) -> int:
-    """The keys in the `keys` of one row."""
-    return sum(len(keys) for _, keys in decode_keys(row))
+def key_of(delivery: Delivery) -> bytes:
+    """Packet id and digest."""
+    return delivery.packet_id.to_bytes(2, "big") + delivery.digest
 
 
-def _run(broker: str, keys: list[bytes]) -> bytes:
+def is_snapshot(row: bytes) -> bool:
+    """Whether the `keys` of this row begin with a snapshot."""
+    return row.startswith(_SNAPSHOT)
+
+
+def _run(broker: str, count: int, keys: bytes) -> bytes:
     name = broker.encode()
-    return bytes([len(name)]) + name + len(keys).to_bytes(2, "big") + b"".join(keys)
+    return bytes([len(name)]) + name + count.to_bytes(2, "big") + keys
 
 
-def decode_keys(row: bytes) -> Iterator[tuple[str, list[tuple[int, bytes]]]]:
-    """The runs of one row, in order. No keys: the broker's session was lost here."""
+def decode_keys(row: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """The runs of one row, in order. No keys: the broker's session was lost here; without a name: a snapshot."""
     at = 0
     while at < len(row):
         end = at + 1 + row[at]
         broker = row[at + 1 : end].decode()
-        count = int.from_bytes(row[end : end + 2], "big")
-        at = end + 2
-        yield (
-            broker,
-            [
-                (int.from_bytes(row[k : k + 2], "big"), row[k + 2 : k + KEY_BYTES])
-                for k in range(at, at + count * KEY_BYTES, KEY_BYTES)
-            ],
-        )
-        at += count * KEY_BYTES
+        at, end = end + 2, end + 2 + int.from_bytes(row[end : end + 2], "big") * KEY_BYTES
+        yield broker, [row[k : k + KEY_BYTES] for k in range(at, end, KEY_BYTES)]
+        at = end

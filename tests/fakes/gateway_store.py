@@ -20,7 +20,6 @@ from gateway.keys import Signer, encode_key, parse_key
 from gateway.sealer import Sealer
 from gateway.store import SIGN_STATE, Store
 from gateway.store.journal import Journal, newest_keys, open_block
-from gateway.store.redeliveries import Redeliveries
 from gateway.store.signstate import SignState
 
 ORIGIN = "henhouse-3.example.farm/1"
@@ -83,8 +82,7 @@ class Pipeline:
                 store.db, store.blocks.sealed_row, store.blocks.size, plan.height if plan else None
             )
             journal = Journal(store.db, found, linger_s=linger_s, max_count=max_count, monotonic=clock.monotonic)
-            seen = Redeliveries()
-            seen.load([keys async for keys in newest_keys(store.db, set(windows or {"local"}))])
+            seen = await newest_keys(store.db, windows or {"local"})
             intake = Intake(journal, clock, seen, windows or {})
             sealer = Sealer(wrap(store.blocks), journal, clock, max_age_s=max_age_s, heartbeat_s=heartbeat_s)
         except BaseException:

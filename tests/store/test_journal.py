@@ -362,7 +362,7 @@ async def test_a_cut_never_falls_inside_a_commit(tmp_path: Path) -> None:
 
 async def test_keys_alone_are_written_and_belong_to_the_block(tmp_path: Path) -> None:
     async with pipeline(tmp_path, linger_s=3600, max_count=2) as gateway:
-        gateway.journal.batch.keys.append("local")
+        gateway.journal.batch.keys.lost("local")
         await gateway.journal.commit()
         assert [(row[0], row[1], row[3]) for row in read(tmp_path)] == [(0, 0, b"\x05local\0\0")]
         assert gateway.journal.block_since is None
