@@ -22,6 +22,7 @@ from gateway.errors import (
     NotFoundError,
     Refused,
     Retry,
+    Stop,
     StoreError,
     UnreachableError,
 )
@@ -39,6 +40,7 @@ _CURE_FORK = (
 )
 _CURE_NONSENSE = "Check that the url is the node's, and its keys in the configuration; it is tried again"
 _CURE_AGAIN = "Check the node's url, the network and the node; it is tried again"
+_CURE_REPORT = "It is tried again. Report it with the gateway's log"
 _REFUSALS = {
     400: ("it finds the request malformed", "Update gateway and node to the same version"),
     401: ("it wants another authentication", "Check the node's url: something else answers there"),
@@ -214,7 +216,7 @@ class Upstream:
         self._wake.clear()
 
     async def _act(self, now: Session, action: Sync | Upload | Ask) -> None:
-        """One exchange. The node's faults and the world's end in the session; ours go on up."""
+        """One exchange. Whatever one node brings about ends in its session (invariant 9); a Stop goes on up."""
         before, failures = now.trouble, now.failures
         cure = _CURE_NONSENSE  # where the session itself finds what does not fit
         try:
@@ -234,6 +236,18 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as error:
             now.failed(self._clock.monotonic(), _words(error))
             cure = _CURE_AGAIN
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            now.failed(self._clock.monotonic(), "the request to it was given up")
+            cure = _CURE_AGAIN
+        except Stop:
+            raise
+        except Exception as error:  # noqa: BLE001 -- what nobody foresaw is this node's trouble and no other's
+            now.failed(self._clock.monotonic(), f"an unexpected error ({type(error).__name__})")
+            cure = _CURE_REPORT
+            log.error("node %s: an unexpected error", self.name, exc_info=error)
         if now.failures > failures:
             self._cure = cure
         if now.trouble != before:

@@ -599,6 +599,48 @@ async def test_a_line_is_told_only_when_it_is_durable(log: LogMaker, store: Stor
             assert await store.cosigned.progress(node.name) == (5, 5)
 
 
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "node..example"])
+async def test_what_nobody_foresaw_is_one_nodes_trouble(
+    log: LogMaker, store: Store, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that Python's own look-up answers with a UnicodeError: neither a network's error nor a node's."""
+    async with BadNode(log) as node:
+        mad, good = upstream(node, store, url=f"http://{host}:1"), upstream(node, store)
+        async with running(mad, good):
+            await until(lambda: good.status()["seen"] == 5 and not mad.status()["ok"])
+            assert "an unexpected error (UnicodeError)" in mad.status()["detail"]
+            assert "Report it" in mad.status()["cure"]
+            told = sum("an unexpected error" in record.message for record in caplog.records)
+            assert told
+            assert not await mad.push_until(CLOCK.monotonic() + 10)  # it is tried again
+            await publish(store, log.add())
+            await until(lambda: node.size == 6)
+
+
+async def test_a_request_that_is_cancelled_from_within_does_not_end_the_node(log: LogMaker, store: Store) -> None:
+    """A library that cancels the task it runs in would silence the node for good, and nobody would be told."""
+    cancels = 1
+
+    async def cancelling(node: BadNode, request: web.Request, data: bytes) -> web.StreamResponse:
+        nonlocal cancels
+        if cancels:
+            cancels -= 1
+            within = next(task for task in asyncio.all_tasks() if task.get_name() == "within")
+            within._fut_waiter.cancel()  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        return node.honest(request, data)
+
+    async with BadNode(log, misbehave=cancelling) as node:
+        up = upstream(node, store)
+        task = asyncio.create_task(up.run(), name="within")
+        try:
+            await until(lambda: up.status()["seen"] == 5)
+            assert not cancels
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_several_nodes_each_at_its_own_place(tmp_path: Path) -> None:
     log = LogMaker().add(2500, readings=1)
     store = await make_store(tmp_path / "many", log)
