@@ -244,7 +244,7 @@ class Upstream:
             cure = _CURE_AGAIN
         except Stop:
             raise
-        except Exception as error:  # noqa: BLE001 -- what nobody foresaw is this node's trouble and no other's
+        except Exception as error:
             now.failed(self._clock.monotonic(), f"an unexpected error ({type(error).__name__})")
             cure = _CURE_REPORT
             log.error("node %s: an unexpected error", self.name, exc_info=error)
