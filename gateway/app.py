@@ -12,7 +12,7 @@ from typing import Any
 from drivers import registry
 from drivers.mqtt import Broker
 from gateway import __version__, config, status
-from gateway.clock import Clock, SystemClock
+from gateway.clock import Clock, SystemClock, facts
 from gateway.errors import FieldgateError, HeldError, Stop
 from gateway.intake import Intake
 from gateway.sealer import Sealer
@@ -119,11 +119,11 @@ class Gateway:
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
             writing = tasks.create_task(journal.run(), name="journal")
             sealing = tasks.create_task(sealer.run(), name="sealer")
-            watching = tasks.create_task(self._watch_clock(intake), name="clock")
+            watching = tasks.create_task(self._watch_clock(intake, journal), name="clock")
             serving = tasks.create_task(self._serve_web(web), name="web")
             pushing = [tasks.create_task(node.run(), name=f"node {name}") for name, node in nodes.items()]
             driving = [tasks.create_task(s.run(), name=f"driver {s.driver.name}") for s in supervisors]
-            intake.event("start", version=__version__, **_clock_facts(clock))
+            intake.event("start", version=__version__, **facts(clock))
             await self._stopping.wait()
             log.info("stopping")
             await _end(*driving, watching)
@@ -195,17 +195,17 @@ class Gateway:
             key_file=broker.key_file,
         )
 
-    async def _watch_clock(self, intake: Intake) -> None:
-        """Journals steps of the wall clock and its first synchronisation, so earlier readings can be dated."""
-        synchronised = self._clock.now().synchronised
+    async def _watch_clock(self, intake: Intake, journal: Journal) -> None:
+        """Looks at the clock where no reading does. After a suspend, what fell due meanwhile is due at once."""
+        loop, clock = asyncio.get_running_loop(), self._clock
+        ahead = clock.monotonic() - loop.time()  # the loop's own clock stands still while the machine sleeps
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
-            step = self._clock.step()
-            if step is not None:
-                intake.event("clock-step", old=step.old_ms / 1000, new=step.new_ms / 1000, **_clock_facts(self._clock))
-            if self._clock.now().synchronised and not synchronised:
-                synchronised = True
-                intake.event("clock-synchronised", **_clock_facts(self._clock))
+            intake.look_at_clock()
+            was, ahead = ahead, clock.monotonic() - loop.time()
+            if ahead - was > _WATCH_EVERY_S:
+                log.info("the machine slept for %.0f s", ahead - was)
+                journal.grown.set()  # the sealer looks again at what is old
 
     async def _serve_web(self, web: WebServer) -> None:
         """Starts the pull API and the page; where the port is taken, says so and tries again."""
@@ -224,10 +224,6 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-
-
-def _clock_facts(clock: Clock) -> dict[str, str | float | bool]:
-    return {"synchronised": clock.now().synchronised, "boot": clock.boot_id, "uptime": round(clock.monotonic(), 3)}
 
 
 async def _end(*tasks: "asyncio.Task[Any]") -> None:

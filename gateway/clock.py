@@ -12,7 +12,8 @@ RELEASED_MS = 1_795_392_000_000
 
 _ERROR_MAX_US = 16_000_000  # the kernel's own bound for "nobody disciplines this clock"
 _LOOK_EVERY_S = 1.0
-_STEP_S = 0.5
+_STEP_MS = 500
+_TOGETHER_S = 0.1  # two clocks that were read further apart say nothing about each other
 
 
 class Stamp(NamedTuple):
@@ -24,7 +25,7 @@ class Stamp(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The wall clock jumped against the monotonic one: what it read before and after, Unix milliseconds."""
+    """The wall clock jumped against the monotonic one. Unix ms: what it would read without the jump, and reads."""
 
     old_ms: int
     new_ms: int
@@ -36,16 +37,34 @@ class Clock(Protocol):
     boot_id: str
 
     def now(self) -> Stamp:
-        """The time now. A clock that reads before 2^28 s is replaced by `floor_ms` and not synchronised."""
+        """The time now. Where the wall clock reads before 2^28 s another stands in, which runs on from the floor and
+        is never synchronised.
+        """
 
     def monotonic(self) -> float:
         """Seconds that never go back, suspend included."""
 
     def raise_floor(self, ms: int) -> None:
-        """No stamp in place of an impossible clock is earlier than this (the last block's `sealed`)."""
+        """What stands in for an impossible clock reads at least this from now on (the last block's `sealed`)."""
 
     def step(self) -> Step | None:
-        """A jump of the wall clock since the last call."""
+        """The jump that `now` has noticed since the last call."""
+
+    def offset(self) -> float:
+        """Seconds by which `now` has moved against `monotonic` since this process began, as of the last `now`.
+
+        A time told earlier, when it was `then`, reads `offset() - then` more by the clock of now.
+        """
+
+
+def facts(clock: Clock) -> dict[str, str | float | bool]:
+    """What the gateway's own readings say of its clock (docs/format.md, section 2)."""
+    return {
+        "synchronised": clock.now().synchronised,
+        "boot": clock.boot_id,
+        "uptime": round(clock.monotonic(), 3),
+        "offset": round(clock.offset(), 3),
+    }
 
 
 class _Timeval(ctypes.Structure):
@@ -87,24 +106,47 @@ class SystemClock:
 
     def __init__(self) -> None:
         self.boot_id = _boot_id()
-        self._floor_ms = RELEASED_MS
         self._error_us: int | None = None
         self._looked = float("-inf")
-        self._offset = time.time() - self.monotonic()
+        self._stand_in_ms = RELEASED_MS - self._mono_ms()  # what stands in for an impossible clock read at boot
+        self._told = False  # a stamp was given
+        self._step: Step | None = None
+        self._begin_ms = self._offset_ms = self._wall_ms()[0] - self._mono_ms()
 
     def now(self) -> Stamp:
         """See Clock."""
-        mono = self.monotonic()
+        self._told = True
+        while True:
+            mono_ms, (ms, possible) = self._mono_ms(), self._wall_ms()
+            jump_ms = ms - mono_ms - self._offset_ms
+            if abs(jump_ms) <= _STEP_MS:
+                break
+            if self._mono_ms() - mono_ms < _TOGETHER_S * 1000:  # else the process, or the machine, slept between them
+                before_ms = self._step.new_ms - self._step.old_ms if self._step else 0
+                self._step = Step(ms - jump_ms - before_ms, ms)
+                self._looked = float("-inf")
+                break
+        self._offset_ms += jump_ms
+        return self._stamp(ms, mono_ms / 1000) if possible else Stamp(ms, False)
+
+    def _stamp(self, ms: int, mono: float) -> Stamp:
         if mono - self._looked >= _LOOK_EVERY_S:
             self._looked = mono
             self._error_us = kernel_error_us()
-        ms = time.time_ns() // 1_000_000
-        if ms < limits.BASE_TIME_MIN_S * 1000:
-            return Stamp(self._floor_ms, False)
         error = self._error_us
         if error is None or error >= _ERROR_MAX_US:
             return Stamp(ms, False)
         return Stamp(ms, True, error // 1000)
+
+    def _wall_ms(self) -> tuple[int, bool]:
+        """What the wall clock reads, True; or what stands in for it, False."""
+        ms = time.time_ns() // 1_000_000
+        if ms >= limits.BASE_TIME_MIN_S * 1000:
+            return ms, True
+        return self._stand_in_ms + self._mono_ms(), False
+
+    def _mono_ms(self) -> int:
+        return int(self.monotonic() * 1000)
 
     def monotonic(self) -> float:
         """See Clock."""
@@ -112,14 +154,18 @@ class SystemClock:
 
     def raise_floor(self, ms: int) -> None:
         """See Clock."""
-        self._floor_ms = max(self._floor_ms, ms)
+        self._stand_in_ms = max(self._stand_in_ms, ms - self._mono_ms())
+        if not self._told:  # nobody has seen another time yet: this is no step
+            self._begin_ms = self._offset_ms = self._wall_ms()[0] - self._mono_ms()
 
     def step(self) -> Step | None:
         """See Clock."""
-        mono, wall = self.monotonic(), time.time()
-        old = mono + self._offset
-        self._offset = wall - mono
-        return Step(int(old * 1000), int(wall * 1000)) if abs(wall - old) > _STEP_S else None
+        step, self._step = self._step, None
+        return step
+
+    def offset(self) -> float:
+        """See Clock."""
+        return (self._offset_ms - self._begin_ms) / 1000
 
 
 def _boot_id() -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from drivers.api import Delivery, Item, Link, Record, Reject, Sample, SessionLost
-from gateway.clock import Clock, Stamp
+from gateway.clock import Clock, Stamp, facts
 from gateway.core import block, body, limits, senml
 from gateway.errors import FormatError
 from gateway.store.journal import Batch, Journal, Waiting, source_bit
@@ -63,6 +63,7 @@ class Intake:
         self._unacked: dict[str, int] = {}  # deliveries of the open batch, by broker
         self._batches: list[Batch] = []  # not yet durable, oldest first
         self.tallies: dict[str, Tally] = {}
+        self._synchronised: bool | None = None  # as of the last look; None before the first
         self.add_source(OWN, "gateway", "none")
 
     def add_source(self, source: str, driver: str, raw: Raw) -> Tally:
@@ -98,6 +99,19 @@ class Intake:
         records += [(name, None, value) for name, value in details.items()]
         return self._take([Sample(OWN, records, b"")], _Origin("gateway", {}, {}))
 
+    def look_at_clock(self) -> Stamp:
+        """The time now. A step of the clock and its synchronisation are told before any reading with the new time."""
+        stamp = self._clock.now()
+        was, self._synchronised = self._synchronised, stamp.synchronised
+        if (step := self._clock.step()) is not None:
+            self._tell_clock("clock-step", step.old_ms, step.new_ms)
+        if stamp.synchronised and was is False:
+            self._tell_clock("clock-synchronised", stamp.ms - round(self._clock.offset() * 1000), stamp.ms)
+        return stamp
+
+    def _tell_clock(self, what: str, old_ms: int, new_ms: int) -> None:
+        self.event(what, old=old_ms / 1000, new=new_ms / 1000, **facts(self._clock))
+
     def keep_keys(self) -> "asyncio.Future[None]":
         """Writes a snapshot of all redelivery keys at once. When it is durable, older rows hold none that is needed."""
         self._open_batch()
@@ -110,7 +124,7 @@ class Intake:
 
     def _take(self, items: Sequence[Item], origin: "_Origin") -> "asyncio.Future[None]":
         """Puts the items into the open batch. Never awaits, so a message is never split over two commits."""
-        stamp = self._clock.now()
+        stamp = self.look_at_clock()
         self._open_batch()
         now = False
         last: Delivery | None = None

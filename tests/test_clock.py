@@ -116,17 +116,47 @@ def test_the_release_is_a_time_that_a_reading_may_have() -> None:
     assert FIRST_MS <= RELEASED_MS <= limits.NUMBER_MAX
 
 
+def stepped(clock: SystemClock) -> Step | None:
+    clock.now()
+    return clock.step()
+
+
 @pytest.mark.parametrize("by", [0.51, -0.51, 3600.0, -86_400.0, 1.6e9])
 def test_a_jump_is_told_once(hands: Hands, by: float) -> None:
     hands.wall = 1_700_000_000.0
     clock = SystemClock()
     hands.mono += 10
     hands.wall += 10 + by
-    step = clock.step()
+    step = stepped(clock)
     assert step is not None
     assert step.old_ms == pytest.approx(1_700_000_010_000, abs=1)
     assert step.new_ms == pytest.approx(1_700_000_010_000 + by * 1000, abs=1)
-    assert clock.step() is None
+    assert clock.offset() == pytest.approx(by, abs=0.002)
+    assert stepped(clock) is None
+
+
+def test_jumps_that_nobody_asked_about_are_told_as_one(hands: Hands) -> None:
+    clock = SystemClock()
+    for by in (3600.0, -60.0, -3000.0):
+        hands.mono += 10
+        hands.wall += 10 + by
+        clock.now()
+    step = clock.step()
+    assert step is not None
+    assert step.new_ms - step.old_ms == pytest.approx(540_000, abs=3)
+    assert step.new_ms == round(hands.wall * 1000)
+    assert clock.offset() == pytest.approx(540, abs=0.003)
+
+
+def test_the_kernel_is_asked_at_once_after_a_jump(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is set and synchronised in one go: the first reading with the new time says so."""
+    error_us = 16_000_000
+    monkeypatch.setattr(clocks, "kernel_error_us", lambda: error_us)
+    clock = SystemClock()
+    assert not clock.now().synchronised
+    error_us = 1_000
+    hands.wall += 3600
+    assert clock.now() == Stamp(round(hands.wall * 1000), True, 1)
 
 
 def test_a_clock_that_is_slewed_or_suspended_does_not_jump(hands: Hands) -> None:
@@ -134,9 +164,53 @@ def test_a_clock_that_is_slewed_or_suspended_does_not_jump(hands: Hands) -> None
     for _ in range(1000):
         hands.mono += 1
         hands.wall += 1.0005
-        assert clock.step() is None
+        assert stepped(clock) is None
+    assert clock.offset() == pytest.approx(0.5, abs=0.01)
     hands.mono += 50_000  # boot time runs on while the machine sleeps
     hands.wall += 50_000
+    assert stepped(clock) is None
+
+
+def test_a_pause_between_two_looks_is_no_jump(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is stopped after it has read one clock and before it reads the other."""
+    clock = SystemClock()
+    calls = 0
+    look = hands.clock_gettime
+
+    def paused(which: int) -> float:
+        nonlocal calls
+        calls += 1
+        read = look(which)
+        if calls == 1:
+            hands.mono += 20
+            hands.wall += 20
+        return read
+
+    monkeypatch.setattr(hands, "clock_gettime", paused)
+    assert stepped(clock) is None
+    assert clock.offset() == 0
+
+
+def test_what_stands_in_for_an_impossible_clock_runs_on(hands: Hands) -> None:
+    hands.wall = 3.0
+    clock = SystemClock()
+    clock.raise_floor(RELEASED_MS + 500_000)  # the last block's, before anybody has seen a time
+    assert clock.now() == Stamp(RELEASED_MS + 500_000, False)
+    for _ in range(3):
+        hands.wall += 7
+        hands.mono += 7
+        sealed = clock.now().ms
+        clock.raise_floor(sealed)
+        assert clock.step() is None
+    assert clock.now().ms == RELEASED_MS + 521_000
+    assert clock.offset() == 0
+    hands.wall = 1_800_000_000.0
+    assert stepped(clock) == Step(RELEASED_MS + 521_000, 1_800_000_000_000)
+    assert clock.offset() == (1_800_000_000_000 - RELEASED_MS - 521_000) / 1000
+    clock.raise_floor(clock.now().ms)
+    hands.mono += 5
+    hands.wall = 0.0  # and back again: nothing is earlier than the last block
+    assert clock.now() == Stamp(1_800_000_005_000, False)
     assert clock.step() is None
 
 
@@ -166,4 +240,5 @@ def test_the_fake_moves_as_it_is_told() -> None:
     clock.jump(before)
     assert clock.step() == Step(before + 1500, before)
     assert clock.step() is None
+    assert clock.offset() == -1.5
     assert clock.monotonic() == mono + 1.5

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fakes.clock import START_MS, FakeClock
+from fakes.dating import dated
 from fakes.gateway_store import Pipeline, check_chain, pipeline, sample, until, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from drivers.api import (
     Sample,
     SessionLost,
 )
+from gateway.clock import facts
 from gateway.core import block, body, limits, senml
 from gateway.core.senml import Reading
 from gateway.intake import OWN, UNSYNCHRONISED, Intake
@@ -403,6 +405,51 @@ async def test_an_event_is_a_reading_of_the_gateway(tmp_path: Path) -> None:
         ]
         (reading,) = await readings(gateway, OWN)
         assert (reading.raw, reading.raw_sha256) == (None, None)
+
+
+async def test_a_clock_that_is_set_is_told_before_the_first_reading_with_the_new_time(tmp_path: Path) -> None:
+    """So a reader can date the earlier ones, whatever came in one commit."""
+    clock = FakeClock(1_400_000_000_000, synchronised=False)
+    true_ms = START_MS - 1_400_000_000_000
+    async with pipeline(tmp_path, clock=clock) as gateway:
+        gateway.intake.event("start", **facts(clock))
+        gateway.emit([sample(value=1)])
+        clock.advance(5)
+        gateway.emit([sample(value=2)])
+        clock.jump(clock.ms - 3_600_000)  # somebody sets it, wrongly
+        gateway.emit([sample(value=3)])
+        clock.jump(START_MS + 5_000)
+        clock.synchronised = True
+        clock.advance(1)
+        await gateway.emit([sample(value=4)])
+        assert [event["event"] for event in await events(gateway)] == [
+            "start",
+            "clock-step",
+            "clock-step",
+            "clock-synchronised",
+        ]
+        step, again, synchronised = (await events(gateway))[1:]
+        assert (step["old"], step["new"], step["offset"]) == (1_400_000_005, 1_399_996_405, -3600)
+        assert (again["old"], again["new"]) == (1_399_996_405, START_MS / 1000 + 5)
+        assert (synchronised["new"], synchronised["old"]) == (START_MS / 1000 + 6, 1_400_000_006)
+        assert synchronised["offset"] == again["offset"] == true_ms / 1000
+        assert (synchronised["boot"], synchronised["uptime"]) == (clock.boot_id, clock.mono)
+        found = [
+            one
+            for one in dated([senml.resolve(pack) for pack, _ in await stored(gateway)])
+            if one.reading.source == "climate"
+        ]
+        assert [one.reading.quality for one in found] == [1, 1, 1, 0]
+        assert [one.true_ms for one in found] == [START_MS + ms for ms in (0, 5_000, 5_000, 6_000)]
+
+
+async def test_each_synchronisation_is_told_and_none_at_a_start_that_is_synchronised(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with pipeline(tmp_path, clock=clock) as gateway:
+        for synchronised in (True, False, False, True, True, False, True):
+            clock.synchronised = synchronised
+            await gateway.emit([sample()])
+        assert [event["event"] for event in await events(gateway)] == ["clock-synchronised"] * 2
 
 
 async def test_a_source_that_goes_and_comes_is_told_once_each(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ class FakeClock:
         self.error_ms = error_ms
         self.floor_ms = 0
         self._step: Step | None = None
+        self._jumped_ms = 0
 
     def now(self) -> Stamp:
         if self.ms < limits.BASE_TIME_MIN_S * 1000:
@@ -34,6 +35,9 @@ class FakeClock:
         step, self._step = self._step, None
         return step
 
+    def offset(self) -> float:
+        return self._jumped_ms / 1000
+
     def advance(self, seconds: float) -> None:
         """Time passes."""
         self.ms += round(seconds * 1000)
@@ -42,4 +46,5 @@ class FakeClock:
     def jump(self, ms: int) -> None:
         """Somebody sets the wall clock."""
         self._step = Step(self.ms, ms)
+        self._jumped_ms += ms - self.ms
         self.ms = ms
