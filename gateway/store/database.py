@@ -4,6 +4,9 @@ One connection writes and one reads, each in aiosqlite's own thread. A write is 
 statements (`transact`); both are durable when they return (WAL, synchronous=FULL). A lock keeps a statement from
 slipping into another's transaction, where it would look durable before it is. Reads return whole bounded pages, so
 no read transaction outlives one call and checkpoints are never starved.
+
+Checkpoints are our own: SQLite's automatic ones, and the one of a closing connection, keep a failed write or fsync to
+themselves and try again, and a device that fails must end the process.
 """
 
 import asyncio
@@ -23,7 +26,9 @@ Row = tuple[Any, ...]
 Params = Sequence[Any]
 
 PAGE_BYTES: Final = 1024  # a commit of a few readings rewrites few bytes
-_WAL_PAGES: Final = 200
+_WAL_PAGES: Final = 200  # to be folded into the file
+_FRAMES_A_PAGE_MIN: Final = 1 / 16
+_STATEMENT_PAGES: Final = 4  # a leaf, an overflow page, the file's first page, a pointer map
 _ASSERTED: Final = {"journal_mode": "wal", "synchronous": 2, "page_size": PAGE_BYTES, "auto_vacuum": 2}
 
 
@@ -42,6 +47,29 @@ def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] 
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        _fill(new, schema, first)
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+    new.rename(path)
+    _flush_folder(path)
+
+
+def _flush_folder(path: Path) -> None:
+    """Makes the names beside `path` durable. StoreError where the device refuses."""
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        what = f"its folder cannot be flushed to the device: {error.strerror}"
+        raise StoreError(what, where=str(path), cure="Check the disk") from error
+
+
+def _fill(new: Path, schema: Schema, first: Sequence[tuple[str, Params]]) -> None:
+    """Everything is in the file itself when this returns: its WAL is not renamed with it."""
     con = sqlite3.connect(new, isolation_level=None)
     try:
         con.execute(f"PRAGMA page_size={PAGE_BYTES}")
@@ -53,16 +81,9 @@ def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] 
             con.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version={number}; COMMIT;")
         for sql, params in first:
             con.execute(sql, params)
-    except sqlite3.Error as error:
-        raise _translated(error, path) from error
+        con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     finally:
         con.close()
-    new.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class Database:
@@ -73,6 +94,9 @@ class Database:
         self._writer = writer
         self._reader = reader
         self._writing = asyncio.Lock()  # owner: whoever is inside insert or transact
+        self._written = 0  # pages put into the WAL since the last checkpoint, as `_pages` takes them to be
+        self._frames_a_page = 1.0  # what the last checkpoint found for each of them
+        self._lost = False  # a write failed in a way that must not be tried again
 
     @classmethod
     async def open(cls, path: Path, schema: Schema, *, read_only: bool = False) -> "Database":
@@ -85,6 +109,8 @@ class Database:
                 writer = await aiosqlite.connect(path, isolation_level=None)
                 await _prepare(writer)
                 await _check(writer, path, schema, upgrade=True)
+                # SQLite flushes the name of a new WAL, but keeps it to itself where that fails.
+                await asyncio.to_thread(_flush_folder, path)
                 await writer.create_function("deflate", 1, _deflate, deterministic=True)
             reader = await aiosqlite.connect(_read_only_uri(path), uri=True, isolation_level=None)
             await reader.execute("PRAGMA query_only=ON")
@@ -104,8 +130,9 @@ class Database:
         async with self._writing:
             try:
                 row = await self._write.execute_insert(sql, params)
+                await self._checkpoint_if_due(_pages(params))
             except sqlite3.Error as error:
-                raise _translated(error, self.path) from error
+                raise self._failed(error) from error
         return int(row[0]) if row else 0
 
     async def transact(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
@@ -127,9 +154,33 @@ class Database:
                     if con.in_transaction:
                         await con.execute("ROLLBACK")
                     raise
+                await self._checkpoint_if_due(sum(_pages(params) for _, params in statements))
             except sqlite3.Error as error:
-                raise _translated(error, self.path) from error
+                raise self._failed(error) from error
         return changed
+
+    def _failed(self, error: sqlite3.Error) -> FieldgateError:
+        translated = _translated(error, self.path)
+        self._lost |= isinstance(translated, StoreError)
+        return translated
+
+    async def _checkpoint_if_due(self, pages: int) -> None:
+        self._written += pages
+        if self._written * self._frames_a_page >= _WAL_PAGES:
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Folds the WAL into the file. Where there is no room for that it stays as it is: what it holds is durable."""
+        try:
+            (row,) = await self._write.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            if not isinstance(_translated(error, self.path), StoreFullError):
+                raise
+        else:
+            _, frames, _ = row
+            if self._written:
+                self._frames_a_page = max(frames / self._written, _FRAMES_A_PAGE_MIN)
+            self._written = 0
 
     async def read(self, sql: str, params: Params = ()) -> list[Row]:
         """Runs one SELECT that the caller has bounded, and returns all its rows."""
@@ -139,12 +190,18 @@ class Database:
             raise _translated(error, self.path) from error
 
     async def close(self) -> None:
-        """Lets a running transaction end, then closes; the last connection to go folds the WAL into the file."""
+        """Lets a running transaction end, folds the WAL into the file, closes. StoreError where that fails."""
         async with self._writing:
-            await self._reader.close()
-            if self._writer is not None:
-                await self._writer.close()
-                self._writer = None
+            try:
+                await self._reader.close()
+                if self._writer is not None and not self._lost:
+                    await self._checkpoint()
+            except sqlite3.Error as error:
+                raise _translated(error, self.path) from error
+            finally:
+                if self._writer is not None:
+                    await self._writer.close()
+                    self._writer = None
 
     @property
     def _write(self) -> aiosqlite.Connection:
@@ -157,6 +214,11 @@ def _read_only_uri(path: Path) -> str:
     return f"{path.absolute().as_uri()}?mode=ro"
 
 
+def _pages(params: Params) -> int:
+    """A statement's pages in the WAL, from what is handed to it: too many where that is deflated."""
+    return _STATEMENT_PAGES + sum(len(value) for value in params if isinstance(value, bytes)) // PAGE_BYTES
+
+
 def _deflate(data: bytes) -> bytes:
     return compress(data, 1)
 
@@ -164,7 +226,7 @@ def _deflate(data: bytes) -> bytes:
 async def _prepare(con: aiosqlite.Connection) -> None:
     for pragma in (
         "synchronous=FULL",
-        f"wal_autocheckpoint={_WAL_PAGES}",
+        "wal_autocheckpoint=0",
         "journal_size_limit=1048576",
         "busy_timeout=5000",
         "cell_size_check=ON",

@@ -56,7 +56,7 @@ def change(path: Path, *statements: str) -> None:
 
 async def test_a_write_waits_for_the_disk(db: Database) -> None:
     wanted = {"synchronous": 2, "journal_mode": "wal", "page_size": PAGE_BYTES, "auto_vacuum": 2}
-    wanted |= {"trusted_schema": 0, "cell_size_check": 1, "wal_autocheckpoint": 200, "busy_timeout": 5000}
+    wanted |= {"trusted_schema": 0, "cell_size_check": 1, "wal_autocheckpoint": 0, "busy_timeout": 5000}
     found = {name: next(iter(await db._write.execute_fetchall(f"PRAGMA {name}")))[0] for name in wanted}
     assert found == wanted
 
@@ -344,3 +344,21 @@ def test_a_store_is_made_whole_or_not(tmp_path: Path) -> None:
         stores.create(tmp_path, signer(of="another").vkey)
     before.pop(stores.DATABASE)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+async def test_the_wal_is_folded_into_the_file_as_it_grows(db: Database) -> None:
+    wal = db.path.with_name(db.path.name + "-wal")
+    for n in range(300):
+        await db.insert(PUT, (n, bytes([n % 251]) * 3_000))
+    for n in range(300, 400):
+        await db.transact([(PUT, (n, bytes(3_000)))])
+    assert wal.stat().st_size < 400 * (PAGE_BYTES + 24)
+    assert db.path.stat().st_size > 1_000 * PAGE_BYTES, "not all of it waits in the WAL"
+    assert stored(db.path) == list(range(400))
+
+
+async def test_small_commits_are_not_folded_one_by_one(db: Database) -> None:
+    before = db.path.stat().st_size
+    for n in range(20):
+        await db.insert(PUT, (n, b""))
+    assert db.path.stat().st_size == before

@@ -1,0 +1,149 @@
+"""The system calls of a program that change files below a folder, listed by strace, and one of them made to fail.
+
+A failing call is named by its name, its file and its place among the calls of that name on that file in one thread:
+strace counts in each thread, so where two threads share a file (both open it) both meet the fault.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+TRACED = (
+    "openat,open,creat,write,pwrite64,writev,pwritev,fsync,fdatasync,sync_file_range,ftruncate,truncate,fallocate,"
+    "rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir"
+)
+KILL = "SIGKILL"
+PATIENCE_S = 60.0
+_PATHS = Path(__file__).parents[2], Path(__file__).parents[1]
+_LINE = re.compile(r"(\d+) +(.*)")
+_UNFINISHED = re.compile(r"(.*) <unfinished \.\.\.>")
+_RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
+_CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+|\?)(.*)", re.DOTALL)
+_FILE = re.compile(r'^\d+<([^>]*)>|"((?:[^"\\]|\\.)*)"')
+
+
+class Call(NamedTuple):
+    """One call. `place` counts the calls of its name on its file in its thread, from 1; `args` as strace shows them."""
+
+    name: str
+    path: str
+    place: int
+    args: str
+    result: str
+    injected: bool = False
+
+    def on(self, folder: Path) -> str:
+        """Name and file, for a table."""
+        return f"{self.name} {os.path.relpath(self.path, folder)}"
+
+
+class Fault(NamedTuple):
+    """One call, and what becomes of it: EIO, ENOSPC or SIGKILL."""
+
+    call: Call
+    what: str
+
+    @property
+    def option(self) -> str:
+        kind = "signal" if self.what == KILL else "error"
+        return f"inject={self.call.name}:{kind}={self.what}:when={self.call.place}"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """How a program went. `code` is negative where a signal ended it."""
+
+    calls: list[Call]
+    code: int
+    words: str
+
+
+def need_ptrace() -> None:
+    """Skips where no process may be traced."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    told = subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True)
+    if told.returncode:
+        pytest.skip("strace may not trace a process here")
+
+
+def trace(
+    command: Sequence[str | Path],
+    files: Iterable[Path],
+    log: Path,
+    fault: Fault | None = None,
+    *,
+    data: bool = False,
+    cwd: Path | None = None,
+) -> Traced:
+    """Runs the command; lists the calls on these files alone. data: the arguments hold all that is written, in hex."""
+    args = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={TRACED}"]
+    if fault is None or fault.what != KILL:
+        args.append("--seccomp-bpf")  # many times faster; it sends no signal, though
+    args += ["-xx", "-s", "1000000"] if data else ["-s", "0" if fault else "256"]
+    for path in [fault.call.path] if fault else files:
+        args += ["-P", str(path)]
+    if fault:
+        args += ["-e", fault.option]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(path) for path in _PATHS),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    whole = [*args, *map(str, command)]
+    done = subprocess.run(
+        whole, check=False, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, cwd=cwd
+    )
+    return Traced(parse(log.read_text(errors="replace")), done.returncode, done.stderr)
+
+
+def parse(log: str) -> list[Call]:
+    """The finished calls, each where it ended, and those that a kill cut off."""
+    begun: dict[str, str] = {}
+    places: dict[tuple[str, str, str], int] = defaultdict(int)
+    calls = []
+    for line in log.splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        thread, text = match.groups()
+        if unfinished := _UNFINISHED.fullmatch(text):
+            begun[thread] = unfinished[1]
+            continue
+        if resumed := _RESUMED.fullmatch(text):
+            text = begun.pop(thread, "") + resumed[1]
+        if match := _CALL.fullmatch(text):
+            calls.append(_call(thread, match, places))
+    return calls
+
+
+def _call(thread: str, match: re.Match[str], places: dict[tuple[str, str, str], int]) -> Call:
+    name, args, result, rest = match.groups()
+    path = ""
+    if named := _FILE.search(args if args[0].isdigit() else args.partition('"')[1] + args.partition('"')[2]):
+        path = named[1] if named[1] is not None else named[2]
+    path = _plain(path)
+    places[thread, name, path] += 1
+    return Call(name, path, places[thread, name, path], args, result, "INJECTED" in rest)
+
+
+def _plain(text: str) -> str:
+    """A path of which strace showed each byte in hex."""
+    return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)
+
+
+def succeeded(calls: Iterable[Call]) -> list[Call]:
+    """Those that succeeded; one of each (name, file, place)."""
+    found: dict[tuple[str, str, int], Call] = {}
+    for call in calls:
+        if not call.result.startswith("-"):
+            found.setdefault((call.name, call.path, call.place), call)
+    return list(found.values())
