@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ TRACED = (
 )
 KILL = "SIGKILL"
 PATIENCE_S = 60.0
+FORKING = threading.Lock()  # a child that has not yet become another program holds the file locks of this one
 _PATHS = Path(__file__).parents[2], Path(__file__).parents[1]
 _LINE = re.compile(r"(\d+) +(.*)")
 _UNFINISHED = re.compile(r"(.*) <unfinished \.\.\.>")
@@ -98,11 +100,15 @@ def trace(
         "PYTHONPATH": os.pathsep.join(str(path) for path in _PATHS),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    whole = [*args, *map(str, command)]
-    done = subprocess.run(
-        whole, check=False, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, cwd=cwd
-    )
-    return Traced(parse(log.read_text(errors="replace")), done.returncode, done.stderr)
+    pipe = subprocess.PIPE
+    with FORKING:
+        program = subprocess.Popen([*args, *map(str, command)], stderr=pipe, text=True, env=environment, cwd=cwd)
+    try:
+        _, words = program.communicate(timeout=PATIENCE_S)
+    finally:
+        program.kill()
+        program.wait()
+    return Traced(parse(log.read_text(errors="replace")), program.returncode, words)
 
 
 def parse(log: str) -> list[Call]:

@@ -76,8 +76,9 @@ def judge(data: Path, said: Path) -> Found:
             found.acknowledged |= set(range(int(rest[0]), int(rest[1]) + 1))
         elif word == "signed":
             found.said[int(rest[0])].add(rest[1])
-    asyncio.run(_restart(data, found))
-    found.good = verify_store(data, None, verbose=True) == 0
+    with calls.FORKING:
+        asyncio.run(_restart(data, found))
+        found.good = verify_store(data, None, verbose=True) == 0
     return found
 
 
