@@ -60,7 +60,18 @@ class SessionLost(NamedTuple):
     broker: str
 
 
-Item = Sample | Reject | Link | SessionLost
+class Dropped(NamedTuple):
+    """Messages that the driver had to throw away, counted for their source by `reason` (a short snake_case word).
+
+    Nobody else repeats them: whatever can be held back or repeated is not dropped.
+    """
+
+    source: str
+    messages: int
+    reason: str
+
+
+Item = Sample | Reject | Link | SessionLost | Dropped
 Emit = Callable[[Sequence[Item]], "Future[None]"]
 """Hands items over, in order. The future completes when all of them are durable; only then may the driver acknowledge.
 It never fails: if durability is lost, the process ends. A driver bounds what it handed over before."""

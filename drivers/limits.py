@@ -8,10 +8,11 @@ RECORDS = 64  # values of one source
 INTEGER_MAX = 2**53 - 1  # a larger one travels as text (docs/format.md, section 1)
 JSON_DEPTH = 16  # arrays and objects inside each other
 
-# handed over and not yet durable, by one driver; beyond it the driver stops reading
+# handed over and not yet durable, by one driver; beyond it the driver stops reading, or drops
 PENDING_MESSAGES = 4_096
 PENDING_BYTES = 4 * 1024 * 1024
-PENDING_LINES = 256  # of a serial line
+PENDING_LINES = 8_192  # of a serial line: at 4 Mbaud more than a commit takes in at once
+REPLAY_LINES = 256  # of a file, handed over at once
 
 # a line
 LINE_BYTES = 4_096  # default; a longer one is rejected and reading goes on behind the next delimiter

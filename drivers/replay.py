@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from drivers.api import REPLAYED, DriverError, Emit, Link, Reject, Sample
 from drivers.blocking import BlockingCall
-from drivers.limits import PENDING_LINES
+from drivers.limits import REPLAY_LINES
 from drivers.lines import LineOptions, Lines
 
 CHUNK_BYTES = 16_384
@@ -68,7 +68,7 @@ class ReplayDriver:
 
     async def _give(self, items: list[Sample | Reject], pace: "_Pace", emit: Emit) -> None:
         while items:
-            due = await pace.due(min(len(items), PENDING_LINES))
+            due = await pace.due(min(len(items), REPLAY_LINES))
             await asyncio.wait({emit(items[:due])})  # never the future itself: a cancellation would end it for all
             del items[:due]
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import serial
 from msgspec import Meta
 
-from drivers.api import DriverError, Emit, Link, Reject, Sample
+from drivers.api import DriverError, Dropped, Emit, Item, Link, Reject, Sample
 from drivers.blocking import BlockingCall
 from drivers.limits import PENDING_BYTES, PENDING_LINES, QUIET_S
 from drivers.lines import LineOptions, Lines
@@ -24,7 +24,8 @@ from drivers.pending import Pending
 
 BY_ID = Path("/dev/serial/by-id")
 OPEN_S = 10.0
-CHUNK_BYTES = 4_096
+CHUNK_BYTES = 1_024  # of the shortest lines no more than one turn of the loop should take
+FULL_PAUSE_S = 0.002  # between two chunks that are thrown away: half of what 4 Mbaud bring in that time
 
 _BARE = re.compile(r"/dev/tty(USB|ACM)[0-9]+")
 _UNPLUGGED = frozenset([errno.EIO, errno.ENODEV, errno.ENXIO, errno.EBADF])
@@ -69,7 +70,10 @@ def _links(folder: Path) -> list[Path]:
 
 
 class SerialLineDriver:
-    """One source: one port. After an unplug it raises DriverError, and opens the same path when it is run again."""
+    """One source: one port. After an unplug it raises DriverError, and opens the same path when it is run again.
+
+    Nobody can hold a device back: while too much is not yet durable, its lines are read all the same, and dropped.
+    """
 
     def __init__(self, source: str, options: SerialLineOptions, *, now: Callable[[], float | None] = time.time) -> None:
         self.name = f"serial-{source}"
@@ -100,14 +104,15 @@ class SerialLineDriver:
             raise _not_opened(options.port, error) from error
 
     async def _read(self, fd: int, emit: Emit) -> None:
-        """Chunk by chunk; waits before the next where too much is not yet durable."""
+        """Chunk by chunk."""
         options = self._options
         quiet = options.first_line == "quiet" and not await _readable(fd, QUIET_S)
         lines = Lines(self._source, options, drop_first=not quiet)
         gap_s = options.gap_ms / 1000 if options.framing == "fixed" else 0.0
         silent_s = 0.0
         while True:
-            await self._pending.room()
+            if self._pending.full:
+                await asyncio.sleep(FULL_PAUSE_S)
             wait_s = gap_s if gap_s and not silent_s else options.silence_s
             if await _readable(fd, wait_s):
                 silent_s = 0.0
@@ -120,7 +125,13 @@ class SerialLineDriver:
                 raise DriverError(f"{options.port}: no byte for {silent_s:g} s", cure)
 
     def _hand_over(self, emit: Emit, items: list[Sample | Reject]) -> None:
-        if items:
+        if not items:
+            return
+        if self._pending.full:
+            kept: list[Item] = [item for item in items if isinstance(item, Reject)]
+            dropped = len(items) - len(kept)
+            emit([*kept, Dropped(self._source, dropped, "no_room")] if dropped else kept)
+        else:
             size = sum(len(item.payload) for item in items if isinstance(item, Sample))
             self._pending.add(emit(items), len(items), size)
 

@@ -127,7 +127,7 @@ class Gateway:
             await self._stopping.wait()
             log.info("stopping")
             await _end(*driving, watching)
-            intake.event("stop")
+            intake.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
                     await journal.commit()

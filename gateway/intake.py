@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from drivers.api import Delivery, Item, Link, Record, Reject, Sample, SessionLost
+from drivers.api import Delivery, Dropped, Item, Link, Record, Reject, Sample, SessionLost
 from gateway.clock import Clock, Stamp, facts
 from gateway.core import block, body, limits, senml
 from gateway.errors import FormatError
@@ -52,6 +53,18 @@ class _Origin(NamedTuple):
     parents: Mapping[str, str]
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """Messages of one source that were dropped for one reason, and are not yet told. Receipt in Unix ms."""
+
+    first_ms: int
+    last_ms: int = 0
+    count: int = 0
+
+
+_SELF = _Origin("gateway", {}, {})
+
+
 class Intake:
     """Owner of the tallies and of the redelivery keys. `emitter` makes the one function that a driver is handed."""
 
@@ -62,6 +75,8 @@ class Intake:
         self._windows = windows  # unacknowledged messages after which a broker waits for us
         self._unacked: dict[str, int] = {}  # deliveries of the open batch, by broker
         self._batches: list[Batch] = []  # not yet durable, oldest first
+        self._stretches: dict[tuple[str, str], _Stretch] = {}  # by source and reason
+        self._links: deque[tuple[bool, str, str]] = deque()  # sources that came or went, not yet told
         self.tallies: dict[str, Tally] = {}
         self._synchronised: bool | None = None  # as of the last look; None before the first
         self.add_source(OWN, "gateway", "none")
@@ -94,10 +109,25 @@ class Intake:
         return emit
 
     def event(self, what: str, **details: str | float | bool) -> "asyncio.Future[None]":
-        """Journals an event of the gateway itself (docs/format.md, section 2)."""
+        """Journals an event of the gateway itself (docs/format.md, section 2).
+
+        While nothing can be stored only so many wait; the others are counted, and told in one.
+        """
+        if self.waiting(OWN) >= limits.OWN_EVENTS_WAITING:
+            return self._take([Dropped(OWN, 1, "too_many_events")], _SELF)
+        return self._own(what, **details)
+
+    def stop(self) -> None:
+        """Journals what is still to be told, and the stop."""
+        while self._links:
+            self._tell_links()
+        self._tell_drops()
+        self._own("stop")
+
+    def _own(self, what: str, **details: str | float | bool) -> "asyncio.Future[None]":
         records: list[Record] = [("event", None, what)]
         records += [(name, None, value) for name, value in details.items()]
-        return self._take([Sample(OWN, records, b"")], _Origin("gateway", {}, {}))
+        return self._take([Sample(OWN, records, b"")], _SELF)
 
     def look_at_clock(self) -> Stamp:
         """The time now. A step of the clock and its synchronisation are told before any reading with the new time."""
@@ -148,6 +178,8 @@ class Intake:
                     _reject(tally, item)
             elif isinstance(item, Link):
                 self._link(item, origin)
+            elif isinstance(item, Dropped):
+                self._dropped(item, origin, stamp)
             else:
                 self._session_lost(item)
                 now = True
@@ -209,7 +241,37 @@ class Intake:
             tally = self.tallies.get(source) or self._meet(source, origin)
             was, tally.up, tally.detail = tally.up, link.up, link.detail
             if was is not link.up and (link.up is False or was is False):
-                self.event("source-back" if link.up else "source-lost", source=source, detail=link.detail[:200])
+                self._links.append((link.up, source, link.detail[:200]))
+        if self._links:
+            self._tell_links()
+
+    def _tell_links(self) -> None:
+        """One event for each source, of thousands not in one turn of the loop."""
+        for _ in range(min(len(self._links), limits.OWN_EVENTS_A_TURN)):
+            up, source, detail = self._links.popleft()
+            self.event("source-back" if up else "source-lost", source=source, detail=detail)
+        if self._links:
+            asyncio.get_running_loop().call_soon(self._tell_links)
+
+    def _dropped(self, dropped: Dropped, origin: "_Origin", stamp: Stamp) -> None:
+        """Counts them. The reading that tells of them is made when something can be stored again."""
+        source, count, reason = dropped
+        tally = self.tallies.get(source) or self._meet(source, origin)
+        tally.arrived += count
+        tally.dropped += count
+        stretch = self._stretches.get((source, reason))
+        if stretch is None:
+            stretch = self._stretches[source, reason] = _Stretch(stamp.ms)
+            log.warning("source %s: messages are dropped: %s", source, reason)
+        stretch.last_ms = stamp.ms
+        stretch.count += count
+
+    def _tell_drops(self) -> None:
+        """One reading for each source and stretch of dropping (docs/operations.md)."""
+        stretches, self._stretches = self._stretches, {}
+        for (source, reason), one in stretches.items():
+            span = {"from": one.first_ms / 1000, "to": one.last_ms / 1000}
+            self._own("dropped", source=source, count=one.count, **span, reason=reason)
 
     def _session_lost(self, lost: SessionLost) -> None:
         self._seen.forget(lost.broker)
@@ -221,6 +283,7 @@ class Intake:
         self._seen.rows += batch.rows
         for source, count in batch.counts.items():
             self.tallies[source].stored += count
+        self._tell_drops()
 
     def waiting(self, source: str) -> int:
         """Messages of a source that are not yet durable."""

@@ -82,6 +82,8 @@ FORMER_BROKERS = 4  # that the configuration no longer names, and whose keys are
 BATCH_READINGS = 4_096
 BATCH_BYTES = 4 * 1024 * 1024
 EXAMPLE_BYTES = 512
+OWN_EVENTS_WAITING = 8_192  # of the gateway itself, not yet durable; beyond it they are counted
+OWN_EVENTS_A_TURN = 64  # made before other work gets its turn
 
 # a configuration file
 CONFIG_BYTES = 256 * 1024

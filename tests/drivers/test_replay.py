@@ -10,7 +10,7 @@ from fakes.collector import Collector, until
 from fakes.driving import failure, running
 
 from drivers.api import REPLAYED
-from drivers.limits import PENDING_LINES
+from drivers.limits import REPLAY_LINES
 from drivers.replay import ReplayDriver, ReplayOptions
 from drivers.simulators import nmea
 
@@ -52,7 +52,7 @@ async def test_no_more_is_played_than_becomes_durable(tmp_path: Path) -> None:
         for _ in range(3):
             seen = len(collector.samples)
             await until(lambda seen=seen: len(collector.samples) > seen)
-            assert len(collector.samples) - seen <= PENDING_LINES
+            assert len(collector.samples) - seen <= REPLAY_LINES
             collector.commit()
 
 

@@ -113,20 +113,49 @@ async def test_a_path_that_is_no_port(tmp_path: Path) -> None:
     assert "cannot be opened" in (await failure(driver_on(file))).what
 
 
-async def test_it_reads_no_more_than_it_may_hand_over() -> None:
-    collector, total = Collector(durable=False), 3000
+async def test_what_does_not_fit_is_read_dropped_and_counted() -> None:
+    """While nothing becomes durable the line is read on, frame by frame; rejects are told, and then it goes on."""
+    collector, total = Collector(durable=False), 3 * PENDING_LINES
+
+    def dropped() -> int:
+        return sum(one.messages for one in collector.dropped)
+
     with Line() as line:
-        driver = driver_on(line)
-        async with running(driver, collector):
+        async with running(driver_on(line), collector):
             await collector.up()
-            sending = asyncio.create_task(feed(line, b"\n" + text(range(total))))
-            while len(collector.samples) < total:
-                seen = len(collector.samples)
-                await until(lambda seen=seen: len(collector.samples) >= min(seen + PENDING_LINES, total))
-                assert len(collector.samples) - seen <= PENDING_LINES + serial_line.CHUNK_BYTES // 3
-                collector.commit()
-            await sending
-    assert numbers(collector) == list(range(total))
+            await feed(line, b"\n" + text(range(total)) + b"wrong\n" + text(range(total, total + 100)) + b"12")
+            await until(lambda: len(collector.samples) + dropped() == total + 100)
+            kept = len(collector.samples)
+            assert PENDING_LINES <= kept <= PENDING_LINES + serial_line.CHUNK_BYTES // 3
+            assert [reject.reason for reject in collector.rejects] == ["wrong_type"]
+            collector.commit()
+            await feed(line, b"34\n5\n")
+            await collector.count(kept + 2)
+    assert numbers(collector) == [*range(kept), 1234, 5]
+    assert {(one.source, one.reason) for one in collector.dropped} == {("scale", "no_room")}
+    assert sum(one.messages for one in collector.dropped) == total + 100 - kept
+
+
+async def test_a_line_that_is_dropped_is_not_read_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that writes without end must not keep the gateway from everything else while nothing can be stored."""
+    collector, pauses = Collector(durable=False), list[float]()
+    plain = asyncio.sleep
+
+    async def counting(seconds: float) -> None:
+        pauses.append(seconds)
+        await plain(0)
+
+    with Line() as line:
+        async with running(driver_on(line), collector):
+            await collector.up()
+            await feed(line, b"\n" + text(range(PENDING_LINES * 2)))
+            await until(lambda: collector.dropped)
+            monkeypatch.setattr(serial_line.asyncio, "sleep", counting)
+            before = len(collector.dropped)
+            os.write(line.master, b"8\n" * 1_000)
+            await until(lambda: sum(one.messages for one in collector.dropped[before:]) >= 1_000)
+            monkeypatch.undo()
+    assert pauses.count(serial_line.FULL_PAUSE_S) >= len(collector.dropped) - before - 1 > 0
 
 
 async def test_a_stop_ends_nobody_elses_commit() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from drivers.api import Item, Link, Reject, Sample, SessionLost
+from drivers.api import Dropped, Item, Link, Reject, Sample, SessionLost
 
 PATIENCE_S = 10.0
 
@@ -63,6 +63,10 @@ class Collector:
     @property
     def lost_sessions(self) -> list[SessionLost]:
         return [item for item in self.items if isinstance(item, SessionLost)]
+
+    @property
+    def dropped(self) -> list[Dropped]:
+        return [item for item in self.items if isinstance(item, Dropped)]
 
     async def up(self) -> None:
         """Returns when the driver says that it is connected."""

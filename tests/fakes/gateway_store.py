@@ -45,6 +45,14 @@ def sample(source: str = "climate", value: float = 21.5, **more: Any) -> Sample:
     return Sample(source, [("temp", "Cel", value)], **more)
 
 
+def balanced(intake: Intake) -> bool:
+    """DESIGN.md, invariant 5, with what is on its way told apart."""
+    return all(
+        tally.arrived - intake.waiting(source) == tally.stored + tally.duplicate + tally.rejected + tally.dropped
+        for source, tally in intake.tallies.items()
+    )
+
+
 class Pipeline:
     """Intake, journal and sealer on one store. `wrap` puts something that misbehaves between sealer and blocks."""
 
