@@ -1,0 +1,354 @@
+"""A whole installation that is broken on purpose: broker, proxy, publisher, a serial line, a node, and a gateway,
+either of which dies and comes back. The oracles: what went over the wire, what was signed, what was on disk once.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import signal
+import socket
+import sqlite3
+import sys
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiomqtt
+from fakes.broker import Mosquitto
+from fakes.field import PATIENCE_S, Field, Process, fieldgate, until
+from fakes.mqtt_proxy import PUBLISH, SUBACK, MqttProxy
+from fakes.pty_line import Line
+
+from gateway.core import block, body, senml
+from gateway.node.sqlite import SqliteStore
+from gateway.store import Store
+
+KILLABLE = Path(__file__).parent.parent / "faults" / "killable.py"
+CLIMATE, SHIP = "climate", "ship"
+TOPIC = "kill/climate"
+
+SOURCES = """
+[seal]
+max_age_s = {max_age_s}
+max_count = 50
+[journal]
+linger_ms = 40
+[broker.local]
+url = "mqtt://127.0.0.1:{port}"
+keepalive_s = 5
+window = {window}
+[source.climate]
+driver = "mqtt"
+broker = "local"
+topic = "kill/climate"
+values = {{ n = {{ pointer = "/n" }} }}
+"""
+SERIAL = """
+[source.ship]
+driver = "serial_line"
+port = "{line}"
+format = "csv"
+columns = ["n", "check"]
+values = {{ n = {{}}, check = {{}} }}
+"""
+
+
+class Killable(Process):
+    """A process of tests/faults/killable.py that forks what is started: a start costs no interpreter and no imports."""
+
+    def __init__(self, kind: str, name: str, folder: Path, config: str, marks: Path) -> None:
+        super().__init__(name, folder, sys.executable, str(KILLABLE), "--serve", kind, config, str(marks))
+        self._lines: asyncio.Queue[str] = asyncio.Queue()
+        self._fork: int | None = None
+        self._code: asyncio.Future[int] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self, *more: str) -> None:
+        assert not self.running
+        if self._process is None:
+            with self.log.open("ab") as log:
+                pipe = asyncio.subprocess.PIPE
+                self._process = await asyncio.create_subprocess_exec(
+                    *self.command, cwd=self.folder, stdin=pipe, stdout=pipe, stderr=log
+                )
+            self._reading = asyncio.create_task(self._read())
+        assert self._process.stdin is not None
+        self._process.stdin.write(" ".join(more).encode() + b"\n")
+        self._code = asyncio.get_running_loop().create_future()
+        async with asyncio.timeout(PATIENCE_S):
+            self._fork = int(await self._lines.get())
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            word, number = line.decode().split()
+            if word == "pid":
+                self._lines.put_nowait(number)
+            else:
+                assert self._code is not None
+                self._code.set_result(int(number))
+
+    @property
+    def running(self) -> bool:
+        return self._code is not None and not self._code.done()
+
+    @property
+    def pid(self) -> int:
+        assert self._fork is not None
+        return self._fork
+
+    async def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, how)
+        return await self.gone()
+
+    async def gone(self) -> int:
+        assert self._code is not None
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.shield(self._code)
+
+    async def close(self) -> None:
+        """Ends what runs, and the process that forks."""
+        if self.running:
+            await self.end(signal.SIGKILL)
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            await self._process.wait()
+            assert self._reading is not None
+            await self._reading
+
+
+@dataclass
+class Verdict:
+    """What a run found. The lists are empty where all is well."""
+
+    published: int = 0
+    acknowledged: int = 0
+    lost: list[int] = field(default_factory=list)  # acknowledged on the wire, and not stored
+    never_came: list[int] = field(default_factory=list)  # the broker took it, and it is not stored
+    twice: list[int] = field(default_factory=list)  # stored more often than the broker delivered it as new
+    in_order: bool = True
+    changed: list[int] = field(default_factory=list)  # journal rows that were seen on disk and are not there any more
+    forks: list[str] = field(default_factory=list)  # heights and sizes under which two things were signed
+    node_lacks: list[int] = field(default_factory=list)  # heights whose body the node has not, or has wrongly
+    serial: int = 0
+    serial_in_order: bool = True
+    redeliveries: int = 0
+    heights: int = 0
+    stored: int = 0  # by the node
+    verified: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Nothing lost, nothing twice, order kept, one header a height, the node in step."""
+        bad = (self.lost, self.twice, self.changed, self.forks, self.node_lacks)
+        return not any(bad) and self.in_order and self.serial_in_order and self.heights == self.stored
+
+
+class Rig:
+    """Run `running`, break things, then `settle`. Numbers are published, each once, every `rate_s`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        serial: bool = False,
+        rate_s: float = 0.004,
+        max_age_s: float = 0.2,
+        window: int = 20,
+        broker_extra: str = "",
+    ) -> None:
+        self.folder, self.serial, self.rate_s, self.max_age_s, self.window = folder, serial, rate_s, max_age_s, window
+        self.broker = Mosquitto(folder / "broker", max_inflight=window, extra=broker_extra)
+        self.published: list[int] = []
+        self.marks = folder / "marks"
+        self._rows: dict[int, bytes] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Broker, proxy and sensors run; neither gateway nor node does yet."""
+        await asyncio.to_thread(self.broker.start)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, self.broker.stop)
+            self.proxy = await stack.enter_async_context(MqttProxy(self.broker.port))
+            text = SOURCES.format(port=self.proxy.port, max_age_s=self.max_age_s, window=self.window)
+            if self.serial:
+                self.line = stack.enter_context(Line(self.folder / "line"))
+                text += SERIAL.format(line=self.folder / "line")
+            self.field = Field(self.folder, text)
+            await self.field.make()
+            self.gateway = Killable("gateway", "gateway", self.field.home, "fieldgate.toml", self.marks)
+            self.node = Killable("node", "node", self.folder, "node/node.toml", self.marks)
+            self.field.gateway, self.field.node = self.gateway, self.node
+            stack.push_async_callback(self.node.close)
+            stack.push_async_callback(self.gateway.close)
+            self._tasks = [asyncio.create_task(self._publish())]
+            if self.serial:
+                self._tasks.append(asyncio.create_task(self._feed()))
+            stack.push_async_callback(self._quiet)
+            yield
+
+    async def _quiet(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _publish(self) -> None:
+        await until(lambda: bool(self.proxy.of(SUBACK, up=False)), "the gateway's first subscription")
+        number = 0
+        while True:
+            with contextlib.suppress(aiomqtt.MqttError):
+                async with aiomqtt.Client("127.0.0.1", self.broker.port, identifier="publisher", timeout=60) as client:
+                    while True:
+                        number += 1  # whatever becomes of it, it is published once
+                        await client.publish(TOPIC, json.dumps({"n": number}), qos=1)
+                        self.published.append(number)
+                        await asyncio.sleep(self.rate_s)
+            await asyncio.sleep(0.05)
+
+    async def _feed(self) -> None:
+        """Lines without end; those that nobody reads are lost, as with a device."""
+        number = 0
+        while True:
+            self.line.write(f"{number},{number % 97}\r\n".encode())
+            number += 1
+            await asyncio.sleep(0.01)
+
+    # -- starts and ends --------------------------------------------------------------------------------------------
+
+    async def start_node(self, *hows: str) -> None:
+        """Returns when it listens."""
+        await self.node.start(*hows)
+        await until(lambda: _listens(self.field.node_port), f"a node that listens\n{self.node.words()[-2000:]}")
+
+    def look(self) -> int:
+        """Remembers the journal rows on disk that are new; how many there are."""
+        last = max(self._rows, default=0)
+        for row, data in self._journal(last):
+            self._rows[row] = data
+        return len(self._rows)
+
+    def _journal(self, after: int) -> list[tuple[int, bytes]]:
+        path = self.field.data / "fieldgate.db"
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as con:
+            rows = con.execute("SELECT row, data FROM journal WHERE row > ? ORDER BY row", (after,))
+            return [(row, hashlib.sha256(data).digest()) for row, data in rows]
+
+    async def acknowledges(self, more: int = 1) -> None:
+        """Returns when so many more deliveries are acknowledged."""
+        before = len(self.proxy.acknowledged)
+        await until(lambda: len(self.proxy.acknowledged) >= before + more, f"a PUBACK\n{self.gateway.words()[-2000:]}")
+
+    async def settle(self, *hows: str, patience_s: float = 20) -> Verdict:
+        """Ends the sensors, lets the gateway drain what is published, stops it in order, and compares."""
+        await self._quiet()
+        if not self.node.running:
+            await self.start_node()
+        if not self.gateway.running:
+            await self.gateway.start(*hows)
+        with contextlib.suppress(AssertionError):
+            await until(lambda: not self._unacknowledged(), "every delivery acknowledged", patience_s)
+        await self.field.up()
+        with contextlib.suppress(AssertionError):
+            await until(self._in_step, "a node in step", patience_s)
+        assert await self.gateway.end() == 0, self.gateway.words()[-2000:]
+        assert await self.node.end() == 0, self.node.words()[-2000:]
+        return await self._judge()
+
+    def _in_step(self) -> bool:
+        """The node has signed all but what the stop itself will seal."""
+        path = self.field.data / "fieldgate.db"
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as con:
+            ((size,),) = con.execute("SELECT count(*) FROM block")
+            ((stored,),) = con.execute("SELECT coalesce(max(stored), 0) FROM progress")
+        return bool(size == stored)
+
+    def _unacknowledged(self) -> set[int]:
+        sent = {number_of(one.payload) for one in self.proxy.of(PUBLISH, up=False)}
+        return (sent | set(self.published)) - {number_of(one.payload) for one in self.proxy.acknowledged}
+
+    # -- the verdict ------------------------------------------------------------------------------------------------
+
+    async def _judge(self) -> Verdict:
+        readings = await self.field.readings()
+        stored = [int(r.records[0].value) for r in readings if r.source == CLIMATE]  # type: ignore[arg-type]
+        ship = [r for r in readings if r.source == SHIP]
+        acknowledged = {number_of(one.payload) for one in self.proxy.acknowledged}
+        new = Counter(number_of(one.payload) for one in self.proxy.of(PUBLISH, up=False) if not one.dup)
+        now = dict(self._journal(0))
+        heights, at_node = await self.field.node_progress()
+        return Verdict(
+            published=len(self.published),
+            acknowledged=len(acknowledged),
+            lost=sorted(acknowledged - set(stored)),
+            never_came=sorted(set(self.published) - set(stored)),
+            twice=sorted(n for n, count in Counter(stored).items() if count > max(1, new[n])),
+            in_order=stored == sorted(stored),
+            changed=sorted(row for row, data in self._rows.items() if now.get(row) != data),
+            forks=self._forks(),
+            node_lacks=await self._node_lacks(),
+            serial=len(ship),
+            serial_in_order=_rises(ship),
+            redeliveries=sum(one.dup for one in self.proxy.of(PUBLISH, up=False)),
+            heights=heights,
+            stored=at_node,
+            verified=await fieldgate("verify", "--store", "data", cwd=self.field.home),
+        )
+
+    def _forks(self) -> list[str]:
+        """What was signed, whichever process did it: one header a height, one checkpoint a size and key."""
+        signed: dict[str, set[str]] = defaultdict(set)
+        told = self.marks.with_suffix(".signed")
+        for line in told.read_text().splitlines() if told.exists() else []:
+            what, digest = line.rsplit(" ", 1)
+            signed[what].add(digest)
+        assert any(what.startswith("entry ") for what in signed)
+        return sorted(what for what, digests in signed.items() if len(digests) > 1)
+
+    async def _node_lacks(self) -> list[int]:
+        """Heights of the gateway's log that the node does not hold, whole and verified."""
+        store = await Store.open(self.field.data, read_only=True)
+        entries = self.field.entries()
+        log = hashlib.sha256(store.vkey.name.encode()).hexdigest()
+        await store.close()
+        node = await SqliteStore.open(self.folder / "node" / "data" / "node.sqlite")
+        try:
+            lacks = []
+            for height, entry in entries.items():
+                held = await node.entries(log, height, 1)
+                kept = await node.body(log, height)
+                if held != [entry] or kept is None:
+                    lacks.append(height)
+                    continue
+                whole = body.verify_body(block.parse_entry(entry).header, zlib.decompress(kept.data))
+                if not isinstance(whole, body.WholeBody):
+                    lacks.append(height)
+            return lacks
+        finally:
+            await node.close()
+
+
+def _rises(readings: list[senml.Reading]) -> bool:
+    """Serial readings are whole, in order, and none is there twice."""
+    numbers = [[int(record.value) for record in reading.records[:2]] for reading in readings]  # type: ignore[arg-type]
+    whole = all(number % 97 == check for number, check in numbers)
+    return whole and all(one[0] < other[0] for one, other in itertools.pairwise(numbers))
+
+
+def number_of(payload: bytes) -> int:
+    """The number that the publisher put into it."""
+    return int(json.loads(payload)["n"])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
