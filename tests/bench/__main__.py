@@ -1,46 +1,73 @@
 """`make bench`: each benchmark several times, a table of medians, and bench/results.json. Nothing is asserted.
 
-`make bench ONLY=ingest` runs one. Figures that mean a rate stand beside the C client's on the same backlog, in turn.
+python -m tests.bench [NAME ...]        all, or those named; `profile` too
+python -m tests.bench --table           what bench/results.json holds, as the tables of README and operations.md
 """
 
+import argparse
 import json
+import os
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-RUNS = 3
 
-Figures = Mapping[str, float]
+from bench import figures, inside  # noqa: E402
+from bench.run import FULL, Run  # noqa: E402
+from bench.suite import BENCHMARKS  # noqa: E402
+
+RESULTS = ROOT / "bench" / "results.json"
 
 
-def main(only: list[str]) -> int:
-    from bench import ingest, node
-
-    benchmarks: dict[str, Callable[[], Figures]] = {"ingest": ingest.run, "node": node.run}
-    unknown = [name for name in only if name not in benchmarks]
+def main() -> int:
+    options = argparse.ArgumentParser(prog="python -m tests.bench", description="Fieldgate's benchmarks.")
+    options.add_argument("name", nargs="*", help=f"of {', '.join(BENCHMARKS)}; none: all")
+    options.add_argument("--table", action="store_true", help="print the results so far as Markdown")
+    options.add_argument("--times", type=int, default=0, help="runs of each, in place of its own number")
+    given = options.parse_args()
+    kept: dict[str, float] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if given.table:
+        print(figures.markdown(kept), figures.profile_markdown(kept, inside.TITLES), sep="\n\n")
+        return 0
+    wanted = [name for name in BENCHMARKS if name in given.name or _group(name) in given.name or not given.name]
+    unknown = set(given.name) - set(BENCHMARKS) - {_group(name) for name in BENCHMARKS}
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(benchmarks)}", file=sys.stderr)
-        return 2
-    results: dict[str, float] = {}
-    for name in only or benchmarks:
-        runs = []
-        for number in range(1, RUNS + 1):
-            print(f"{name}, run {number} of {RUNS} ...", file=sys.stderr, flush=True)
-            runs.append(benchmarks[name]())
-        for figure in runs[0]:
-            values = [run[figure] for run in runs]
-            results[figure] = round(statistics.median(values), 3)
-            print(f"{figure:<28} {results[figure]:>12}   ({min(values):.3f} to {max(values):.3f})")
-    out = ROOT / "bench" / "results.json"
-    out.parent.mkdir(exist_ok=True)
-    kept = json.loads(out.read_text()) if out.exists() else {}
-    out.write_text(json.dumps({**kept, **results}, indent=2, sort_keys=True) + "\n")
-    print(f"written to {out.relative_to(ROOT)}")
+        options.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}")
+    print(f"{figures.machine()}; load {os.getloadavg()[0]:.2f}\n{figures.HEAD}")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fieldgate-bench-") as folder:
+        for name in wanted:
+            results = _several(name, given.times or BENCHMARKS[name].times, Path(folder))
+            for figure, values in results.items():
+                print(figures.row(figure, values, statistics.median(values)), flush=True)
+                kept[figure] = round(statistics.median(values), 4)
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    print(f"{time.monotonic() - began:.0f} s; written to {RESULTS.relative_to(ROOT)}")
     return 0
 
 
+def _group(name: str) -> str:
+    """`steady` names all of them."""
+    return name.rstrip("w0123456789")
+
+
+def _several(name: str, times: int, folder: Path) -> dict[str, list[float]]:
+    """The values of each figure over the runs."""
+    results: dict[str, list[float]] = {}
+    shared = folder / "shared"
+    shared.mkdir(exist_ok=True)
+    for number in range(times):
+        print(f"{name}, run {number + 1} of {times} ...", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{name}-") as own:
+            for figure, value in BENCHMARKS[name].run(Run(FULL, number, Path(own), shared)).items():
+                results.setdefault(figure, []).append(value)
+    return results
+
+
 if __name__ == "__main__":
-    sys.exit(main([name for name in sys.argv[1:] if name]))
+    sys.exit(main())

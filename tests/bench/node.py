@@ -1,29 +1,25 @@
 """Entries that a node takes in a second, each verified and durable before it is co-signed; and what a body costs it."""
 
 import asyncio
-import tempfile
 import time
 from pathlib import Path
 
+from bench.run import Run
 from fakes.log_maker import LogMaker
 from fakes.nodes import Client, enrolled, running
 
 from gateway.core.limits import SYNC_ENTRIES
 from gateway.node.log import encode_sync
 
-REQUESTS = 12
-READINGS = 4_096
 
-
-def run() -> dict[str, float]:
+def run(run: Run) -> dict[str, float]:
     """One node on loopback, one request after the other over HTTP."""
-    with tempfile.TemporaryDirectory(prefix="fieldgate-bench-") as folder:
-        return asyncio.run(_run(Path(folder)))
+    return asyncio.run(_run(run.folder, run.scale.requests, run.scale.body))
 
 
-async def _run(folder: Path) -> dict[str, float]:
-    log = LogMaker().add(REQUESTS * SYNC_ENTRIES, readings=0)
-    heavy = LogMaker("bench.example/1").add(2, readings=READINGS, sources=20)
+async def _run(folder: Path, requests_: int, readings: int) -> dict[str, float]:
+    log = LogMaker().add(requests_ * SYNC_ENTRIES, readings=0)
+    heavy = LogMaker("bench.example/1").add(2, readings=readings, sources=20)
     steps = range(0, log.size, SYNC_ENTRIES)
     requests = [
         encode_sync(old, log.entries[old : old + SYNC_ENTRIES], log.note(old + SYNC_ENTRIES).encode()) for old in steps
@@ -40,7 +36,7 @@ async def _run(folder: Path) -> dict[str, float]:
         "node.sqlite_entries_per_s": log.size / took,
         "node.entry_cpu_us": cpu / log.size * 1e6,
         "node.stall_ms": _stalls.pop() * 1000,
-        f"node.body{READINGS}_ms": body_s * 1000,
+        "node.body4096_ms": body_s * 1000,
     }
 
 
