@@ -10,7 +10,7 @@ help:
 	@echo "make demo     a broker, sensors, a gateway and a node on this machine, and one reading proved offline"
 	@echo "make test     linters, types, layers and all tests"
 	@echo "make check    linters, types and layers alone"
-	@echo "make bench    the benchmarks"
+	@echo "make bench    the benchmarks; ONLY=ingest runs one"
 	@echo "make nightly  the tests that take longer"
 	@echo "make clean    removes what the others made"
 
