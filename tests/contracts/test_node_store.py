@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fakes.log_maker import LogMaker, log_id
+from fakes.memory_node_store import Disk, MemoryStore
 
 from gateway.core import limits, merkle
 from gateway.core.merkle import Frontier
@@ -33,14 +34,19 @@ class Engine:
         return self.store
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "memory"])
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     """One engine after the other."""
 
     async def sqlite() -> NodeStore:
         return await SqliteStore.open(tmp_path / "node.sqlite", create=True)
 
-    openers: dict[str, Callable[[], Awaitable[NodeStore]]] = {"sqlite": sqlite}
+    disk = Disk()
+
+    async def memory() -> NodeStore:
+        return MemoryStore(disk)
+
+    openers: dict[str, Callable[[], Awaitable[NodeStore]]] = {"sqlite": sqlite, "memory": memory}
     opener = openers[request.param]
     engine = Engine(opener, await opener())
     yield engine

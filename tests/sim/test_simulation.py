@@ -1,0 +1,71 @@
+"""Gateway, network and two nodes under seeded faults: safety at every event, then convergence once the faults stop.
+
+A run that fails prints its seed, what the seed decided, its last events, and the command that runs it again.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sim.world import Report, run
+
+pytestmark = pytest.mark.may_block  # SQLite works on the loop here
+
+TESTS = Path(__file__).parent.parent
+NIGHTLY = 5_000
+
+
+def judged(reports: Sequence[Report]) -> Sequence[Report]:
+    """Fails where any run was in breach."""
+    bad = [report for report in reports if report.breaches]
+    assert not bad, "\n\n".join(map(str, bad[:3])) + f"\n{len(bad)} of {len(reports)} seeds"
+    return reports
+
+
+def test_an_honest_log_is_safe_and_converges() -> None:
+    reports = judged([run(seed) for seed in range(90)])
+    assert sum(report.deaths for report in reports) > 90
+    assert sum(report.blocks for report in reports) > 500
+
+
+@pytest.mark.parametrize("fork", ["restored", "cloned"])
+def test_a_card_that_signs_twice_is_found_out(fork: str) -> None:
+    reports = judged([run(seed, fork) for seed in range(20)])
+    assert sum(bool(report.both) for report in reports) >= 3, "no node was ever shown two views"
+
+
+def test_one_seed_is_one_run() -> None:
+    assert run(7).trace == run(7).trace != run(8).trace
+
+
+def test_a_seed_is_the_same_run_in_another_process() -> None:
+    """What Python draws at its start (the hashes of strings) changes nothing."""
+    told = []
+    for hashes in ("1", "2"):
+        env = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONHASHSEED": hashes}
+        done = subprocess.run(
+            [sys.executable, "-m", "sim", "7"], cwd=TESTS.parent, env=env, capture_output=True, text=True, check=True
+        )
+        told.append(done.stdout)
+    assert told[0] == told[1] == f"{run(7)}\n"
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1_200)
+def test_thousands_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other seeds each time. Each worker starts afresh, so that none inherits this process's threads."""
+    start = random.randrange(2**32)
+    runs = [(start + n, ("", "", "", "restored", "cloned")[n % 5]) for n in range(NIGHTLY)]
+    fresh = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(mp_context=fresh) as pool:
+        reports = judged(list(pool.map(run, *zip(*runs, strict=True), chunksize=20)))
+    with capsys.disabled():
+        deaths, blocks = sum(report.deaths for report in reports), sum(report.blocks for report in reports)
+        both = sum(bool(report.both) for report in reports)
+        print(f"\nsimulation, seeds from {start}: {deaths} deaths, {blocks} blocks, {both} forks shown to a node")
