@@ -28,6 +28,8 @@ from unittest import mock
 
 import aiosqlite.core
 
+from gateway.store import Store
+
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("PROCESS", default=None)
 MEMORY = Path("/dev/shm")  # where a flush costs nothing
 _TURN_S = 1e-6  # that a turn of a loop takes, so that time never stands still
@@ -252,6 +254,13 @@ def leave_behind(folder: Path, fresh: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.endswith("-shm"):
             shutil.copyfile(path, fresh / path.name)
+
+
+def unlock(store: Store) -> None:
+    """What the kernel does when a process is gone: its lock is free."""
+    if store._lock is not None:
+        os.close(store._lock)
+        store._lock = None
 
 
 @contextlib.contextmanager
