@@ -83,18 +83,22 @@ async def fieldgate(*args: str, cwd: Path) -> str:
 
 
 class Field:
-    """folder/gateway and folder/node. `sources` is the text of the gateway's tables; run `make` first."""
+    """folder/gateway and folder/node. `sources` is the text of the gateway's tables; run `make` first.
 
-    def __init__(self, folder: Path, sources: str, *, with_node: bool = True) -> None:
+    data: the gateway's data_dir, where it is not folder/gateway/data.
+    """
+
+    def __init__(self, folder: Path, sources: str, *, with_node: bool = True, data: Path | None = None) -> None:
         self.folder, self.sources, self.with_node = folder, sources, with_node
-        self.home, self.data = folder / "gateway", folder / "gateway" / "data"
+        self.home = folder / "gateway"
+        self.data = data or self.home / "data"
         self.gateway = Process("gateway", self.home, *CLI, "run")
         self.node = Process("node", folder, *CLI, "node", "run", "--config", "node/node.toml")
         self.node_port = free_port()
 
     async def make(self) -> None:
         self.home.mkdir(parents=True)
-        await fieldgate("init", "--name", "field.example", "--data-dir", "data", cwd=self.home)
+        await fieldgate("init", "--name", "field.example", "--data-dir", str(self.data), cwd=self.home)
         text = self.sources + f'\n[web]\nlisten = "127.0.0.1:{free_port()}"\n'
         if self.with_node:
             listen = f"127.0.0.1:{self.node_port}"
