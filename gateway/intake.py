@@ -15,6 +15,7 @@ from gateway.core import block, body, limits, senml
 from gateway.errors import FormatError
 from gateway.store.journal import Batch, Journal, Waiting, source_bit
 from gateway.store.redeliveries import Redeliveries
+from gateway.store.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +73,13 @@ class Intake:
         self._journal = journal
         self._clock = clock
         self._seen = seen
-        self._windows = windows  # unacknowledged messages after which a broker waits for us
-        self._unacked: dict[str, int] = {}  # deliveries of the open batch, by broker
+        self._loop = asyncio.get_running_loop()
+        self._sizes = windows  # unacknowledged messages after which a broker waits for us
+        self._windows: dict[str, Window] = {}
+        self._stalling: dict[str, asyncio.TimerHandle] = {}  # brokers whose batch may be at its end
+        self.stalls = 0  # commits that were made because a broker's messages stopped coming
         self._batches: list[Batch] = []  # not yet durable, oldest first
+        self._newest: Batch | None = None  # durable or not
         self._stretches: dict[tuple[str, str], _Stretch] = {}  # by source and reason
         self._links: deque[tuple[bool, str, str]] = deque()  # sources that came or went, not yet told
         self.tallies: dict[str, Tally] = {}
@@ -159,6 +164,7 @@ class Intake:
         now = False
         last: Delivery | None = None
         repeated = False
+        grown: dict[str, Window] = {}
         for item in items:
             if isinstance(item, Sample | Reject):
                 delivery = item.delivery
@@ -166,8 +172,7 @@ class Intake:
                     repeated, last = False, None
                 elif delivery is not last:
                     last = delivery
-                    repeated = delivery.dup and self._seen.knows(delivery)
-                    now |= self._deliver(delivery, repeated)
+                    repeated = self._deliver(delivery, grown)
                 tally = self.tallies.get(item.source) or self._meet(item.source, origin)
                 tally.arrived += 1
                 if repeated:
@@ -183,23 +188,59 @@ class Intake:
             else:
                 self._session_lost(item)
                 now = True
+        for broker, window in grown.items():
+            now |= self._grow(broker, window)
         return self._journal.wake(now=now)
 
     def _open_batch(self) -> None:
         batch = self._journal.batch
-        if not self._batches or self._batches[-1] is not batch:
-            self._batches.append(batch)
-            self._unacked.clear()
-            if self._seen.snapshot_due():
-                batch.keys.stand_on(self._seen.snapshot())
-            batch.done.add_done_callback(self._committed)
+        if self._batches and self._batches[-1] is batch:
+            return
+        before, self._newest = self._newest, batch
+        for window in self._windows.values():
+            window.close(before.lingered if before else None)
+        while self._stalling:
+            self._stalling.popitem()[1].cancel()
+        self._batches.append(batch)
+        if self._seen.snapshot_due():
+            batch.keys.stand_on(self._seen.snapshot())
+        batch.done.add_done_callback(self._committed)
 
-    def _deliver(self, delivery: Delivery, repeated: bool) -> bool:
-        """Counts a delivery against its broker's window; True where the broker now waits for us."""
-        if not repeated:
-            self._journal.batch.keys.add(delivery.broker, self._seen.add(delivery))
-        waiting = self._unacked[delivery.broker] = self._unacked.get(delivery.broker, 0) + 1
-        return waiting >= self._windows.get(delivery.broker, limits.BATCH_READINGS)
+    def _deliver(self, delivery: Delivery, grown: dict[str, Window]) -> bool:
+        """Counts a delivery against its broker's window; True where it is journaled already."""
+        broker = delivery.broker
+        window = grown.get(broker)
+        if window is None:
+            window = self._windows.get(broker)
+            if window is None:
+                size = self._sizes.get(broker, limits.BATCH_READINGS)
+                window = self._windows[broker] = Window(size, self._journal.linger_s)
+            grown[broker] = window
+        window.fresh += 1
+        if delivery.dup and self._seen.knows(delivery):
+            return True
+        self._journal.batch.keys.add(broker, self._seen.add(delivery))
+        return False
+
+    def _grow(self, broker: str, window: Window) -> bool:
+        """True where the broker waits for its acknowledgements; where it may, a timer finds out."""
+        full = window.grow(self._loop.time())
+        if not full and broker not in self._stalling and window.due() is not None:
+            self._await_stall(broker, window)
+        return full
+
+    def _await_stall(self, broker: str, window: Window) -> None:
+        due = window.due()
+        if due is None:
+            self._stalling.pop(broker, None)
+        elif due > self._loop.time():
+            self._stalling[broker] = self._loop.call_at(due, self._await_stall, broker, window)
+        else:
+            self._stalling.pop(broker, None)
+            self.stalls += 1
+            window.stall()
+            durable = self._journal.wake(now=True)
+            durable.add_done_callback(lambda _: window.acknowledge(self._loop.time()))
 
     def _sample(self, sample: Sample, tally: Tally, stamp: Stamp) -> None:
         quality = sample.quality | (0 if stamp.synchronised else UNSYNCHRONISED)
@@ -251,7 +292,7 @@ class Intake:
             up, source, detail = self._links.popleft()
             self.event("source-back" if up else "source-lost", source=source, detail=detail)
         if self._links:
-            asyncio.get_running_loop().call_soon(self._tell_links)
+            self._loop.call_soon(self._tell_links)
 
     def _dropped(self, dropped: Dropped, origin: "_Origin", stamp: Stamp) -> None:
         """Counts them. The reading that tells of them is made when something can be stored again."""

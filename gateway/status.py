@@ -47,6 +47,7 @@ def snapshot(
             "last_sealed_ms": sealer.last_sealed_ms,
             "readings": blocks.readings,
             "commits": journal.commits,
+            "stalls": intake.stalls,
         },
         "nodes": told,
     }

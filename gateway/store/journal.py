@@ -55,7 +55,7 @@ class Waiting(NamedTuple):
 class Batch:
     """What the next commit will hold. `done` completes when it is durable."""
 
-    __slots__ = ("counts", "done", "keys", "readings", "rows", "size")
+    __slots__ = ("counts", "done", "keys", "lingered", "readings", "rows", "size")
 
     def __init__(self, done: "asyncio.Future[None]") -> None:
         self.readings: list[Waiting] = []
@@ -63,6 +63,7 @@ class Batch:
         self.counts: dict[str, int] = {}  # readings by source
         self.size = 0  # bytes of items
         self.rows = 0  # that it became
+        self.lingered: float | None = None  # the loop's time when its linger ended it; None: something else did
         self.done = done
 
 
@@ -82,7 +83,7 @@ class Journal:
         self, db: Database, block: OpenBlock, *, linger_s: float, max_count: int, monotonic: Callable[[], float]
     ) -> None:
         self._db = db
-        self._linger_s = linger_s
+        self.linger_s = linger_s
         self.max_count = min(max_count, limits.BLOCK_LEAVES)
         self._monotonic = monotonic
         self._committing = asyncio.Lock()  # a cut never falls inside a commit
@@ -102,8 +103,13 @@ class Journal:
         if now or len(self.batch.readings) >= self._batch_max or self.batch.size >= limits.BATCH_BYTES:
             self._due.set()
         elif self._timer is None:
-            self._timer = self._loop.call_later(self._linger_s, self._due.set)
+            self._timer = self._loop.call_later(self.linger_s, self._linger_over)
         return self.batch.done
+
+    def _linger_over(self) -> None:
+        if not self._due.is_set():
+            self.batch.lingered = self._loop.time()
+            self._due.set()
 
     async def run(self) -> None:
         """Commits what is due until cancelled. Raises StoreError when durability is lost; no future completes then."""
