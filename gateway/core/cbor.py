@@ -33,6 +33,7 @@ _U8, _U16, _U32, _U64 = Struct(">BB"), Struct(">BH"), Struct(">BI"), Struct(">BQ
 _HALF, _SINGLE, _DOUBLE = Struct(">e"), Struct(">f"), Struct(">d")
 _FLOATS = {25: _HALF, 26: _SINGLE, 27: _DOUBLE}
 _LEAST = {1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}  # the least argument that needs so many bytes
+_KEYS = frozenset([int, str, bytes])  # a bool is another type
 _SHORT_HEADS = tuple(tuple(bytes([major << 5 | n]) for n in range(24)) for major in range(8))
 
 
@@ -181,8 +182,14 @@ def read_bytes(data: bytes, offset: int) -> tuple[bytes, int]:
 
 
 def _decode(data: bytes, offset: int, depth: int) -> tuple[Value, int]:
-    if offset < len(data) and data[offset] >= 0xC0:
-        return _decode_simple(data, offset)
+    if offset < len(data):
+        initial = data[offset]
+        if initial >= 0xC0:
+            return _decode_simple(data, offset)
+        if initial < 0x18:  # an integer in one byte, a short text: most of what a pack holds
+            return initial, offset + 1
+        if 0x60 <= initial < 0x78 and (end := offset + initial - 0x5F) <= len(data):
+            return _text(data[offset + 1 : end], offset), end
     major, n, end = read_head(data, offset)
     if major <= NEGATIVE:
         value = ~n if major else n
@@ -193,13 +200,17 @@ def _decode(data: bytes, offset: int, depth: int) -> tuple[Value, int]:
         string = _slice(data, end, n)
         if major == BYTES:
             return string, end + n
-        try:
-            return string.decode(), end + n
-        except UnicodeDecodeError:
-            raise FormatError(f"text at byte {offset} is not UTF-8") from None
+        return _text(string, offset), end + n
     if depth > CBOR_DEPTH:
         raise FormatError(f"nesting deeper than {CBOR_DEPTH} at byte {offset}")
     return _decode_array(data, end, n, depth) if major == ARRAY else _decode_map(data, end, n, depth)
+
+
+def _text(data: bytes, offset: int) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise FormatError(f"text at byte {offset} is not UTF-8") from None
 
 
 def _slice(data: bytes, start: int, length: int) -> bytes:
@@ -225,13 +236,13 @@ def _decode_map(data: bytes, offset: int, n: int, depth: int) -> tuple[dict[Key,
     before = b""
     for _ in range(n):
         key, end = _decode(data, offset, depth + 1)
-        if isinstance(key, bool) or not isinstance(key, int | str | bytes):
+        if type(key) not in _KEYS:
             raise FormatError(f"the map key at byte {offset} is no integer, text or bytes")
         encoded = data[offset:end]
         if encoded <= before:  # strictly rising encodings: sorted, and no key twice
             raise FormatError(f"map keys out of order or twice at byte {offset}")
         before = encoded
-        pairs[key], offset = _decode(data, end, depth + 1)
+        pairs[key], offset = _decode(data, end, depth + 1)  # type: ignore[index]  # one of _KEYS
     return pairs, offset
 
 
@@ -248,6 +259,8 @@ def _decode_simple(data: bytes, offset: int) -> tuple[float | bool, int]:
     value: float = form.unpack_from(data, offset + 1)[0]
     if not isfinite(value):
         raise FormatError(f"NaN or an infinity at byte {offset}")
+    if form is _DOUBLE and data[end - 3 : end] != b"\0\0\0" and not value.is_integer():
+        return value, end  # no single holds it
     if number(value) != data[offset:end]:
         raise FormatError(f"the number at byte {offset} is not in its shortest form")
     return value, end

@@ -7,6 +7,8 @@ from gateway.core import block, merkle, note, senml
 from gateway.core.note import Checkpoint, Note, VerifierKey
 from gateway.errors import FormatError
 
+_HASHES_KEPT = 256
+
 
 def check_entry(raw: bytes, key: VerifierKey, height: int, prev: bytes | None = None) -> block.Entry:
     """Entry number `height` of the log whose key this is: form, origin, height, key id and signature (section 4).
@@ -77,7 +79,7 @@ class Chain:
 
 
 class BlockCheck:
-    """A block's whole body against its header, reading by reading, in the memory of one (section 7).
+    """A block's whole body against its header, reading by reading, in the memory of one and some hashes (section 7).
 
     Call `take` for each reading in order, then `finish`. Unlike `body.verify_body` it reads every pack by section 2.
     """
@@ -86,10 +88,11 @@ class BlockCheck:
         self._header = header
         self._secret = secret
         self._frontier = merkle.Frontier()
+        self._hashes: list[bytes] = []  # not yet in the frontier, which is made anew each time
 
     def take(self, pack: bytes, payload: bytes | None) -> senml.Reading:
         """The next reading of the block, parsed; a payload that travels apart is checked against its digest."""
-        index = self._frontier.size
+        index = self._frontier.size + len(self._hashes)
         where = f"{self._header.origin}, height {self._header.height}, reading {index}"
         if index >= self._header.count:
             raise FormatError(f"the header counts {self._header.count} readings", where=where)
@@ -100,11 +103,18 @@ class BlockCheck:
         salted = None if payload is None else block.payload_digest(block.raw_salt(self._secret, index), payload)
         if salted is not None and salted != reading.raw_sha256:
             raise FormatError("the payload is not the one whose digest the reading holds", where=where)
-        self._frontier = self._frontier.append(merkle.leaf_hash(block.leaf(self._secret, index, pack)))
+        self._hashes.append(merkle.leaf_hash(block.leaf(self._secret, index, pack)))
+        if len(self._hashes) == _HASHES_KEPT:
+            self._fold()
         return reading
+
+    def _fold(self) -> None:
+        self._frontier = self._frontier.extend(self._hashes)
+        self._hashes.clear()
 
     def finish(self) -> None:
         """No reading is left: their number and their root are the header's."""
+        self._fold()
         where = f"{self._header.origin}, height {self._header.height}"
         if self._frontier.size != self._header.count:
             raise FormatError(f"{self._frontier.size} of {self._header.count} readings are here", where=where)

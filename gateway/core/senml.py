@@ -264,10 +264,20 @@ def resolve(pack: bytes) -> Reading:
 
 def source_of(pack: bytes) -> str:
     """The source of a pack, from its first record alone."""
+    return _base_source(_first_record(pack))
+
+
+def base_of(pack: bytes) -> tuple[str, int]:
+    """Source and base time (Unix ms) of a pack, from its first record alone."""
+    first = _first_record(pack)
+    return _base_source(first), _milliseconds(first.get(BASE_TIME))
+
+
+def _first_record(pack: bytes) -> dict[cbor.Key, cbor.Value]:
     major, count, start = cbor.read_head(pack, 0)
     if major != cbor.ARRAY or not count:
         raise FormatError("a pack is not an array of records")
-    return _base_source(_check_labels(cbor.decode_item(pack, start)[0], 0))
+    return _check_labels(cbor.decode_item(pack, start)[0], 0)
 
 
 def digest_of(pack: bytes) -> bytes | None:
@@ -275,7 +285,7 @@ def digest_of(pack: bytes) -> bytes | None:
     return resolve(pack).raw_sha256
 
 
-_VALUE_LABELS = (NUMBER, TEXT, BOOL, DATA)
+_VALUE_LABELS = frozenset([NUMBER, TEXT, BOOL, DATA])
 _RECORD_LABELS = frozenset([NAME, UNIT, TIME, *_VALUE_LABELS])
 _FIRST_LABELS = _RECORD_LABELS | {BASE_NAME, BASE_TIME}
 
@@ -285,7 +295,7 @@ def _check_labels(row: cbor.Value, at: int) -> dict[cbor.Key, cbor.Value]:
     if not isinstance(row, dict):
         raise FormatError("not a map", where=where)
     allowed = _RECORD_LABELS if at else _FIRST_LABELS
-    for label in row:
+    for label in row if not row.keys() <= allowed else ():
         if label in allowed:
             continue
         if not isinstance(label, str):
@@ -296,7 +306,7 @@ def _check_labels(row: cbor.Value, at: int) -> dict[cbor.Key, cbor.Value]:
             raise FormatError(f"the label {label!r} stands as text and not as its integer", where=where)
         if at and label in ("rt", "q"):
             raise FormatError(f"the label {label!r} belongs in the first record only", where=where)
-    if sum(label in row for label in _VALUE_LABELS) != 1:
+    if len(row.keys() & _VALUE_LABELS) != 1:
         raise FormatError("a record has exactly one value", where=where)
     return row
 

@@ -39,6 +39,7 @@ CREATE TABLE plan(               -- a block on its way, at most one (sealer.py)
 # rests (upstream/session.py).
 SOUND = "`fieldgate verify --store` tells what is sound"
 _NOTES_KEPT = limits.SYNC_ENTRIES
+_READ_ROWS, _READ_BYTES = 64, 262_144  # of the journal at once: many small rows, or one of limits.BATCH_BYTES
 
 
 class Plan(NamedTuple):
@@ -248,7 +249,7 @@ class Blocks:
         if row is None or row.secret is None:
             raise NotFoundError(f"no body for block {height}", cure=f"The log has {self.size} blocks")
         yield body.whole_body_head(height, row.secret, row.count)
-        async for data in self._row_data(row):
+        async for data in self.row_data(row):
             yield data
 
     async def items(self, height: int) -> AsyncIterator[tuple[bytes, bytes | None]]:
@@ -256,44 +257,60 @@ class Blocks:
         row = await self.block(height)
         if row is None:
             raise NotFoundError(f"no block {height}", cure=f"The log has {self.size}")
-        async for data in self._row_data(row):
+        async for data in self.row_data(row):
             for item in body.read_items(data):
                 yield item
 
-    async def _row_data(self, block: BlockRow) -> AsyncIterator[bytes]:
-        row = block.first_row - 1
+    async def row_data(self, block: BlockRow) -> AsyncIterator[bytes]:
+        """The items of a block (core/body.py), joined, in order: some journal rows' at a time."""
+        row, limit = block.first_row - 1, 1
+        sql = "SELECT row,data FROM journal WHERE row>? AND row<=? ORDER BY row LIMIT ?"
         while row < block.last_row:
-            sql = "SELECT row,data FROM journal WHERE row>? AND row<=? ORDER BY row LIMIT 1"
-            rows = await self._db.read(sql, (row, block.last_row))
+            rows = await self._db.read(sql, (row, block.last_row, limit))
             if not rows:
                 return
-            row, data = rows[0]
-            yield await asyncio.to_thread(inflate, data)
+            row = rows[-1][0]
+            yield await asyncio.to_thread(_inflate_all, [data for _, data in rows])
+            size = sum(len(data) for _, data in rows) // len(rows)
+            limit = min(max(_READ_BYTES // max(size, 1), 1), _READ_ROWS)
 
     async def find(self, source: str, at_ms: int) -> Found | None:
         """The last sealed reading of a source with base time <= `at_ms`; of several at that time the latest."""
-        best: tuple[int, Found] | None = None
+        best: tuple[int, int, int] | None = None  # time, row, place in it
+        chosen: tuple[int, body.Item] | None = None  # height, item
         async for height, newest_ms in self._candidates(source, at_ms):
             if best is not None and newest_ms < best[0]:
                 break
-            async for time_ms, found in self._found_in(height, source):
-                if time_ms <= at_ms and (
-                    best is None or (time_ms, height, found.index) > (best[0], best[1].height, best[1].index)
-                ):
-                    best = time_ms, found
-        return best[1] if best else None
+            async for row, row_newest_ms in self._rows_of(height, source, at_ms):
+                if best is not None and row_newest_ms < best[0]:
+                    break
+                for time_ms, place, item in await self._of_source(row, source):
+                    if time_ms <= at_ms and (best is None or (time_ms, row, place) > best):
+                        best, chosen = (time_ms, row, place), (height, item)
+        if best is None or chosen is None:
+            return None
+        height, (pack, payload) = chosen
+        sql = "SELECT sum(journal.count) FROM journal, block WHERE block.height=? AND row>=first_row AND row<?"
+        ((before,),) = await self._db.read(sql, (height, best[1]))
+        return Found(height, (before or 0) + best[2], pack, payload)
 
-    async def _found_in(self, height: int, source: str) -> AsyncIterator[tuple[int, Found]]:
-        """(base time, place) of each reading of a source in a block."""
-        row = await self.block(height)
-        if row is None:
-            return
-        before = 0
-        async for data in self._row_data(row):
-            items, count = await asyncio.to_thread(_of_source, source, data)
-            for time_ms, at, (pack, payload) in items:
-                yield time_ms, Found(height, before + at, pack, payload)
-            before += count
+    async def _of_source(self, row: int, source: str) -> list[tuple[int, int, body.Item]]:
+        rows = await self._db.read("SELECT data FROM journal WHERE row=?", (row,))
+        return await asyncio.to_thread(_of_source, source, rows[0][0]) if rows else []
+
+    async def _rows_of(self, height: int, source: str, at_ms: int) -> AsyncIterator[tuple[int, int]]:
+        """(row, latest base time up to `at_ms`) of a block's rows that may hold the source, most promising first."""
+        sql = (
+            "SELECT row, min(journal.max_ms, :at) AS newest FROM journal, block WHERE block.height = :height "
+            "AND row BETWEEN first_row AND last_row AND journal.mask & :bit AND journal.min_ms <= :at "
+            "ORDER BY newest DESC, row DESC LIMIT 64 OFFSET :seen"
+        )
+        seen = 0
+        params = {"height": height, "at": at_ms, "bit": source_bit(source)}
+        while rows := await self._db.read(sql, {**params, "seen": seen}):  # type: ignore[arg-type]
+            for row, newest in rows:
+                yield row, newest
+            seen += len(rows)
 
     async def _candidates(self, source: str, at_ms: int) -> AsyncIterator[tuple[int, int]]:
         """(height, latest base time up to `at_ms`) of blocks that may hold the source, most promising first."""
@@ -313,29 +330,25 @@ class Blocks:
         sql = "SELECT row,data FROM journal WHERE row>? AND mask & ? AND min_ms<? AND max_ms>=? ORDER BY row LIMIT 1"
         while rows := await self._db.read(sql, (row, source_bit(source), to_ms, from_ms)):
             row, data = rows[0]
-            items, _ = await asyncio.to_thread(_of_source, source, await asyncio.to_thread(inflate, data))
-            for time_ms, _, (pack, _) in items:
+            for time_ms, _, (pack, _) in await asyncio.to_thread(_of_source, source, data):
                 if from_ms <= time_ms < to_ms:
                     yield pack
 
 
-def _of_source(source: str, data: bytes) -> tuple[list[tuple[int, int, body.Item]], int]:
-    """(base time, place, item) of each reading of a source in a row, and how many of all sources there are."""
+def _of_source(source: str, data: bytes) -> list[tuple[int, int, body.Item]]:
+    """(base time, place, item) of each reading of a source in a journal row's data."""
+    name = source.encode()
     found: list[tuple[int, int, body.Item]] = []
-    count = 0
-    for count, item in enumerate(body.read_items(data), 1):
-        time_ms = _time_if_from(source, item[0])
-        if time_ms is not None:
-            found.append((time_ms, count - 1, item))
-    return found, count
+    for place, item in enumerate(body.read_items(inflate(data))):
+        if name in item[0]:
+            of, time_ms = senml.base_of(item[0])
+            if of == source:
+                found.append((time_ms, place, item))
+    return found
 
 
-def _time_if_from(source: str, pack: bytes) -> int | None:
-    """The base time (Unix ms) of a source's pack, None for another source's; a pack is decoded only if it may be."""
-    if source.encode() not in pack:
-        return None
-    reading = senml.resolve(pack)
-    return reading.time_ms if reading.source == source else None
+def _inflate_all(rows: Sequence[bytes]) -> bytes:
+    return b"".join([inflate(row) for row in rows])
 
 
 def inflate(data: bytes) -> bytes:

@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.core import block, limits, merkle, note
-from gateway.core.body import leaf_hashes
+from gateway.core import block, body, limits, merkle, note
 from gateway.core.policy import Policy
 from gateway.core.receipt import Receipt
 from gateway.errors import FormatError, NotFoundError, StoreError
 from gateway.store import Store
 from gateway.store.blocks import BlockRow, Found
 from gateway.store.cosigned import CosignedSize
-
-_BATCH = 512  # leaves hashed in one go, in a thread
 
 
 async def build_receipt(store: Store, source: str, at_ms: int, policy: Policy | None = None) -> str:
@@ -55,17 +52,19 @@ def _with_payload(made: Receipt, found: Found, secret: bytes) -> str:
 async def _block_path(store: Store, row: BlockRow, secret: bytes, index: int) -> list[bytes]:
     """The leaf's path within its block, from the readings as stored, which must lead to the signed root."""
     hashes: list[bytes] = []
-    packs: list[bytes] = []
-    async for pack, _ in store.blocks.items(row.height):
-        packs.append(pack)
-        if len(packs) == _BATCH:
-            hashes += await asyncio.to_thread(leaf_hashes, secret, packs, len(hashes))
-            packs = []
-    hashes += leaf_hashes(secret, packs, len(hashes))
-    if merkle.root(hashes) != block.parse_entry(row.entry).header.root:
-        what = f"the stored readings of block {row.height} do not lead to its signed root"
-        raise StoreError(what, cure="`fieldgate verify --store` tells what is sound")
-    return await asyncio.to_thread(merkle.inclusion_path, hashes, index)
+    async for data in store.blocks.row_data(row):
+        hashes += await asyncio.to_thread(_hashes, secret, data, len(hashes))
+    signed = block.parse_entry(row.entry).header.root
+    if index < len(hashes):
+        path = await asyncio.to_thread(merkle.inclusion_path, hashes, index)
+        if merkle.root_from_inclusion(hashes[index], index, len(hashes), path) == signed:
+            return path
+    what = f"the stored readings of block {row.height} do not lead to its signed root"
+    raise StoreError(what, cure="`fieldgate verify --store` tells what is sound")
+
+
+def _hashes(secret: bytes, data: bytes, start: int) -> list[bytes]:
+    return body.leaf_hashes(secret, [pack for pack, _ in body.read_items(data)], start)
 
 
 async def _cosigned(store: Store, height: int, policy: Policy | None) -> tuple[CosignedSize, note.Note]:

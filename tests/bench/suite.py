@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from bench import ingest, inside, large, node, seal, steady
 from bench.run import Run
+
+from bench import ingest, inside, large, node, seal, steady
 
 
 class Benchmark(NamedTuple):

@@ -68,6 +68,7 @@ def test_the_builder_writes_what_the_general_encoder_writes(source, records, bt_
     assert pack == general(source, records, bt_ms, rt_ms, quality, last)
     check_reading(senml.resolve(pack), source, records, bt_ms, rt_ms, quality, raw, None)
     assert senml.source_of(pack) == source
+    assert senml.base_of(pack) == (source, senml.resolve(pack).time_ms)
 
 
 @many
@@ -390,7 +391,7 @@ def test_every_change_of_one_byte_is_refused_or_another_reading():
 @many
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_read(data):
-    for read in (senml.resolve, senml.source_of, senml.digest_of):
+    for read in (senml.resolve, senml.source_of, senml.base_of, senml.digest_of):
         try:
             read(data)
         except FormatError:
