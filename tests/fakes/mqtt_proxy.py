@@ -42,6 +42,9 @@ class MqttProxy:
         self._flow_down.set()
         self._flow_up = asyncio.Event()
         self._flow_up.set()
+        self._swallowed: set[int] = set()
+        self.stalled = 0  # bytes that were read, and not passed on, since the last `stall`
+        self.drips = False  # what goes to the client goes byte by byte
 
     async def __aenter__(self) -> "MqttProxy":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -62,6 +65,7 @@ class MqttProxy:
 
     def stall(self, *, up: bool = False, down: bool = False) -> None:
         """Passes nothing on in these directions until `flow`."""
+        self.stalled = 0
         if up:
             self._flow_up.clear()
         if down:
@@ -70,6 +74,10 @@ class MqttProxy:
     def flow(self) -> None:
         self._flow_up.set()
         self._flow_down.set()
+
+    def swallow(self) -> None:
+        """Half-open: what is sent on the connections of now goes nowhere, and neither end hears of the other again."""
+        self._swallowed = set(range(1, self.connections + 1))
 
     def of(self, kind: int, *, up: bool, connection: int | None = None) -> list[Seen]:
         """Packets of one kind and direction, of one connection or of all."""
@@ -118,15 +126,23 @@ class MqttProxy:
         rest = b""
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
+                if not flow.is_set():
+                    self.stalled += len(data)
                 await flow.wait()
+                if number in self._swallowed:
+                    continue
                 if up:
                     self.chunks_up.append(data)
                 packets, rest = split(number, up, rest + data)
                 for packet in packets:
                     self.seen.append(packet)
                     self._on_seen(packet)
-                writer.write(data)
-                await writer.drain()
+                for part in (data[at : at + 1] for at in range(len(data))) if self.drips and not up else (data,):
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+        if number in self._swallowed and not up:
+            return
         with contextlib.suppress(OSError, RuntimeError):
             writer.close()
 

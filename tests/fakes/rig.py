@@ -165,8 +165,10 @@ class Rig:
         max_age_s: float = 0.2,
         window: int = 20,
         broker_extra: str = "",
+        publishes: bool = True,
     ) -> None:
         self.folder, self.serial, self.rate_s, self.max_age_s, self.window = folder, serial, rate_s, max_age_s, window
+        self.publishes = publishes
         self.broker = Mosquitto(folder / "broker", max_inflight=window, extra=broker_extra)
         self.published: list[int] = []
         self.marks = folder / "marks"
@@ -191,7 +193,7 @@ class Rig:
             self.field.gateway, self.field.node = self.gateway, self.node
             stack.push_async_callback(self.node.close)
             stack.push_async_callback(self.gateway.close)
-            self._tasks = [asyncio.create_task(self._publish())]
+            self._tasks = [asyncio.create_task(self._publish())] if self.publishes else []
             if self.serial:
                 self._tasks.append(asyncio.create_task(self._feed()))
             stack.push_async_callback(self._quiet)
@@ -207,10 +209,10 @@ class Rig:
         number = 0
         while True:
             with contextlib.suppress(aiomqtt.MqttError):
-                async with aiomqtt.Client("127.0.0.1", self.broker.port, identifier="publisher", timeout=60) as client:
+                async with aiomqtt.Client("127.0.0.1", self.broker.port, identifier="publisher", timeout=3) as client:
                     while True:
                         number += 1  # whatever becomes of it, it is published once
-                        await client.publish(TOPIC, json.dumps({"n": number}), qos=1)
+                        await client.publish(TOPIC, payload_of(number), qos=1)
                         self.published.append(number)
                         await asyncio.sleep(self.rate_s)
             await asyncio.sleep(0.05)
@@ -223,7 +225,19 @@ class Rig:
             number += 1
             await asyncio.sleep(0.01)
 
+    async def publish(self, *numbers: int) -> None:
+        """Publishes them, where nothing else does."""
+        async with aiomqtt.Client("127.0.0.1", self.broker.port, identifier="publisher") as client:
+            for number in numbers:
+                await client.publish(TOPIC, payload_of(number), qos=1)
+                self.published.append(number)
+
     # -- starts and ends --------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Node and gateway."""
+        await self.start_node()
+        await self.gateway.start()
 
     async def start_node(self, *hows: str) -> None:
         """Returns when it listens."""
@@ -248,15 +262,20 @@ class Rig:
         before = len(self.proxy.acknowledged)
         await until(lambda: len(self.proxy.acknowledged) >= before + more, f"a PUBACK\n{self.gateway.words()[-2000:]}")
 
-    async def settle(self, *hows: str, patience_s: float = 20) -> Verdict:
-        """Ends the sensors, lets the gateway drain what is published, stops it in order, and compares."""
+    async def settle(self, *hows: str, patience_s: float = 20, broker_forgets: bool = False) -> Verdict:
+        """Ends the sensors, lets the gateway drain what is published, stops it in order, and compares.
+
+        broker_forgets: it may have lost what it took; then all is drained when nothing has come for a second.
+        """
         await self._quiet()
         if not self.node.running:
             await self.start_node()
         if not self.gateway.running:
             await self.gateway.start(*hows)
         with contextlib.suppress(AssertionError):
-            await until(lambda: not self._unacknowledged(), "every delivery acknowledged", patience_s)
+            if broker_forgets:
+                await self._nothing_comes()
+            await until(lambda: not self._unacknowledged(broker_forgets), "every delivery acknowledged", patience_s)
         await self.field.up()
         with contextlib.suppress(AssertionError):
             await until(self._in_step, "a node in step", patience_s)
@@ -272,11 +291,23 @@ class Rig:
             ((stored,),) = con.execute("SELECT coalesce(max(stored), 0) FROM progress")
         return bool(size == stored)
 
-    def _unacknowledged(self) -> set[int]:
-        sent = {number_of(one.payload) for one in self.proxy.of(PUBLISH, up=False)}
-        return (sent | set(self.published)) - {number_of(one.payload) for one in self.proxy.acknowledged}
+    async def _nothing_comes(self) -> None:
+        seen = -1
+        while seen != (seen := len(self.proxy.of(PUBLISH, up=False))):
+            await asyncio.sleep(1)
+
+    def _unacknowledged(self, broker_forgets: bool) -> set[int]:
+        wanted = {number_of(one.payload) for one in self.proxy.of(PUBLISH, up=False)}
+        if not broker_forgets:
+            wanted |= set(self.published)
+        return wanted - {number_of(one.payload) for one in self.proxy.acknowledged}
 
     # -- the verdict ------------------------------------------------------------------------------------------------
+
+    async def stored(self) -> list[int]:
+        """The numbers in the chain of a gateway that is stopped, in order."""
+        readings = await self.field.readings()
+        return [int(r.records[0].value) for r in readings if r.source == CLIMATE]  # type: ignore[arg-type]
 
     async def _judge(self) -> Verdict:
         readings = await self.field.readings()
@@ -292,7 +323,7 @@ class Rig:
             lost=sorted(acknowledged - set(stored)),
             never_came=sorted(set(self.published) - set(stored)),
             twice=sorted(n for n, count in Counter(stored).items() if count > max(1, new[n])),
-            in_order=stored == sorted(stored),
+            in_order=(first := list(dict.fromkeys(stored))) == sorted(first),
             changed=sorted(row for row, data in self._rows.items() if now.get(row) != data),
             forks=self._forks(),
             node_lacks=await self._node_lacks(),
@@ -342,6 +373,11 @@ def _rises(readings: list[senml.Reading]) -> bool:
     numbers = [[int(record.value) for record in reading.records[:2]] for reading in readings]  # type: ignore[arg-type]
     whole = all(number % 97 == check for number, check in numbers)
     return whole and all(one[0] < other[0] for one, other in itertools.pairwise(numbers))
+
+
+def payload_of(number: int) -> bytes:
+    """What is published."""
+    return json.dumps({"n": number}).encode()
 
 
 def number_of(payload: bytes) -> int:
