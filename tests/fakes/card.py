@@ -25,6 +25,7 @@ class Card:
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder, self.kind = folder, kind
         self._image = folder.with_name(folder.name + ".img")
+        self._mounted = False
 
     def __enter__(self) -> "Card":
         need_loop_devices()
@@ -37,9 +38,10 @@ class Card:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if os.path.ismount(self.folder):
+        if self._mounted:
             _run("umount", "--lazy", str(self.folder))
-        self._image.unlink()
+            self._mounted = False
+        self._image.unlink(missing_ok=True)
 
     def cut(self) -> None:
         """The power goes. Whoever has files open must end before `again`."""
@@ -48,10 +50,12 @@ class Card:
     def again(self) -> None:
         """The power comes back: unmounted, mounted, its log replayed."""
         _run("umount", str(self.folder))
+        self._mounted = False
         self._mount()
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.folder))
+        self._mounted = True
 
 
 def cut(folder: Path) -> None:
