@@ -9,6 +9,7 @@ a commit has completed, `signed HEIGHT HEADER` when the key is about to sign, `s
 
 ack-early             a control: readings are said to be acknowledged before they are committed
 synchronous=LEVEL     a control: what SQLite waits for
+checkpoint-pages=N    checkpoints come this often
 The exit code and the words are those of `fieldgate run`.
 """
 
@@ -112,6 +113,8 @@ def main() -> None:
     for how in hows:
         if how.startswith("synchronous="):
             _weaken(how.partition("=")[2])
+        elif how.startswith("checkpoint-pages="):
+            database._WAL_PAGES = int(how.partition("=")[2])  # type: ignore[misc]
     code = 0
     driven = Driven(Path(data), Path(said), early="ack-early" in hows)
     try:
