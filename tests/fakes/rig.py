@@ -275,7 +275,8 @@ class Rig:
         with contextlib.suppress(AssertionError):
             if broker_forgets:
                 await self._nothing_comes()
-            await until(lambda: not self._unacknowledged(broker_forgets), "every delivery acknowledged", patience_s)
+            else:
+                await until(lambda: not self._unacknowledged(), "every delivery acknowledged", patience_s)
         await self.field.up()
         with contextlib.suppress(AssertionError):
             await until(self._in_step, "a node in step", patience_s)
@@ -296,11 +297,9 @@ class Rig:
         while seen != (seen := len(self.proxy.of(PUBLISH, up=False))):
             await asyncio.sleep(1)
 
-    def _unacknowledged(self, broker_forgets: bool) -> set[int]:
-        wanted = {number_of(one.payload) for one in self.proxy.of(PUBLISH, up=False)}
-        if not broker_forgets:
-            wanted |= set(self.published)
-        return wanted - {number_of(one.payload) for one in self.proxy.acknowledged}
+    def _unacknowledged(self) -> set[int]:
+        sent = {number_of(one.payload) for one in self.proxy.of(PUBLISH, up=False)}
+        return (sent | set(self.published)) - {number_of(one.payload) for one in self.proxy.acknowledged}
 
     # -- the verdict ------------------------------------------------------------------------------------------------
 

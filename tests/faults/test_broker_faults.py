@@ -6,6 +6,7 @@ Each of them ends with: acknowledged is stored, nothing is stored twice, the ord
 import asyncio
 import contextlib
 import hashlib
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -42,13 +43,18 @@ def told(capsys: pytest.CaptureFixture[str], what: str, verdict: Verdict) -> Non
 
 
 async def _broker_dies(folder: Path, deaths: int) -> Verdict:
+    """The first time alone; then the gateway dies with it, which also forgets how long it was going to wait."""
     rig = Rig(folder, broker_extra=SAVES_ALWAYS)
     async with rig.running():
         await rig.start()
-        for _ in range(deaths):
+        for death in range(deaths):
             await rig.acknowledges(30)
             await asyncio.to_thread(rig.broker.kill)
+            if death:
+                await rig.gateway.end(signal.SIGKILL)
             await asyncio.to_thread(rig.broker.start)
+            if death:
+                await rig.gateway.start()
             rig.look()
         await rig.acknowledges(30)
         verdict = await rig.settle(broker_forgets=True)
