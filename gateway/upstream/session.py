@@ -247,10 +247,10 @@ class Session:
             self._claim = size
         elif size == sync.old:
             self.failed(now, f"it refuses size {size} and says that it is at {size}")
-        elif self._conflicts > _CONFLICTS_IN_A_ROW:
-            self.failed(now, "it gives another size each time")
         else:
             self.entries = size
+            if self._conflicts > _CONFLICTS_IN_A_ROW:
+                self.failed(now, "it gives another size each time")
 
     def shown(self, now: float, data: bytes | None) -> None:
         """The node's checkpoint of this log, None where it shows none. A claim counts only under the log's own key."""

@@ -23,6 +23,7 @@ from sim.oracle import Listening
 from sim.virtual import Process, full_disk, leave_behind
 
 from drivers.api import Delivery, Sample
+from gateway.clock import RELEASED_MS
 from gateway.core import limits
 from gateway.core.note import COSIGNATURE, VerifierKey
 from gateway.errors import ConflictError, NotFoundError, Refused, Retry
@@ -47,6 +48,7 @@ class Time(FakeClock):
         self._now = now
         self.error_s = 0.0
         super().__init__()
+        self.raise_floor(RELEASED_MS)
 
     @property
     def ms(self) -> int:

@@ -109,7 +109,6 @@ class Process:
         self.steps = 0
         self.dies_at: int | None = None
         self.tasks: dict[asyncio.Task[Any], None] = {}
-        self.failed: BaseException | None = None  # what a task ended with while the process lived
         self.refuses: Callable[[Any], BaseException | None] = lambda function: None  # the disk's own faults
         self._rng = rng
         self._on_death = on_death
@@ -121,6 +120,10 @@ class Process:
         """Begins a task of this process."""
         return asyncio.get_running_loop().create_task(coro, context=self._context.copy())
 
+    def spawn_on(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """As `spawn`, while the loop does not run."""
+        return loop.create_task(coro, context=self._context.copy())
+
     def within(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls a function of this process."""
         return self._context.copy().run(function, *args)
@@ -128,8 +131,8 @@ class Process:
     def done(self, task: "asyncio.Task[Any]") -> None:
         """A task has ended."""
         self.tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None and not self.dead:
-            self.failed = self.failed or error
+        if not task.cancelled():
+            task.exception()  # whoever awaits it deals with it; in a dead process nobody does
 
     def adopt(self, connection: "LoopConnection") -> None:
         """A connection was opened in this process."""

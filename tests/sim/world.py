@@ -171,8 +171,9 @@ class World:
 
     def _clock(self) -> None:
         machine = self.rng.choice([*self.gateways, *self.nodes])
-        machine.clock.error_s = self.rng.choice([0.0, 3600.0, -3600.0, _YEARS_10, -_YEARS_10, 1.5])
-        self.note(machine.name, "clock", machine.clock.error_s)
+        error_s = self.rng.choice([0.0, 3600.0, -3600.0, _YEARS_10, -_YEARS_10, -6 * _YEARS_10, 1.5])
+        machine.clock.jump(machine.clock.ms + round((error_s - machine.clock.error_s) * 1000))
+        self.note(machine.name, "clock", error_s)
 
     def _fill(self) -> None:
         gateway = self.rng.choice(self.gateways)

@@ -217,6 +217,15 @@ def test_endless_conflicts_are_backed_off() -> None:
     assert next(sizes) < 10
 
 
+def test_after_conflicts_without_end_it_begins_where_the_node_is() -> None:
+    made = session(500)
+    for size in range(1, 20):
+        made.next(0.0)
+        made.conflict(0.0, size)
+        made.hurry()
+    assert made.next(0.0) == Sync(19, 500)
+
+
 def claimed() -> Session:
     made = session(5)
     made.next(0.0)
