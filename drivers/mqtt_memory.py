@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,10 +27,21 @@ class FilterMemory:
             return set()
 
     def save(self, filters: Iterable[str]) -> None:
-        """Replaces the file at once. Where the disk refuses, a topic removed later stays subscribed and is rejected."""
+        """Replaces the file at once, durably. Where the disk refuses, a topic removed later stays subscribed.
+
+        What comes of it is rejected then.
+        """
         if self._path is None:
             return
         beside = self._path.with_name(self._path.name + ".new")
         with contextlib.suppress(OSError):
-            beside.write_text(json.dumps({"filters": sorted(filters)[:FILTERS_REMEMBERED]}))
+            with beside.open("w", encoding="utf-8") as file:
+                json.dump({"filters": sorted(filters)[:FILTERS_REMEMBERED]}, file)
+                file.flush()
+                os.fsync(file.fileno())
             beside.replace(self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)

@@ -115,6 +115,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """The folder, made where it is missing (mode 0700), for this init alone; gone again if nothing was made in it."""
     made = not folder.exists()
     folder.mkdir(mode=0o700, exist_ok=True)
+    _sync(folder.parent)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,6 +184,7 @@ def _publish(plan: Plan) -> str:
         path.rename(plan.data_dir / path.name)
     if (ready / _KEY).exists():
         _copy(ready / _KEY, plan.key)
+        _sync(plan.key.parent)
         (ready / _KEY).unlink()  # before there is a configuration: no second copy of a key in use
     vkey = str(config.open_signer(f"file:{plan.key}").vkey)
     _copy(ready / _CONFIG, plan.config)

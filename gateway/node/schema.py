@@ -20,7 +20,7 @@ _AT_CREATION: Final = (
 )
 _PRAGMAS: Final = (
     "synchronous=FULL",
-    "wal_autocheckpoint=1000",
+    "wal_autocheckpoint=0",
     "journal_size_limit=4194304",
     "busy_timeout=5000",
     "cell_size_check=ON",
@@ -119,10 +119,12 @@ def create_file(path: Path) -> None:
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             for number, step in enumerate(STEPS, 1):
                 connection.executescript(_transaction(step, number))
+            # All of it into the file itself: its WAL is not renamed with it.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             connection.close()
         new.rename(path)
-        _sync_folder(path.parent)
+        flush_folder(path.parent)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"the store cannot be made: {error}", where=str(path), cure="Check the folder") from error
 
@@ -153,9 +155,14 @@ async def _pragma(con: aiosqlite.Connection, name: str) -> Any:
     return next(iter(await con.execute_fetchall(f"PRAGMA {name}")))[0]
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush_folder(folder: Path) -> None:
+    """Makes the names in it durable. StoreError where the device refuses."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        what = f"the folder cannot be flushed to the device: {error.strerror}"
+        raise StoreError(what, where=str(folder), cure="Check the disk") from error

@@ -1,7 +1,8 @@
 """A node's store in one SQLite file, through aiosqlite. The node's only SQL is here and in schema.py.
 
 One connection writes, one reads, each in aiosqlite's own thread. A write is one transaction, durable when it returns
-(WAL, synchronous=FULL). Every read is one bounded statement, so no read transaction outlives one call.
+(WAL, synchronous=FULL). Every read is one bounded statement, so no read transaction outlives one call. Checkpoints are
+our own: SQLite's automatic ones keep a failed write or fsync to themselves; a device that fails must end the process.
 """
 
 import asyncio
@@ -20,6 +21,9 @@ from gateway.node.store import Body, Evidence, Form, Growth, Head, Kind, Noted, 
 
 Row = tuple[Any, ...]
 Work = Callable[[aiosqlite.Connection], Awaitable[None]]
+
+_WAL_BYTES = 4 * 1024 * 1024  # to be folded into the file
+_TRANSACTION_BYTES = 4 * schema.PAGE_BYTES  # of a small one
 
 _HEAD = """
 SELECT log.id, vkey, stored_from, log.size, frontier, entry.data, witnessed, root, note.note, frozen FROM log
@@ -43,6 +47,8 @@ class SqliteStore:
         self._writer = writer
         self._reader = reader
         self._writing = asyncio.Lock()  # owner: whoever is inside _transact
+        self._written = 0  # bytes handed to transactions since the last checkpoint
+        self._lost = False  # a write failed in a way that must not be tried again
         self._ids: dict[str, int] = {}  # a log's id -> its row
 
     @classmethod
@@ -56,6 +62,8 @@ class SqliteStore:
         try:
             writer = await aiosqlite.connect(path, isolation_level=None)
             await schema.prepare(writer, path)
+            # SQLite flushes the name of a new WAL, but keeps it to itself where that fails.
+            await asyncio.to_thread(schema.flush_folder, path.parent)
             reader = await aiosqlite.connect(schema.read_only_uri(path), uri=True, isolation_level=None)
             await reader.execute("PRAGMA query_only=ON")
         except BaseException as error:
@@ -68,10 +76,16 @@ class SqliteStore:
         return cls(path, writer, reader)
 
     async def close(self) -> None:
-        """Lets a running write end, then closes; the last connection folds the WAL into the file."""
+        """Lets a running write end, folds the WAL into the file, closes. StoreError where that fails."""
         async with self._writing:
-            await self._reader.close()
-            await self._writer.close()
+            try:
+                await self._reader.close()
+                if not self._lost:
+                    await self._checkpoint()
+            except sqlite3.Error as error:
+                raise _translated(error, self.path) from error
+            finally:
+                await self._writer.close()
 
     # Headers
 
@@ -123,7 +137,7 @@ class SqliteStore:
                 await con.executemany("INSERT INTO hash (log, level, number, hash) VALUES (?, ?, ?, ?)", hashes)
             await _want(con, row, max(old.size, old.stored_from), size)
 
-        await self._transact(work)
+        await self._transact(work, sum(map(len, growth.entries)))
 
     async def entries(self, log: str, start: int, count: int) -> list[bytes]:
         """See Headers.entries."""
@@ -179,7 +193,7 @@ class SqliteStore:
                 if body.form.fills:
                     await _unwant(con, row, height)
 
-        await self._transact(work)
+        await self._transact(work, len(body.data))
         return taken
 
     async def body(self, log: str, height: int) -> Body | None:
@@ -257,11 +271,11 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise _translated(error, self.path) from error
 
-    async def _transact(self, work: Work) -> None:
-        """One transaction, all or nothing; once begun it is finished though its caller is cancelled."""
-        await asyncio.shield(asyncio.ensure_future(self._transaction(work)))
+    async def _transact(self, work: Work, size: int = 0) -> None:
+        """One transaction of some `size` bytes, all or nothing; once begun it is finished though it is cancelled."""
+        await asyncio.shield(asyncio.ensure_future(self._transaction(work, size)))
 
-    async def _transaction(self, work: Work) -> None:
+    async def _transaction(self, work: Work, size: int) -> None:
         async with self._writing:
             con = self._writer
             try:
@@ -273,10 +287,24 @@ class SqliteStore:
                     if con.in_transaction:
                         await con.execute("ROLLBACK")
                     raise
+                self._written += _TRANSACTION_BYTES + size
+                if self._written >= _WAL_BYTES:
+                    await self._checkpoint()
             except sqlite3.Error as error:
-                raise _translated(error, self.path) from error
+                translated = _translated(error, self.path)
+                self._lost |= isinstance(translated, StoreError)
+                raise translated from error
             except ValueError as error:  # what aiosqlite says of a closed connection
                 raise BugError("a write to a store that is closed", where=str(self.path)) from error
+
+    async def _checkpoint(self) -> None:
+        """Folds the WAL into the file. Where there is no room for that it stays as it is: what it holds is durable."""
+        try:
+            await self._writer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+            self._written = 0
+        except sqlite3.Error as error:
+            if not isinstance(_translated(error, self.path), StoreFullError):
+                raise
 
 
 async def _run(con: aiosqlite.Connection, *statements: tuple[str, Sequence[Any]]) -> None:

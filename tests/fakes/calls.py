@@ -29,7 +29,9 @@ _LINE = re.compile(r"(\d+) +(.*)")
 _UNFINISHED = re.compile(r"(.*) <unfinished \.\.\.>")
 _RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+|\?)(.*)", re.DOTALL)
-_FILE = re.compile(r'^\d+<([^>]*)>|"((?:[^"\\]|\\.)*)"')
+_OPEN = re.compile(r"\d+<([^>]*)>")
+_QUOTED = re.compile(r'"([^"]*)"')
+_BELOW = re.compile(r'(?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"')
 
 
 class Call(NamedTuple):
@@ -86,12 +88,12 @@ def trace(
     data: bool = False,
     cwd: Path | None = None,
 ) -> Traced:
-    """Runs the command; lists the calls on these files alone. data: the arguments hold all that is written, in hex."""
+    """Runs the command; lists the calls on these files alone, or on all. data: all that is written is shown, in hex."""
     args = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={TRACED}"]
     if fault is None or fault.what != KILL:
         args.append("--seccomp-bpf")  # many times faster; it sends no signal, though
     args += ["-xx", "-s", "1000000"] if data else ["-s", "0" if fault else "256"]
-    for path in [fault.call.path] if fault else files:
+    for path in [fault.call.path] if fault else files:  # none: all files
         args += ["-P", str(path)]
     if fault:
         args += ["-e", fault.option]
@@ -133,12 +135,28 @@ def parse(log: str) -> list[Call]:
 
 def _call(thread: str, match: re.Match[str], places: dict[tuple[str, str, str], int]) -> Call:
     name, args, result, rest = match.groups()
-    path = ""
-    if named := _FILE.search(args if args[0].isdigit() else args.partition('"')[1] + args.partition('"')[2]):
-        path = named[1] if named[1] is not None else named[2]
-    path = _plain(path)
+    path = named_by(name, args)
     places[thread, name, path] += 1
     return Call(name, path, places[thread, name, path], args, result, "INJECTED" in rest)
+
+
+def named_by(name: str, args: str) -> str:
+    """What strace finds the call by: the path of its open file, its first path, or the folder of a relative one."""
+    if name.removesuffix("2").endswith("at"):
+        folder, path = (_plain(text) for text in _BELOW.findall(args)[0])
+        return path if path.startswith("/") else folder
+    if match := _OPEN.match(args):
+        return _plain(match[1])
+    return _plain(_QUOTED.findall(args)[0])
+
+
+def paths(call: Call) -> list[str]:
+    """The whole paths that a call names; where it names none, that of its open file."""
+    if call.name.removesuffix("2").endswith("at"):
+        return [str(Path(_plain(folder), _plain(path))) for folder, path in _BELOW.findall(call.args)]
+    if match := _OPEN.match(call.args):
+        return [_plain(match[1])]
+    return [_plain(path) for path in _QUOTED.findall(call.args)]
 
 
 def _plain(text: str) -> str:

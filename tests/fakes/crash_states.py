@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from fakes.calls import Call
+from fakes.calls import Call, paths
 
 SECTOR = 512
 _BYTES = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
-_QUOTED = re.compile(r'"([^"]*)"')
 _LAST_NUMBER = re.compile(r"(\d+)$")
 
 
@@ -52,49 +51,58 @@ class State(NamedTuple):
         return out.digest()
 
     def write(self, root: Path, to: Path) -> None:
-        """Lays it out below `to`, as it was below `root`."""
+        """Lays it out below `to`, as it was below `root`; modes are not recorded, and all are the owner's alone."""
         for path in sorted(self.folders):
             (to / Path(path).relative_to(root)).mkdir(parents=True, exist_ok=True)
         for path, data in self.files.items():
-            (to / Path(path).relative_to(root)).write_bytes(data)
+            file = to / Path(path).relative_to(root)
+            file.write_bytes(data)
+            file.chmod(0o600)
 
 
-def recorded(calls: Sequence[Call], said: Path, begin: set[str]) -> list[Op]:
-    """The changes of a run recorded with its data. begin: files that were there before it."""
+def recorded(calls: Sequence[Call], root: Path, said: Path, there: set[str]) -> list[Op]:
+    """The changes below `root` in a run recorded with its data. there: the files that were there before it."""
     ops: list[Op] = []
-    there = set(begin)
     for call in calls:
         if call.result.startswith("-") or call.path.endswith("(deleted)"):
             continue
-        ops += _ops(call, said, there)
+        path, *others = paths(call)
+        if path == str(said) and call.name == "write":
+            ops.append(Op("say", path, data=_data(call)))
+        elif Path(path).is_relative_to(root):
+            ops += _ops(call, path, others[0] if others else "", there)
     return ops
 
 
-def _ops(call: Call, said: Path, there: set[str]) -> Iterator[Op]:
-    name, path = call.name, call.path
-    if path == str(said):
-        if name == "write":
-            yield Op("say", path, data=_data(call))
-    elif name in ("pwrite64", "write"):
+def _ops(call: Call, path: str, to: str, there: set[str]) -> Iterator[Op]:
+    name = call.name
+    if name in ("pwrite64", "write"):
         at = int(_LAST_NUMBER.search(call.args)[1]) if name == "pwrite64" else -1  # type: ignore[index]
         yield Op("write", path, at, _data(call))
     elif name == "ftruncate":
         yield Op("truncate", path, int(_LAST_NUMBER.search(call.args)[1]))  # type: ignore[index]
     elif name in ("fsync", "fdatasync"):
         yield Op("sync", path)
-    elif name == "openat" and "O_CREAT" in call.args and path not in there:
-        there.add(path)
-        yield Op("make", path)
+    elif name == "openat":
+        if "O_TRUNC" in call.args and path in there:
+            yield Op("truncate", path, 0)
+        if "O_CREAT" in call.args and path not in there:
+            there.add(path)
+            yield Op("make", path)
     elif name == "mkdir":
         yield Op("folder", path)
     elif name in ("unlink", "unlinkat", "rmdir"):
         there.discard(path)
         yield Op("remove", path)
-    elif name in ("rename", "renameat", "renameat2", "link", "linkat"):
-        to = _text(_QUOTED.findall(call.args)[-1])
+    elif name in ("link", "linkat"):
         there.add(to)
-        yield Op("link" if name.startswith("link") else "move", path, to=to)
-    elif name != "openat":
+        yield Op("link", path, to=to)
+    elif name in ("rename", "renameat", "renameat2"):
+        moved = {one for one in there if (one + "/").startswith(path + "/")}
+        there -= moved
+        there |= {to + one[len(path) :] for one in moved}
+        yield Op("move", path, to=to)
+    else:
         raise AssertionError(f"a call that the recording does not know: {call}")
 
 
@@ -102,10 +110,6 @@ def _data(call: Call) -> bytes:
     match = _BYTES.search(call.args)
     assert match is not None, call
     return bytes.fromhex(match[1].replace("\\x", ""))
-
-
-def _text(text: str) -> str:
-    return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)
 
 
 @dataclass
@@ -119,15 +123,18 @@ Keep = Callable[[Op, int], bool]  # is this sector (or this truncation) of a pen
 
 
 class Device:
-    """What is certain, and what is on its way. `root` is a folder that is certainly there."""
+    """What is certain, and what is on its way. `root` is a folder that is certainly there.
 
-    def __init__(self, root: Path) -> None:
+    apart: folders below it that are devices of their own: their names come in an order of their own.
+    """
+
+    def __init__(self, root: Path, apart: Sequence[Path] = ()) -> None:
+        self._apart = [str(folder) for folder in apart]
         self._files: list[_File] = []
         self._folders = {str(root)}
         self._live: dict[str, int] = {}
         self._names: dict[str, int] = {}  # certain
-        self._pending: list[Op] = []  # names
-        self._of: list[int] = []  # the file of each pending name
+        self._pending: list[list[tuple[Op, int]]] = [[] for _ in range(len(apart) + 1)]  # names, each with its file
         self.said = b""
         for folder, _, names in os.walk(root):
             self._folders.add(folder)
@@ -160,9 +167,13 @@ class Device:
             _lay(file.certain, file.pending, lambda op, sector: True)
             file.pending.clear()
             return
-        touched = [n for n, op in enumerate(self._pending, 1) if path in {_folder(op.path), _folder(op.to)}]
+        pending = self._pending[self._device(path)]
+        touched = [n for n, (op, _) in enumerate(pending, 1) if path in {_folder(op.path), _folder(op.to)}]
         for _ in range(touched[-1] if touched else 0):
-            _rename(self._names, self._folders, self._pending.pop(0), self._of.pop(0))
+            _rename(self._names, self._folders, *pending.pop(0))
+
+    def _device(self, path: str) -> int:
+        return next((n for n, folder in enumerate(self._apart, 1) if (path + "/").startswith(folder + "/")), 0)
 
     def _name(self, op: Op) -> None:
         if op.kind == "make":
@@ -176,22 +187,23 @@ class Device:
         elif op.kind == "move":  # of a folder
             for path in [path for path in self._live if path.startswith(op.path + "/")]:
                 self._live[op.to + path[len(op.path) :]] = self._live.pop(path)
-        self._pending.append(op)
-        self._of.append(number)
+        self._pending[self._device(op.path)].append((op, number))
 
     @property
-    def pending_names(self) -> int:
-        return len(self._pending)
+    def pending_names(self) -> list[int]:
+        """How many there are, on each device."""
+        return [len(pending) for pending in self._pending]
 
     def pending(self) -> list[Op]:
         """Writes and truncations on their way."""
         return [op for file in self._files for op in file.pending]
 
-    def cut(self, after: int, names: int, keep: Keep) -> State:
-        """The first `names` of the pending names are there, and what `keep` says of the pending bytes."""
+    def cut(self, after: int, names: Sequence[int], keep: Keep) -> State:
+        """So many of each device's pending names are there, and what `keep` says of the pending bytes."""
         found, folders = dict(self._names), set(self._folders)
-        for op, number in list(zip(self._pending, self._of, strict=True))[:names]:
-            _rename(found, folders, op, number)
+        for pending, count in zip(self._pending, names, strict=True):
+            for op, number in pending[:count]:
+                _rename(found, folders, op, number)
         files = {}
         for path, number in found.items():
             data = bytearray(self._files[number].certain)
@@ -238,11 +250,12 @@ def _lay(data: bytearray, ops: Sequence[Op], keep: Keep) -> None:
             at = end
 
 
-def states(root: Path, ops: Sequence[Op], rng: random.Random, more: int) -> Iterator[State]:
+def states(root: Path, ops: Sequence[Op], rng: random.Random, more: int, apart: Sequence[Path] = ()) -> Iterator[State]:
     """States after each operation, each once: nothing unflushed is there, all of it, all but the last write, the last
-    write alone, and `more` by chance: in whole writes or torn, with any number of the pending names.
+    write alone, and `more` by chance: in whole writes or torn, with any number of the pending names. The last one is
+    what is certain when the run has ended.
     """
-    device = Device(root)
+    device = Device(root, apart)
     seen: set[bytes] = set()
     for after, op in enumerate(ops, 1):
         device.apply(op)
@@ -253,22 +266,22 @@ def states(root: Path, ops: Sequence[Op], rng: random.Random, more: int) -> Iter
             if state.digest not in seen:
                 seen.add(state.digest)
                 yield state
-    final = device.cut(len(ops), 0, lambda op, sector: False)
-    if final.digest not in seen:
-        yield final
+    yield device.cut(len(ops), [0] * (len(apart) + 1), lambda op, sector: False)
 
 
-def _choices(device: Device, rng: random.Random, more: int) -> Iterator[tuple[int, Keep]]:
+def _choices(device: Device, rng: random.Random, more: int) -> Iterator[tuple[list[int], Keep]]:
     names = device.pending_names
     last = device.pending()[-1:]
-    yield 0, lambda op, sector: False
+    yield [0 for _ in names], lambda op, sector: False
     yield names, lambda op, sector: False
     yield names, lambda op, sector: True
     if last:
         yield names, lambda op, sector: op is not last[0]
         yield names, lambda op, sector: op is last[0]
+    for one in range(len(names)) if len(names) > 1 else ():
+        yield [count if n == one else 0 for n, count in enumerate(names)], lambda op, sector: True
     for _ in range(more):
-        yield rng.randint(0, names), _by_chance(rng)
+        yield [rng.randint(0, count) for count in names], _by_chance(rng)
 
 
 def _by_chance(rng: random.Random) -> Keep:

@@ -18,13 +18,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from fakes import calls
 from fakes.crash_states import Op, State, recorded, states
 from fakes.driven_gateway import __file__ as driven
+from fakes.field import CLI
 from fakes.gateway_store import signer
+from fakes.new_gateway import assert_whole, init_words, make_folders
 from fakes.restarts import judge
 
+from drivers.mqtt_memory import FilterMemory
 from gateway import store as stores
+from gateway.cli.init import init
 
 SHARED_MEMORY = Path("/dev/shm")
 OFTEN = "checkpoint-pages=12"
@@ -54,7 +59,7 @@ class Recording:
     def _ops(self, made: list[calls.Call]) -> list[Op]:
         """In the folder as it was before; the index of a WAL is made anew by every opening and does not count."""
         there = {str(self.data / path.name) for path in self.begin.iterdir()}
-        ops = [op for op in recorded(made, self.said, there) if not op.path.endswith("-shm")]
+        ops = [op for op in recorded(made, self.data, self.said, there) if not op.path.endswith("-shm")]
         return [op._replace(path=op.path.replace(str(self.data), str(self.begin))) for op in ops]
 
     def states(self, rng: random.Random, more: int) -> list[State]:
@@ -141,3 +146,67 @@ def test_any_cut_in_a_longer_run(tmp_path: Path, sequence: str, capsys: pytest.C
     with capsys.disabled():
         print(f"\ncrash states, seed {seed}: {told}")
     assert not wrong, "\n".join(wrong)
+
+
+# Files beside the store
+
+
+@pytest.mark.parametrize("at_most", [40, pytest.param(10_000, marks=pytest.mark.nightly)])
+@pytest.mark.timeout(300)
+def test_any_cut_of_init_leaves_a_whole_gateway_or_nothing_that_counts(
+    tmp_path: Path, at_most: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Configuration and key are on another device than data_dir: what is written there has an order of its own."""
+    calls.need_ptrace()
+    home, said = tmp_path / "home", tmp_path / "said"
+    make_folders(home)
+    shutil.copytree(home, tmp_path / "begin")
+    traced = calls.trace([*CLI, *init_words(home)], [], tmp_path / "calls", data=True)
+    assert traced.code == 0, traced.words
+    shutil.rmtree(home)
+    shutil.copytree(tmp_path / "begin", home)
+    ops = [op for op in recorded(traced.calls, home, said, set()) if not op.path.endswith("-shm")]
+    *begun, done = states(home, ops, random.Random(), 2, [home / "etc"])
+    for state in random.sample(begun, min(at_most, len(begun))):
+        _lay_out(state, home)
+        again = CliRunner().invoke(init, init_words(home)[1:])
+        assert again.exception is None or "is there already" in str(again.exception), (state.after, again.exception)
+        assert_whole(home)
+    _lay_out(done, home)
+    assert_whole(home)
+    with capsys.disabled():
+        print(f"\ncrash states, init: {len(ops)} operations, {min(at_most, len(begun))} of {len(begun) + 1} states")
+
+
+def _lay_out(state: State, home: Path) -> None:
+    shutil.rmtree(home)
+    state.write(home, home)
+
+
+REMEMBER = """
+import os, sys
+from pathlib import Path
+from drivers.mqtt_memory import FilterMemory
+said = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND)
+for topics in ("a", "a b", "c"):
+    FilterMemory(Path(sys.argv[1])).save(topics.split())
+    os.write(said, topics.encode() + b"\\n")
+"""
+
+
+def test_any_cut_leaves_the_filters_remembered_last_or_next(tmp_path: Path) -> None:
+    calls.need_ptrace()
+    data, said = tmp_path / "data", tmp_path / "said"
+    data.mkdir()
+    said.touch()
+    command = [sys.executable, "-c", REMEMBER, data / "filters", said]
+    traced = calls.trace(command, [], tmp_path / "calls", data=True)
+    assert traced.code == 0, traced.words
+    (data / "filters").unlink()
+    ops = recorded(traced.calls, data, said, set())
+    saves = [set(), {"a"}, {"a", "b"}, {"c"}]
+    for state in states(data, ops, random.Random(1), 3):
+        shutil.rmtree(data)
+        state.write(data, data)
+        newest = len(state.said.splitlines())
+        assert FilterMemory(data / "filters").load() in saves[newest : newest + 2], state.after

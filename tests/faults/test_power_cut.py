@@ -25,16 +25,14 @@ from fakes.broker import Mosquitto
 from fakes.card import Card
 from fakes.field import CLI, Field, Process, fieldgate, until
 from fakes.mqtt_proxy import PUBLISH, SUBACK, MqttProxy
+from fakes.new_gateway import assert_whole, init_words, make_folders
 
-from gateway import config
 from gateway.cli import HELD
 from gateway.cli.verify_store import verify_store
 from gateway.core import senml
-from gateway.keys import Signer
 from gateway.node.run import STORE_FILE
 from gateway.node.sqlite import SqliteStore
-from gateway.store import SIGN_STATE, Store
-from gateway.store.signstate import SignState
+from gateway.store import Store
 
 CUTTABLE = (
     "env",
@@ -271,29 +269,9 @@ async def test_control_with_synchronous_normal_loses(
 
 
 def _init(card: Card, *how: str) -> "subprocess.CompletedProcess[str]":
-    where = card.folder / "a"
-    words = ("init", "--name", "cut.example", "--data-dir", str(where / "d"), "--config", str(where / "fieldgate.toml"))
     command = (*CUTTABLE, str(card.folder), *how) if how else CLI
-    return subprocess.run([*command, *words], check=False, capture_output=True, text=True, timeout=60)
-
-
-async def _open(data: Path, signer: Signer) -> None:
-    store = await Store.open(data)
-    try:
-        assert store.vkey == signer.vkey
-        state = await SignState.open(data / SIGN_STATE, str(signer.vkey))
-        await state.close()
-    finally:
-        await store.close()
-
-
-def _assert_whole(where: Path) -> None:
-    """Configuration, key, store and sign-state are there, all of one log, and nothing else."""
-    signer = config.log_signer(config.load(where / "fieldgate.toml"))
-    asyncio.run(_open(where / "d", signer))
-    assert (where / "log.key").stat().st_mode & 0o777 == 0o600
-    assert not list((where / "d").glob(".init*"))
-    assert sorted(path.name for path in where.iterdir()) == ["d", "fieldgate.toml", "log.key"]
+    words = (*command, *init_words(card.folder / "a"))
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
 
 
 def _cut_init(folder: Path, kind: str, at: Iterable[int]) -> int:
@@ -305,7 +283,7 @@ def _cut_init(folder: Path, kind: str, at: Iterable[int]) -> int:
     with Card(folder / "card", kind) as card:
         where = card.folder / "a"
         for number in at:
-            where.mkdir()
+            make_folders(where)
             os.sync()
             done = _init(card, f"at-file-call={number}")
             if done.returncode == 0:
@@ -316,7 +294,7 @@ def _cut_init(folder: Path, kind: str, at: Iterable[int]) -> int:
                 cuts += 1
                 again = _init(card)
                 assert again.returncode == 0 or "is there already" in again.stderr, again.stderr
-            _assert_whole(where)
+            assert_whole(where)
             shutil.rmtree(where)
             if done.returncode == 0:
                 break
