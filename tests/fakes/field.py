@@ -36,13 +36,20 @@ class Process:
     def __init__(self, name: str, folder: Path, *command: str) -> None:
         self.name, self.folder, self.command = name, folder, command
         self.log = folder / f"{name}.log"
+        self.env: dict[str, str] | None = None  # in place of this process's own
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *more: str) -> None:
         assert not self.running
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self.command, *more, cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *self.command,
+                *more,
+                cwd=self.folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
             )
 
     @property
@@ -94,12 +101,12 @@ class Field:
         self.data = data or self.home / "data"
         self.gateway = Process("gateway", self.home, *CLI, "run")
         self.node = Process("node", folder, *CLI, "node", "run", "--config", "node/node.toml")
-        self.node_port = free_port()
+        self.node_port, self.web_port = free_port(), free_port()
 
     async def make(self) -> None:
         self.home.mkdir(parents=True)
         await fieldgate("init", "--name", "field.example", "--data-dir", str(self.data), cwd=self.home)
-        text = self.sources + f'\n[web]\nlisten = "127.0.0.1:{free_port()}"\n'
+        text = self.sources + f'\n[web]\nlisten = "127.0.0.1:{self.web_port}"\n'
         if self.with_node:
             listen = f"127.0.0.1:{self.node_port}"
             init = ("node", "init", "--name", "node.example", "--dir", "node", "--listen", listen)

@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -325,7 +325,7 @@ class Rig:
             in_order=(first := list(dict.fromkeys(stored))) == sorted(first),
             changed=sorted(row for row, data in self._rows.items() if now.get(row) != data),
             forks=self._forks(),
-            node_lacks=await self._node_lacks(),
+            node_lacks=await node_lacks(self.folder / "node", self.field.data, self.field.entries()),
             serial=len(ship),
             serial_in_order=_rises(ship),
             redeliveries=sum(one.dup for one in self.proxy.of(PUBLISH, up=False)),
@@ -344,27 +344,25 @@ class Rig:
         assert any(what.startswith("entry ") for what in signed)
         return sorted(what for what, digests in signed.items() if len(digests) > 1)
 
-    async def _node_lacks(self) -> list[int]:
-        """Heights of the gateway's log that the node does not hold, whole and verified."""
-        store = await Store.open(self.field.data, read_only=True)
-        entries = self.field.entries()
-        log = hashlib.sha256(store.vkey.name.encode()).hexdigest()
-        await store.close()
-        node = await SqliteStore.open(self.folder / "node" / "data" / "node.sqlite")
-        try:
-            lacks = []
-            for height, entry in entries.items():
-                held = await node.entries(log, height, 1)
-                kept = await node.body(log, height)
-                if held != [entry] or kept is None:
-                    lacks.append(height)
-                    continue
-                whole = body.verify_body(block.parse_entry(entry).header, zlib.decompress(kept.data))
-                if not isinstance(whole, body.WholeBody):
-                    lacks.append(height)
-            return lacks
-        finally:
-            await node.close()
+
+async def node_lacks(node: Path, data: Path, entries: Mapping[int, bytes]) -> list[int]:
+    """Heights of these entries of a gateway's log that the node in that folder does not hold, whole and verified."""
+    store = await Store.open(data, read_only=True)
+    log = hashlib.sha256(store.vkey.name.encode()).hexdigest()
+    await store.close()
+    held = await SqliteStore.open(node / "data" / "node.sqlite")
+    try:
+        return [height for height, entry in entries.items() if not await _holds(held, log, height, entry)]
+    finally:
+        await held.close()
+
+
+async def _holds(node: SqliteStore, log: str, height: int, entry: bytes) -> bool:
+    kept = await node.body(log, height)
+    if kept is None or await node.entries(log, height, 1) != [entry]:
+        return False
+    found = body.verify_body(block.parse_entry(entry).header, zlib.decompress(kept.data))
+    return isinstance(found, body.WholeBody)
 
 
 def _rises(readings: list[senml.Reading]) -> bool:
