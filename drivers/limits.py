@@ -21,7 +21,9 @@ READ_BYTES = 65_536  # taken from a socket or a file at once
 
 # MQTT
 MQTT_PACKET_BYTES = PAYLOAD_BYTES + 1_024  # remaining length of a packet; a longer PUBLISH is rejected and skipped
-MQTT_WAKE_BYTES = 262_144  # taken from a TLS socket before other work gets its turn
+MQTT_WAKE_BYTES = 262_144  # taken from a TLS socket at once
+MQTT_PACKETS_A_TURN = 256  # taken apart and handed over before other work gets its turn
+MQTT_OUT_BYTES = 262_144  # waiting for a broker that does not read; beyond it nothing more is read from it
 TOPIC_BYTES = 512
 TOPICS_CACHED = 4_096
 SOURCES_PER_TOPIC = 256  # default of max_sources

@@ -253,9 +253,8 @@ class MqttDriver:
             delivery = None
             if flags & QOS1:
                 digest = hashlib.sha256(topic + b"\0" + payload).digest()[:8]
-                delivery = Delivery(broker, packet_id, digest, flags & DUP != 0)
-                pubacks += PUBACK
-                pubacks += packet_id.to_bytes(2, "big")
+                delivery = Delivery(broker, int.from_bytes(packet_id, "big"), digest, flags & DUP != 0)
+                pubacks += PUBACK + packet_id
             targets = find(topic)
             size += len(payload)
             quality = STALE if flags & RETAIN else 0

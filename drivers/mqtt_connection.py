@@ -6,10 +6,12 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from drivers.limits import MQTT_WAKE_BYTES, READ_BYTES
+from drivers.limits import MQTT_OUT_BYTES, MQTT_PACKETS_A_TURN, MQTT_WAKE_BYTES, READ_BYTES
 from drivers.mqtt_connect import Broker
-from drivers.mqtt_frames import Packets, ProtocolError, Publish
+from drivers.mqtt_frames import Packet, Packets, ProtocolError, Publish
 from drivers.paho_seam import PahoSession
+
+CONNACK = 0x20
 
 
 class Lost(NamedTuple):
@@ -21,7 +23,10 @@ class Lost(NamedTuple):
 
 
 class Connection:
-    """Owner of a socket. It hands over what arrives with one wake-up, in order; `connack` and `lost` come to be known.
+    """Owner of a socket. It hands over what arrives, in order; `connack` and `lost` come to be known.
+
+    Of what one wake-up brings, so much is handed over in one turn of the loop; the rest in the next ones, before more
+    is read.
 
     It is its own generation: an acknowledgement belongs to the connection on which its message came, and to no other.
     """
@@ -40,7 +45,9 @@ class Connection:
         self._sock = sock
         self._packets = Packets()
         self._out = bytearray()
-        self._writing = self._paused = self._closed = False
+        self._listening = self._writing = self._paused = self._closed = False
+        self._accepted = False  # by a CONNACK
+        self._turn: asyncio.Handle | None = None  # in which the rest is handed over
         self._on_session = on_session
         self._on_publishes = on_publishes
         self.connack: asyncio.Future[str] = self._loop.create_future()  # "" or the reason of a refusal
@@ -58,12 +65,12 @@ class Connection:
 
     def start(self) -> None:
         """Sends the CONNECT and listens."""
-        self._loop.add_reader(self._sock, self._readable)
         self.session.connect()
         self.flush()
 
     def _connack(self, present: bool, refusal: str) -> None:
         if not refusal:
+            self._accepted = True
             self._on_session(present)
         if not self.connack.done():
             self.connack.set_result(refusal)
@@ -77,18 +84,27 @@ class Connection:
 
     def pause(self) -> None:
         """Reads nothing more; the broker comes to wait."""
-        if not self._paused and not self._closed:
-            self._paused = True
-            self._loop.remove_reader(self._sock)
+        self._paused = True
+        self._listen()
 
     def resume(self) -> None:
         """Reads on."""
-        if self._paused and not self._closed:
-            self._paused = False
-            self._loop.add_reader(self._sock, self._readable)
+        self._paused = False
+        self._listen()
+        self._take_soon()
+
+    def _listen(self) -> None:
+        """Reads, or does not: neither while paused, nor from a broker that does not read itself."""
+        wanted = not (self._paused or self._closed or len(self._out) > MQTT_OUT_BYTES)
+        if wanted is not self._listening:
+            self._listening = wanted
+            if wanted:
+                self._loop.add_reader(self._sock, self._readable)
+            else:
+                self._loop.remove_reader(self._sock)
 
     def _readable(self) -> None:
-        if self._paused or self._closed:
+        if self._packets.left or self._paused or self._closed:
             return
         try:
             data = self._receive()
@@ -100,13 +116,26 @@ class Connection:
         if not data:
             self._end(Lost("the broker closed it", by_broker=True))
             return
+        self._packets.feed(data)
+        self._take()
+
+    def _take(self) -> None:
+        """Hands over what one turn of the loop may."""
+        self._turn = None
+        if self._paused or self._closed:
+            return
         try:
-            self._take(data)
+            self._hand_over(self._packets.take(MQTT_PACKETS_A_TURN))
         except ProtocolError as error:
             self._end(Lost(f"it sent {error}", error.cure))
         except Exception as error:  # noqa: BLE001  a bug: whoever awaits `lost` raises it
             self._end(error)
         self.flush()
+        self._take_soon()
+
+    def _take_soon(self) -> None:
+        if self._packets.left and self._turn is None and not self._closed and not self._paused:
+            self._turn = self._loop.call_soon(self._take)
 
     def _receive(self) -> bytes | None:
         """What has arrived; b"" where the broker closed, None where nothing is there."""
@@ -130,14 +159,26 @@ class Connection:
             size += len(data)
         return b"".join(chunks)
 
-    def _take(self, data: bytes) -> None:
+    def _hand_over(self, packets: list[Packet]) -> None:
+        """In their order: what came before a packet that ends the connection is not lost by it."""
         publishes: list[Publish] = []
-        for packet in self._packets.feed(data):
+        for packet in packets:
             if isinstance(packet, Publish):
                 publishes.append(packet)
-            elif not self._closed:
-                self.session.receive(packet)
+                continue
+            self._hand_over_publishes(publishes)
+            publishes = []
+            if self._closed:
+                return
+            if packet[0] & 0xF0 == CONNACK and self.connack.done():
+                raise ProtocolError("a second CONNACK")
+            self.session.receive(packet)
+        self._hand_over_publishes(publishes)
+
+    def _hand_over_publishes(self, publishes: list[Publish]) -> None:
         if publishes and not self._closed:
+            if not self._accepted:
+                raise ProtocolError("a message before its CONNACK")
             self._on_publishes(self, publishes)
 
     # Writing
@@ -168,6 +209,7 @@ class Connection:
                 self._loop.add_writer(self._sock, self.flush)
             else:
                 self._loop.remove_writer(self._sock)
+        self._listen()
 
     def tick(self) -> None:
         """Once a second: keeps the connection alive, and notices one that is dead."""
@@ -186,7 +228,7 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._sock)
+        self._listen()
         self._loop.remove_writer(self._sock)
         self._sock.close()
         if isinstance(lost, Lost):

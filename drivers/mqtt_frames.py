@@ -21,11 +21,13 @@ class ProtocolError(Exception):
 
 
 class Publish(NamedTuple):
-    """A PUBLISH (section 3.3). `packet_id` is 0 with QoS 0. `size` is over len(payload) where that was cut off."""
+    """A PUBLISH (section 3.3). `packet_id` is as it came, b"" with QoS 0. `size` is over len(payload) where that was
+    cut off.
+    """
 
     flags: int
     topic: bytes
-    packet_id: int
+    packet_id: bytes
     payload: bytes
     size: int
 
@@ -34,58 +36,87 @@ Packet = Publish | bytes
 
 
 class Packets:
-    """One object for one connection. It holds at most one packet of MQTT_PACKET_BYTES and what came with its end."""
+    """One object for one connection: `feed` it what arrived, then `take` until nothing is `left`.
+
+    It holds at most one packet of MQTT_PACKET_BYTES and what came with its end.
+    """
 
     def __init__(self, limit: int = MQTT_PACKET_BYTES) -> None:
         self._limit = limit
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes] = []  # of a packet whose end is missing
         self._have = 0
         self._need = 2  # bytes without which there is nothing to look at
         self._skip = 0  # bytes still to come of a packet that is too long
+        self._data = b""
+        self._at = 0
+        self._error: ProtocolError | None = None
+        self.left = False  # whether `take` may have more to give
 
-    def feed(self, data: bytes) -> list[Packet]:
-        """The packets that end in `data`. ProtocolError where there can be none; then the stream is of no more use."""
+    def feed(self, data: bytes) -> None:
+        """More of the stream. Only where nothing is left."""
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
             data = data[skipped:]
-            if not data:
-                return []
-        if self._have:
-            self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._need:
-                return []
-            data = b"".join(self._chunks)
-        return self._split(data)
+        if not data:
+            return
+        self._chunks.append(data)
+        self._have += len(data)
+        if self._have >= self._need:
+            self._data = data if self._have == len(data) else b"".join(self._chunks)
+            self._at = 0
+            self.left = True
 
-    def _split(self, data: bytes) -> list[Packet]:
+    def take(self, most: int) -> list[Packet]:
+        """The next packets, at most so many. ProtocolError where there can be none: the stream is of no more use then.
+
+        What came before that is given first.
+        """
         packets: list[Packet] = []
-        limit = self._limit
-        at, end = 0, len(data)
-        self._need = 2
+        try:
+            if self._error is not None:
+                raise self._error
+            if self.left:
+                self._split(packets, most)
+        except ProtocolError as error:
+            if not packets:
+                raise
+            self._error = error
+        return packets
+
+    def _split(self, packets: list[Packet], most: int) -> None:
+        data, at, limit = self._data, self._at, self._limit
+        end = len(data)
+        append, publish = packets.append, _publish
+        need = 2
         while end - at >= 2:
             first, size, body = data[at], data[at + 1], at + 2
             if size > 127:
                 size, body = _remaining_length(data, at)
                 if not body:
-                    self._need = end - at + 1
+                    need = end - at + 1
                     break
             stop = body + (size if size < limit else limit)
             if stop > end:
-                self._need = stop - at
+                need = stop - at
                 break
+            if most <= 0:
+                self._at = at
+                return
             if first & 0xF0 == PUBLISH:
-                packets.append(_publish(first, data, body, stop, size))
+                append(publish(first, data, body, stop, size))
             elif size > limit:
                 raise ProtocolError(f"a packet of type {first >> 4} of {size} bytes")
             else:
-                packets.append(data[at:stop])
+                append(data[at:stop])
+            most -= 1
             at = body + size
+        self._need = need
         self._skip = max(at - end, 0)
         self._chunks = [data[at:]] if at < end else []
         self._have = max(end - at, 0)
-        return packets
+        self._data = b""
+        self.left = False
 
 
 def _remaining_length(data: bytes, at: int) -> tuple[int, int]:
@@ -113,11 +144,9 @@ def _publish(first: int, data: bytes, body: int, stop: int, size: int) -> Publis
             "a message with QoS 2, to which this gateway never subscribes: another program has used its client id",
             "Set a client_id that nobody else uses",
         )
-    packet_id = 0
-    if qos:
-        packet_id = data[rest] << 8 | data[rest + 1]
-        if not packet_id:
-            raise ProtocolError("a PUBLISH with packet id 0")
+    packet_id = data[rest:end]
+    if packet_id == b"\0\0":
+        raise ProtocolError("a PUBLISH with packet id 0")
     length = body + size - end
     payload = data[end:stop] if length == stop - end else data[end : min(end + EXAMPLE_BYTES, stop)]
     return Publish(first, data[topic:rest], packet_id, payload, length)

@@ -1,6 +1,7 @@
 """Which source a topic belongs to: options of an MQTT source, topic filters, sources named by a topic's levels."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple
 
@@ -136,8 +137,43 @@ class _Group:
         self.levels = tuple(options.topic.split("/"))
         self.template = options.id
         self.codec = codec(options)
+        self.target = Target(name, self.codec)
         self.most = options.max_sources
         self.made = 0
+
+
+class _Branch:
+    """The filters that begin with the same levels: which groups end here, and what may follow."""
+
+    __slots__ = ("below", "groups")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Branch] = {}
+        self.groups: list[int] = []
+
+    def put(self, levels: Levels, group: int) -> None:
+        branch = self
+        for level in levels:
+            branch = branch.below.setdefault(level, _Branch())
+        branch.groups.append(group)
+
+    def of(self, topic: Levels) -> list[int]:
+        """The groups whose filter `matches` the topic, in order: in as many steps as the topic has levels."""
+        found: list[int] = []
+        branches = [self]
+        for at, level in enumerate(topic):
+            wild = at > 0 or not level.startswith("$")
+            below: list[_Branch] = []
+            for branch in branches:
+                if wild and (rest := branch.below.get("#")):
+                    found += rest.groups
+                below += filter(None, map(branch.below.get, ("+", level) if wild else (level,)))
+            branches = below
+        for branch in branches:
+            found += branch.groups
+            if rest := branch.below.get("#"):
+                found += rest.groups
+        return sorted(found)
 
 
 class Routes:
@@ -146,8 +182,11 @@ class Routes:
     def __init__(self, name: str, sources: Mapping[str, MqttOptions]) -> None:
         self._name = name
         self._groups = [_Group(source, options) for source, options in sources.items()]
+        self._filters = _Branch()
+        for at, group in enumerate(self._groups):
+            self._filters.put(group.levels, at)
         self._owners: dict[str, tuple[str, Levels]] = {source: (source, ()) for source in [*sources, "gateway"]}
-        self._cache: dict[bytes, tuple[Target, ...]] = {}
+        self._cache: OrderedDict[bytes, tuple[Target, ...]] = OrderedDict()
         self.parents: dict[str, str] = {}
 
     def find(self, topic: bytes) -> tuple[Target, ...]:
@@ -157,7 +196,7 @@ class Routes:
             found = self._find(topic)
             if len(topic) <= TOPIC_BYTES:
                 if len(self._cache) >= TOPICS_CACHED:
-                    self._cache.clear()
+                    self._cache.popitem(last=False)
                 self._cache[topic] = found
         return found
 
@@ -173,9 +212,9 @@ class Routes:
         return found or (Target(self._name, _Refusal("unknown_topic", f"no source wants {text[:100]}")),)
 
     def _targets(self, levels: Levels) -> Iterator[Target]:
-        for group in self._groups:
-            if matches(group.levels, levels):
-                yield self._made(group, levels) if group.template else Target(group.name, group.codec)
+        for at in self._filters.of(levels):
+            group = self._groups[at]
+            yield self._made(group, levels) if group.template else group.target
 
     def _made(self, group: _Group, levels: Levels) -> Target:
         """The source that the levels name. An id belongs to the levels that made it first."""

@@ -270,6 +270,7 @@ class Intake:
             _reject(tally, Reject(sample.source, "not_a_reading", payload[: limits.EXAMPLE_BYTES], str(error)))
             return
         batch = self._journal.batch
+        batch.apart += raw == "apart"
         for item in items:
             batch.readings.append(Waiting(item, time_ms, received_ms, tally.bit))
             batch.size += len(item) if isinstance(item, bytes) else limits.PACK_BYTES + len(payload)

@@ -36,6 +36,7 @@ _VALUES = "(?,?,?,?,?,?,?,?,?,?,deflate(?))"
 _ROWS_A_STATEMENT = 256
 _ITEMS_BYTES = limits.BODY_BYTES - 256  # of one block; the rest is its body's head
 _FULL_RETRY_S = 1.0
+_APART_AT_ONCE = 256  # items made on the event loop; of more the digests would hold it up
 
 
 def source_bit(source: str) -> int:
@@ -55,13 +56,14 @@ class Waiting(NamedTuple):
 class Batch:
     """What the next commit will hold. `done` completes when it is durable."""
 
-    __slots__ = ("counts", "done", "keys", "lingered", "readings", "rows", "size")
+    __slots__ = ("apart", "counts", "done", "keys", "lingered", "readings", "rows", "size")
 
     def __init__(self, done: "asyncio.Future[None]") -> None:
         self.readings: list[Waiting] = []
         self.keys = Keys()
         self.counts: dict[str, int] = {}  # readings by source
         self.size = 0  # bytes of items
+        self.apart = 0  # readings whose item is yet to be made
         self.rows = 0  # that it became
         self.lingered: float | None = None  # the loop's time when its linger ended it; None: something else did
         self.done = done
@@ -141,7 +143,10 @@ class Journal:
 
     async def _write(self, batch: Batch) -> None:
         """One commit: all rows of the batch, or none."""
-        rows, block = self._rows(batch)
+        if batch.apart > _APART_AT_ONCE:
+            rows, block = await asyncio.to_thread(self._rows, batch)
+        else:
+            rows, block = self._rows(batch)
         parts = [rows[at : at + _ROWS_A_STATEMENT] for at in range(0, len(rows), _ROWS_A_STATEMENT)]
         statements = [
             (_INSERT + ",".join([_VALUES] * len(part)), [value for row in part for value in row]) for part in parts

@@ -76,6 +76,24 @@ async def test_pending_is_full_at_its_limits() -> None:
     await pending.drained(5)
 
 
+async def test_whoever_adds_a_callback_finds_all_of_one_commit_counted_off() -> None:
+    """Also what was added after it: a driver that looks whether there is room must not find its own old messages."""
+    pending = Pending(4, 100)
+    one: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    found = []
+    pending.add(one, 1, 1)
+    one.add_done_callback(lambda _: found.append((pending.full, pending._messages, pending._size)))
+    for _ in range(5):
+        pending.add(one, 1, 1)
+    assert pending.full
+    one.set_result(None)
+    pending.add(one, 1, 1)  # a commit that is over: counted off at the next turn
+    await pending.room()
+    await asyncio.sleep(0)
+    assert found == [(False, 1, 1)]
+    assert (pending._messages, pending._size) == (0, 0)
+
+
 async def test_drained_waits_no_longer_than_it_may() -> None:
     pending = Pending(3, 100)
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -10,8 +10,10 @@ from fakes.driving import failure, running
 from fakes.mqtt_scripted import Peer, ScriptedBroker, connack, packet, publish, suback
 
 from drivers import mqtt as mqtt_module
-from drivers.api import Link
+from drivers import mqtt_connection
+from drivers.api import Link, Sample
 from drivers.codecs.values import ValueMap
+from drivers.limits import MQTT_PACKETS_A_TURN
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
 
 
@@ -120,6 +122,7 @@ async def test_a_broker_that_never_answers_a_subscribe(monkeypatch: pytest.Monke
         (b"\x30\xff\xff\xff\xff\xff", "remaining length"),
         (packet(0x20, b"x" * 200_000), "200000 bytes"),
         (packet(0x90, b"\0"), "Protocol error"),
+        (connack(False), "a second CONNACK"),
     ],
 )
 async def test_nonsense_ends_the_connection_with_words(nonsense: bytes, words: str) -> None:
@@ -132,6 +135,102 @@ async def test_nonsense_ends_the_connection_with_words(nonsense: bytes, words: s
         error = await failure(driver_at(broker.port))
     assert words in error.what
     assert error.cure
+
+
+@pytest.mark.parametrize(
+    "nonsense", [packet(0x34, b"\0\1a\0\1x"), packet(0x30, b""), connack(False), packet(0x90, b"\0")]
+)
+async def test_good_messages_before_the_nonsense_are_handed_over(nonsense: bytes) -> None:
+    """All of them, once, in order; and no session is lost by it."""
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send(b"".join(publish(b"a", b'{"t": %d}' % n, n + 1) for n in range(600)) + nonsense)
+        await peer.gone()
+
+    collector = Collector()
+    async with ScriptedBroker(script) as broker:
+        await failure(driver_at(broker.port), collector)
+    assert [sample.records[0][2] for sample in collector.samples] == list(range(600))
+    assert collector.lost_sessions == []
+
+
+async def test_a_message_before_the_connack_is_no_message() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read()
+        await peer.send(publish(b"a", b'{"t": 1}', 1) + connack())
+        await peer.gone()
+
+    collector = Collector()
+    async with ScriptedBroker(script) as broker:
+        error = await failure(driver_at(broker.port), collector)
+    assert "a message before its CONNACK" in error.what
+    assert collector.items == []
+
+
+async def test_of_one_wake_up_so_much_is_handed_over_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop turns between two parts, a pause between them is kept, and nothing is lost or out of order."""
+    number, turns, seen = MQTT_PACKETS_A_TURN * 8, [0], list[int]()
+    monkeypatch.setattr(mqtt_module, "PENDING_MESSAGES", MQTT_PACKETS_A_TURN * 3)
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.send(b"".join(publish(b"a", b'{"t": %d}' % n, n + 1) for n in range(number)))
+        await peer.gone()
+
+    async def turn() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    collector = Collector(durable=False)
+    plain = collector.emit
+
+    def emit(items: Any) -> "asyncio.Future[None]":
+        if isinstance(items[0], Sample):
+            seen.append(turns[0])
+            assert len(items) <= MQTT_PACKETS_A_TURN
+        return plain(items)
+
+    monkeypatch.setattr(collector, "emit", emit)
+    async with ScriptedBroker(script) as broker, running(driver_at(broker.port), collector):
+        turning = asyncio.create_task(turn())
+        while len(collector.samples) < number:
+            had = len(collector.samples)
+            await until(lambda had=had: len(collector.samples) >= min(had + MQTT_PACKETS_A_TURN * 3, number))
+            assert len(collector.samples) < had + MQTT_PACKETS_A_TURN * 4
+            collector.commit()
+        turning.cancel()
+    assert [sample.records[0][2] for sample in collector.samples] == list(range(number))
+    assert len(set(seen)) == len(seen) >= 8
+
+
+async def test_a_broker_that_reads_nothing_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its acknowledgements do not pile up: beyond a limit nothing more is taken from it."""
+    monkeypatch.setattr(mqtt_connection, "MQTT_OUT_BYTES", 20_000)
+    number = 60_000
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        peer.transport.pause_reading()
+        peer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for start in range(0, number, 100):
+            await peer.send(b"".join(publish(b"a", b'{"t": 1}', 1 + n) for n in range(start, start + 100)))
+        await peer.gone()
+
+    collector = Collector()
+    async with ScriptedBroker(script) as broker:
+        driver = driver_at(broker.port)
+        async with running(driver, collector):
+            await collector.up()
+            connection = driver._connection
+            assert connection is not None
+            connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await until(lambda: not connection._listening)
+            assert len(connection._out) <= 20_000 + 4 * MQTT_PACKETS_A_TURN
+            assert not connection.lost.done()
+            assert len(collector.samples) < number
 
 
 async def test_a_broker_that_stops_answering_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

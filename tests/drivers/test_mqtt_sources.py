@@ -132,11 +132,44 @@ def test_max_sources_at_the_limit_and_one_past() -> None:
     assert len(routes.parents) == SOURCES_PER_TOPIC
 
 
+@settings(deadline=None)
+@given(st.lists(FILTERS | st.just("$SYS/+") | st.just("#"), min_size=1, max_size=8), TOPICS | st.just("$SYS/a"))
+def test_a_topic_finds_exactly_the_sources_whose_filters_match_in_order(filters: list[str], topic: str) -> None:
+    routes = Routes("mqtt-local", {f"s{number}": options(one) for number, one in enumerate(filters)})
+    wanted = [(f"s{n}", "") for n, one in enumerate(filters) if matches(split(one), split(topic))]
+    assert found(routes, topic) == (wanted or [("mqtt-local", "unknown_topic")])
+
+
+def test_a_new_topic_is_not_held_against_every_source() -> None:
+    """Among a thousand exact topics and some filters it is found in as many steps as it has levels."""
+    steps = [0]
+
+    class Counted(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            steps[0] += 1
+            return super().get(key, default)
+
+    exact = {f"s{number}": options(f"farm/{number}/t") for number in range(1_000)}
+    routes = Routes("mqtt-local", {**exact, "wide": options("farm/+/h")})
+
+    def count(branch: Any) -> None:
+        for further in branch.below.values():
+            count(further)
+        branch.below = Counted(branch.below)
+
+    count(routes._filters)
+    assert found(routes, "farm/7/t") == [("s7", "")]
+    assert found(routes, "farm/x/h") == [("wide", "")]
+    assert found(routes, "barn/x/h") == [("mqtt-local", "unknown_topic")]
+    assert steps[0] < 60
+
+
 def test_the_cache_of_topics_is_bounded() -> None:
     routes = Routes("mqtt-local", {"all": options("#")})
     for number in range(TOPICS_CACHED + 10):
         routes.find(b"t/%d" % number)
-    assert len(routes._cache) <= TOPICS_CACHED
+    assert len(routes._cache) == TOPICS_CACHED  # one made room for one
+    assert b"t/%d" % (TOPICS_CACHED + 9) in routes._cache
     routes.find(b"x" * (TOPIC_BYTES + 1))
     assert max(map(len, routes._cache)) <= TOPIC_BYTES
 

@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.clock import FakeClock
@@ -214,6 +216,27 @@ async def test_a_large_batch_does_not_linger(tmp_path: Path, number: int, size: 
 
 
 # Where blocks end
+
+
+@pytest.mark.parametrize("number", [journal._APART_AT_ONCE, journal._APART_AT_ONCE + 1])
+async def test_the_items_of_many_payloads_apart_are_made_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    threads = set()
+    made = journal._items
+
+    def recorded(*args: Any) -> list[bytes]:
+        threads.add(threading.current_thread())
+        return made(*args)
+
+    monkeypatch.setattr(journal, "_items", recorded)
+    async with pipeline(tmp_path, linger_s=3600, max_count=100) as gateway:
+        gateway.emit([sample(value=n, payload=b"p" * APART) for n in range(number)])
+        await gateway.journal.commit()
+        await gateway.age()
+        assert values(await check_chain(gateway.store)) == list(range(number))
+    assert (threads == {threading.main_thread()}) is (number == journal._APART_AT_ONCE)
+    assert len(threads) == 1
 
 
 def waiting(n: int, apart: bool) -> Waiting:
