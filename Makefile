@@ -34,7 +34,8 @@ bench: $(VENV)/test.stamp
 
 nightly: $(VENV)/test.stamp
 	@sh tests/tools.sh
-	@$(BIN)/python -m pytest -m "nightly or not nightly"
+	@$(BIN)/python -m pytest -m nightly
+	@$(BIN)/python -m pytest
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -31,6 +31,7 @@ from gateway.store import Store
 KILLABLE = Path(__file__).parent.parent / "faults" / "killable.py"
 CLIMATE, SHIP = "climate", "ship"
 TOPIC = "kill/climate"
+STORED = "node.example/stored "
 
 SOURCES = """
 [seal]
@@ -138,6 +139,8 @@ class Verdict:
     in_order: bool = True
     changed: list[int] = field(default_factory=list)  # journal rows that were seen on disk and are not there any more
     forks: list[str] = field(default_factory=list)  # heights and sizes under which two things were signed
+    fallen: list[int] = field(default_factory=list)  # sizes that the node signed as stored while it lacked a body
+    alarms: list[str] = field(default_factory=list)  # of gateway and node
     node_lacks: list[int] = field(default_factory=list)  # heights whose body the node has not, or has wrongly
     serial: int = 0
     serial_in_order: bool = True
@@ -149,7 +152,7 @@ class Verdict:
     @property
     def sound(self) -> bool:
         """Nothing lost, nothing twice, order kept, one header a height, the node in step."""
-        bad = (self.lost, self.twice, self.changed, self.forks, self.node_lacks)
+        bad = (self.lost, self.twice, self.changed, self.forks, self.fallen, self.alarms, self.node_lacks)
         return not any(bad) and self.in_order and self.serial_in_order and self.heights == self.stored
 
 
@@ -173,6 +176,7 @@ class Rig:
         self.published: list[int] = []
         self.marks = folder / "marks"
         self._rows: dict[int, bytes] = {}
+        self._fallen: list[int] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
@@ -244,12 +248,18 @@ class Rig:
         await self.node.start(*hows)
         await until(lambda: _listens(self.field.node_port), f"a node that listens\n{self.node.words()[-2000:]}")
 
-    def look(self) -> int:
-        """Remembers the journal rows on disk that are new; how many there are."""
-        last = max(self._rows, default=0)
-        for row, data in self._journal(last):
-            self._rows[row] = data
-        return len(self._rows)
+    def look(self) -> None:
+        """Remembers the journal rows on disk; holds the node's bodies on disk against what it has signed as stored."""
+        self._rows.update(self._journal(max(self._rows, default=0)))
+        size = max((int(what.split()[1]) for what in self._signed() if what.startswith(STORED)), default=0)
+        if size > self._bodies(size):
+            self._fallen.append(size)
+
+    def _bodies(self, size: int) -> int:
+        """How many of the first bodies the node has on disk."""
+        file = self.folder / "node" / "data" / "node.sqlite"
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as con:
+            return int(con.execute("SELECT count(*) FROM body WHERE height < ?", (size,)).fetchone()[0])
 
     def _journal(self, after: int) -> list[tuple[int, bytes]]:
         path = self.field.data / "fieldgate.db"
@@ -325,6 +335,8 @@ class Rig:
             in_order=(first := list(dict.fromkeys(stored))) == sorted(first),
             changed=sorted(row for row, data in self._rows.items() if now.get(row) != data),
             forks=self._forks(),
+            fallen=self._fallen,
+            alarms=self._alarms(),
             node_lacks=await node_lacks(self.folder / "node", self.field.data, self.field.entries()),
             serial=len(ship),
             serial_in_order=_rises(ship),
@@ -334,15 +346,27 @@ class Rig:
             verified=await fieldgate("verify", "--store", "data", cwd=self.field.home),
         )
 
-    def _forks(self) -> list[str]:
-        """What was signed, whichever process did it: one header a height, one checkpoint a size and key."""
+    def _signed(self) -> dict[str, set[str]]:
+        """What was signed, whichever process did it: `entry HEIGHT` or `NAME SIZE` to digests of what it was."""
         signed: dict[str, set[str]] = defaultdict(set)
         told = self.marks.with_suffix(".signed")
         for line in told.read_text().splitlines() if told.exists() else []:
             what, digest = line.rsplit(" ", 1)
             signed[what].add(digest)
+        return signed
+
+    def _forks(self) -> list[str]:
+        """One header a height, one checkpoint a size and key."""
+        signed = self._signed()
         assert any(what.startswith("entry ") for what in signed)
+        assert any(what.startswith(STORED) for what in signed)
         return sorted(what for what, digests in signed.items() if len(digests) > 1)
+
+    def _alarms(self) -> list[str]:
+        lines = [*self.gateway.words().splitlines(), *self.node.words().splitlines()]
+        return [
+            line for line in lines if any(word in line for word in ("ALARM", "fell from", "different tree", "held"))
+        ]
 
 
 async def node_lacks(node: Path, data: Path, entries: Mapping[int, bytes]) -> list[int]:

@@ -6,6 +6,8 @@ Each of them ends with: acknowledged is stored, nothing is stored twice, the ord
 import asyncio
 import contextlib
 import hashlib
+import os
+import random
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -182,6 +184,70 @@ async def test_a_slow_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             rig.proxy.cut()
         await rig.acknowledges(25)
         told(capsys, "a slow broker", await rig.settle())
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1_200)
+async def test_everything_that_goes_wrong_in_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FIELDGATE_SEED=N repeats the order of a run that printed `seed N`."""
+    seed = int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
+    rng = random.Random(seed)
+    rig = Rig(tmp_path, serial=True, broker_extra=SAVES_ALWAYS)
+    faults = [_broker_back, _gateway_back, _node_back, _cut, _pubacks_lost, _half_open_at_once, _asleep, _drips]
+    async with rig.running():
+        await rig.start()
+        for fault in rng.sample(faults * 8, 64):
+            await rig.acknowledges(10)
+            await fault(rig)
+            if rng.random() < 0.5:
+                await _gateway_back(rig)  # which also forgets how long it was going to wait
+            rig.look()
+        rig.proxy.drips = False
+        await _gateway_back(rig)
+        await rig.acknowledges(10)
+        verdict = await rig.settle(broker_forgets=True)
+    assert verdict.serial > 0
+    told(capsys, f"64 faults in turn, seed {seed}", verdict)
+
+
+async def _broker_back(rig: Rig) -> None:
+    await asyncio.to_thread(rig.broker.kill)
+    await asyncio.to_thread(rig.broker.start)
+
+
+async def _gateway_back(rig: Rig) -> None:
+    await rig.gateway.end(signal.SIGKILL)
+    await rig.gateway.start()
+
+
+async def _node_back(rig: Rig) -> None:
+    await rig.node.end(signal.SIGKILL)
+    await rig.start_node()
+
+
+async def _cut(rig: Rig) -> None:
+    rig.proxy.cut()
+
+
+async def _pubacks_lost(rig: Rig) -> None:
+    rig.proxy.stall(up=True)
+    await until(lambda: rig.proxy.stalled > 0, "PUBACKs under way")
+    rig.proxy.cut()
+    rig.proxy.flow()
+
+
+async def _half_open_at_once(rig: Rig) -> None:
+    rig.proxy.swallow()
+
+
+async def _asleep(rig: Rig) -> None:
+    os.kill(rig.gateway.pid, signal.SIGSTOP)
+    await asyncio.sleep(0.5)
+    os.kill(rig.gateway.pid, signal.SIGCONT)
+
+
+async def _drips(rig: Rig) -> None:
+    rig.proxy.drips = not rig.proxy.drips
 
 
 # -- with a scripted broker -----------------------------------------------------------------------------------------
