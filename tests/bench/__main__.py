@@ -16,10 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from bench import figures, inside  # noqa: E402
 from bench.run import FULL, Run  # noqa: E402
 from bench.suite import BENCHMARKS  # noqa: E402
-
-from bench import figures, inside  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results.json"
 

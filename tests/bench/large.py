@@ -9,12 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
+from bench import filled
 from bench.home import MQTT, PATIENCE_S, Home, fieldgate
 from bench.machine import Cpu, memory_mib
 from bench.run import WINDOW, Run
 from bench.steady import paced
 
-from bench import filled
 from gateway.core.policy import parse_policy
 from gateway.store import Store
 from gateway.store.receipts import build_receipt

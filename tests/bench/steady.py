@@ -16,10 +16,9 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from bench import machine
 from bench.home import MQTT, Home, Started
 from bench.run import WINDOW, Run
-
-from bench import machine
 
 SCRIPT = Path(__file__).with_name("paced_broker.py")
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from bench.run import Run
-
 from bench import ingest, inside, large, node, seal, steady
+from bench.run import Run
 
 
 class Benchmark(NamedTuple):

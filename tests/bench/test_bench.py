@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from bench import figures, inside, machine
 from bench.figures import Figure
 from bench.run import Run, Scale
 from bench.suite import BENCHMARKS
-
-from bench import figures, inside, machine
 
 TINY = Scale(
     messages=1_500,
