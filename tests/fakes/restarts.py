@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fakes import calls
 from fakes.gateway_store import Pipeline, check_chain, signer, values
 from fakes.recorder import Recorder
 
@@ -46,9 +45,8 @@ def judge(data: Path, said: Path) -> Found:
             found.acknowledged |= set(range(int(rest[0]), int(rest[1]) + 1))
         elif word == "signed":
             found.said[int(rest[0])].add(rest[1])
-    with calls.FORKING:
-        asyncio.run(_restart(data, found))
-        found.good = verify_store(data, None, verbose=True) == 0
+    asyncio.run(_restart(data, found))
+    found.good = verify_store(data, None, verbose=True) == 0
     return found
 
 

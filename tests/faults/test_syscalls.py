@@ -1,31 +1,40 @@
 """Each write, fsync, ftruncate, rename, unlink and open below data_dir fails once, with EIO and with ENOSPC, and the
 process is killed at each: what was acknowledged is there exactly once, and no height gets a second header.
 
-A run is listed first; then it is run again once for each call and fault. The program is fakes/driven_gateway.py: store,
-intake and sealer as `fieldgate run` puts them together, without a network. After each fault a new process's code opens
-what is left, seals it, and verifies all of it; what was acknowledged is told on another file.
+A run is listed first; then it is run again once for each call and fault (fakes/sweep.py). Here that is
+fakes/driven_gateway.py: store, intake and sealer as `fieldgate run` puts them together, without a network. After each
+fault the code opens what is left, seals it, and verifies all of it; what was acknowledged is told on another file. The
+nightly sweeps go through a longer run with checkpoints, `fieldgate init`, a whole `fieldgate run`, a node's store and
+the MQTT driver's memory.
 """
 
-import shutil
-import signal
+import asyncio
+import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from fakes import calls
-from fakes.calls import Call, Fault, Traced
+from click.testing import CliRunner
+from fakes import calls, driven_node
+from fakes.calls import Fault, Traced
+from fakes.field import CLI
 from fakes.gateway_store import signer
-from fakes.restarts import Found, judge
+from fakes.new_gateway import assert_whole, init_words, make_folders
+from fakes.restarts import judge
+from fakes.sweep import Program, Sweep
 
+from drivers.mqtt_memory import FilterMemory
 from gateway import store as stores
-from gateway.cli import HELD, WORLD
+from gateway.cli import HELD, USAGE, WORLD
+from gateway.cli.init import init
+from gateway.cli.verify_store import verify_store
+from gateway.core import merkle
+from gateway.node.schema import create_file
+from gateway.node.sqlite import SqliteStore
 
-DRIVEN = Path(calls.__file__).with_name("driven_gateway.py")
+FAKES = Path(calls.__file__).parent
 FAULTS = ("EIO", "ENOSPC", calls.KILL)
-AT_ONCE = 3
 
 # What SQLite may keep to itself, and why no reading hangs on it. Everything else that fails with EIO ends the process.
 UNHEARD = {
@@ -33,121 +42,206 @@ UNHEARD = {
     "fdatasync .": "as above",
     "unlink fieldgate.db-wal": "at the stop, folded into the file before: an empty one is found and used again",
     "unlink sign-state.db-wal": "as above",
+    "unlink node.sqlite-wal": "as above",
     "unlink fieldgate.db-shm": "an index that every opening makes anew",
     "unlink sign-state.db-shm": "as above",
+    "unlink node.sqlite-shm": "as above",
 }
 # Where ENOSPC ends the process as EIO does, because SQLite has no word for "full" there.
 ENDS_THOUGH_FULL = {"openat", "fsync", "fdatasync", "ftruncate"}
 
 
-class Sweep:
-    """One sequence, from one state of the store, with each fault at each of its calls."""
-
-    def __init__(self, folder: Path, sequence: str, *hows: str, before: str = "") -> None:
-        self.folder, self.sequence, self.hows = folder, sequence, hows
-        self.begin = folder / "begin"
-        self.begin.mkdir(parents=True)
-        stores.create(self._data(self.begin), signer().vkey)
-        if before:
-            assert self._run(self.begin, sequence=before).code == 0
-        whole = self._run(self._copy("whole"))
-        assert whole.code == 0, whole.words
-        self.calls = [self._at_begin(call) for call in calls.succeeded(whole.calls)]
-        self.outcomes: Counter[str] = Counter()
-        self.ends: dict[str, str] = {}
-
-    @staticmethod
-    def _data(home: Path) -> Path:
-        (home / "data").mkdir(exist_ok=True)
-        return home / "data"
-
-    def _copy(self, name: str) -> Path:
-        return Path(shutil.copytree(self.begin, self.folder / name))
-
-    def _at_begin(self, call: Call) -> Call:
-        return call._replace(path=call.path.replace(f"{self.folder}/whole/", f"{self.folder}/begin/"))
-
-    def _run(self, home: Path, fault: Fault | None = None, *, sequence: str = "") -> Traced:
-        data = home / "data"
-        names = [f"{name}{end}" for name in (stores.DATABASE, stores.SIGN_STATE) for end in ("", "-wal", "-shm")]
-        files = [data, *(data / name for name in (*names, stores.LOCK))]
-        command = [sys.executable, DRIVEN, data, home / "said", sequence or self.sequence, *self.hows]
-        return calls.trace(command, files, home / "calls", fault)
-
-    def faults(self, whats: Iterable[str] = FAULTS) -> Iterator[Fault]:
-        for call in self.calls:
-            for what in whats:
-                yield Fault(call, what)
-
-    def run(self, faults: Iterable[Fault], check: Callable[[Fault, Traced, Found], list[str]]) -> list[str]:
-        """What went wrong, a line each."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            told = list(pool.map(lambda numbered: self._one(*numbered, check), enumerate(faults)))
-        return [line for lines in told for line in lines]
-
-    def _one(self, number: int, fault: Fault, check: Callable[[Fault, Traced, Found], list[str]]) -> list[str]:
-        home = self._copy(str(number))
-        call = fault.call._replace(path=fault.call.path.replace(f"{self.begin}/", f"{home}/"))
-        try:
-            traced = self._run(home, Fault(call, fault.what))
-            name = f"{call.on(home / 'data')} ({call.place}), {fault.what}"
-            wrong = [] if _hit(traced, fault) else [f"the call was not met: {traced.words}"]
-            try:
-                wrong += check(Fault(call, fault.what), traced, judge(home / "data", home / "said"))
-            except Exception as error:
-                wrong.append(f"no restart: {error!r}")
-            self.outcomes[f"{fault.what} {'survived' if traced.code == 0 else f'exit {traced.code}'}"] += 1
-            if fault.what == "ENOSPC" and traced.code:
-                self.ends[call.on(home / "data")] = traced.words.strip()
-            return [f"{name}: {one}" for one in wrong]
-        finally:
-            shutil.rmtree(home)
+def faults(of: Iterable[calls.Call], whats: Iterable[str] = FAULTS) -> list[Fault]:
+    return [Fault(call, what) for call in of for what in whats]
 
 
-def _hit(traced: Traced, fault: Fault) -> bool:
-    return traced.code == -signal.SIGKILL if fault.what == calls.KILL else any(call.injected for call in traced.calls)
-
-
-def as_promised(fault: Fault, traced: Traced, found: Found) -> list[str]:
-    """What must hold after each fault."""
-    wrong = found.faults
-    call = fault.call.on(Path(fault.call.path).parent if not Path(fault.call.path).is_dir() else Path(fault.call.path))
+def as_promised(fault: Fault, name: str, traced: Traced) -> list[str]:
+    """How a process that keeps readings must end, or go on."""
     if fault.what == calls.KILL:
-        return wrong
+        return []
     lines = traced.words.splitlines()
     survives = fault.what == "ENOSPC" and fault.call.name not in ENDS_THOUGH_FULL
-    if traced.code == 0 and (survives or call in UNHEARD):
-        return wrong
+    if traced.code == 0 and (survives or name in UNHEARD):
+        return []
+    wrong = []
     if traced.code not in (HELD, WORLD):
         wrong.append(f"exit {traced.code}: {traced.words}")
     if survives and not fault.call.path.endswith("-shm"):
         wrong.append(f"not survived in place: {traced.words}")
-    if len(lines) != 1 or not lines[0].startswith("fieldgate: "):
+    if not lines or not lines[-1].startswith("fieldgate: ") or any("Traceback" in line for line in lines):
         wrong.append(f"not one clear line: {lines}")
     return wrong
+
+
+def driven(sequence: str, *hows: str) -> Program:
+    """A store with some blocks, and a gateway that goes through the sequence."""
+
+    def make(home: Path) -> None:
+        (home / "data").mkdir()
+        stores.create(home / "data", signer().vkey)
+
+    def files(home: Path) -> list[Path]:
+        names = [f"{name}{end}" for name in (stores.DATABASE, stores.SIGN_STATE) for end in ("", "-wal", "-shm")]
+        return [home / "data", *(home / "data" / name for name in (*names, stores.LOCK))]
+
+    return Program(
+        make,
+        lambda home: [sys.executable, FAKES / "driven_gateway.py", home / "data", home / "said", sequence, *hows],
+        "data",
+        lambda home, traced: judge(home / "data", home / "said").faults,
+        files,
+    )
+
+
+def _sweep(folder: Path, program: Program, capsys: pytest.CaptureFixture[str], what: str) -> Sweep:
+    calls.need_ptrace()
+    sweep = Sweep(folder, program)
+    wrong = sweep.run(faults(sweep.calls), as_promised)
+    with capsys.disabled():
+        print(f"\nsystem calls of {what}: {sweep.told()}")
+    assert not wrong, "\n".join(wrong)
+    return sweep
 
 
 @pytest.mark.timeout(240)
 def test_every_call_of_a_commit_a_seal_and_a_sign_fails_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls.need_ptrace()
-    sweep = Sweep(tmp_path, "cs")
-    wrong = sweep.run(sweep.faults(), as_promised)
-    with capsys.disabled():
-        print(f"\nsystem calls: {len(sweep.calls)} calls, {sum(sweep.outcomes.values())} faults: {told(sweep)}")
-    assert not wrong, "\n".join(wrong)
+    sweep = _sweep(tmp_path, driven("cs"), capsys, "a commit, a seal and a sign")
     assert {"EIO exit 4", "ENOSPC survived", "SIGKILL exit -9"} <= set(sweep.outcomes)
-
-
-def told(sweep: Sweep) -> str:
-    ends = f"; ENOSPC ends it at {', '.join(sorted(sweep.ends))}" if sweep.ends else ""
-    return ", ".join(f"{count} {what}" for what, count in sorted(sweep.outcomes.items())) + ends
 
 
 def test_control_acknowledging_before_the_commit_fails_the_sweep(tmp_path: Path) -> None:
     calls.need_ptrace()
-    sweep = Sweep(tmp_path, "c", "ack-early")
+    sweep = Sweep(tmp_path, driven("c", "ack-early"))
     of_wal = [call for call in sweep.calls if call.name == "fdatasync" and call.path.endswith("fieldgate.db-wal")]
-    wrong = sweep.run((Fault(call, what) for call in of_wal for what in ("EIO", "SIGKILL")), as_promised)
+    wrong = sweep.run(faults(of_wal, ("EIO", calls.KILL)), as_promised)
     assert any("lost" in one for one in wrong), "the sweep would not notice a gateway that acknowledges too early"
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_every_call_of_a_longer_run_with_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = _sweep(tmp_path, driven("csbchbscbs", "checkpoint-pages=24"), capsys, "a longer run with checkpoints")
+    folded = [call for call in sweep.calls if call.name == "fdatasync" and call.path.endswith("fieldgate.db")]
+    assert len(folded) > 2, "no checkpoint before that of the stop"
+
+
+# Other programs, and other files
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_every_call_of_init(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def after(home: Path, traced: Traced) -> list[str]:
+        if traced.code:
+            again = CliRunner().invoke(init, init_words(home / "home")[1:])
+            if again.exception is not None and "is there already" not in str(again.exception):
+                return [f"init again: {again.exception}"]
+        assert_whole(home / "home")
+        return []
+
+    def promise(fault: Fault, name: str, traced: Traced) -> list[str]:
+        lines = traced.words.splitlines()
+        told = len(lines) == 1 and lines[0].startswith("fieldgate: ") and traced.code in (USAGE, WORLD, HELD)
+        return [] if fault.what == calls.KILL or traced.code == 0 or told else [f"exit {traced.code}: {lines}"]
+
+    calls.need_ptrace()
+    words: Callable[[Path], list[str | Path]] = lambda home: [*CLI, *init_words(home / "home")]  # noqa: E731
+    sweep = Sweep(tmp_path, Program(lambda home: make_folders(home / "home"), words, "home", after))
+    wrong = sweep.run(faults(sweep.calls), promise)
+    with capsys.disabled():
+        print(f"\nsystem calls of init: {sweep.told()}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_calls_of_a_whole_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`fieldgate run` with its own events for readings, stopped after a second; one call of each kind on each file."""
+    script = '"$@" & sleep 1.5; kill -TERM $! 2>/dev/null; wait $!'
+
+    def make(home: Path) -> None:
+        make_folders(home)
+        made = CliRunner().invoke(init, init_words(home)[1:])
+        assert made.exception is None
+        with (home / "etc" / "fieldgate.toml").open("a") as file:
+            file.write('[web]\nlisten = "127.0.0.1:1"\n')  # a port that is never free: the pull API is not meant here
+
+    def words(home: Path) -> list[str | Path]:
+        config = home / "etc" / "fieldgate.toml"
+        text = config.read_text()
+        config.write_text(text.replace(str(tmp_path / "begin"), str(home)))
+        return ["sh", "-c", script, "sh", *CLI, "run", "--config", config]
+
+    def after(home: Path, traced: Traced) -> list[str]:
+        again = subprocess.run(words(home), check=False, capture_output=True, text=True, timeout=60)
+        assert again.returncode == 0, again.stderr
+        return [] if verify_store(home / "disk" / "data", None, verbose=True) == 0 else ["verify --store"]
+
+    calls.need_ptrace()
+    sweep = Sweep(tmp_path, Program(make, words, "disk/data", after))
+    wrong = sweep.run(faults(sweep.one_of_each), as_promised)
+    with capsys.disabled():
+        print(f"\nsystem calls of a whole gateway: {sweep.told()}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_every_call_of_a_nodes_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def make(home: Path) -> None:
+        (home / "data").mkdir()
+        create_file(home / "data" / "node.sqlite")
+
+    def after(home: Path, traced: Traced) -> list[str]:
+        said = (home / "said").read_text().split()[1::2] if (home / "said").exists() else []
+        size = asyncio.run(_node_size(home / "data" / "node.sqlite"))
+        return [] if size >= max(map(int, said), default=0) else [f"lost: {size} entries, {said} said"]
+
+    program = Program(
+        make,
+        lambda home: [sys.executable, FAKES / "driven_node.py", home / "data" / "node.sqlite", home / "said", "3"],
+        "data",
+        after,
+    )
+    _sweep(tmp_path, program, capsys, "a node's store")
+
+
+async def _node_size(path: Path) -> int:
+    """After a step more; the entries, the tree, the lines and the bodies must be in step."""
+    store = await SqliteStore.open(path)
+    try:
+        await store.enrol(driven_node.LOG, "vkey", 0)
+        head = await store.head(driven_node.LOG)
+        entries = await store.entries(driven_node.LOG, 0, 10_000)
+        assert entries == [driven_node.entry(height) for height in range(head.size)]
+        assert head.frontier.root() == merkle.root([merkle.leaf_hash(entry) for entry in entries])
+        wanted = {height for low, high in await store.wants(driven_node.LOG, 100) for height in range(low, high)}
+        for height in range(head.size):
+            assert (await store.body(driven_node.LOG, height) is None) == (height in wanted)
+        return head.size
+    finally:
+        await store.close()
+
+
+def test_every_call_of_the_filters_that_a_broker_may_hold(tmp_path: Path) -> None:
+    """A disk that refuses is no reason not to connect: what is remembered is the old or the new, and never half."""
+    code = "import sys, pathlib, drivers.mqtt_memory as m; m.FilterMemory(pathlib.Path(sys.argv[1])).save(['b'])"
+
+    def make(home: Path) -> None:
+        (home / "data").mkdir()
+        FilterMemory(home / "data" / "filters").save(["a"])
+
+    def words(home: Path) -> list[str | Path]:
+        return [sys.executable, "-c", code, home / "data" / "filters"]
+
+    def after(home: Path, traced: Traced) -> list[str]:
+        found = FilterMemory(home / "data" / "filters").load()
+        return [] if found in ({"a"}, {"b"}) else [f"remembered: {found}"]
+
+    calls.need_ptrace()
+    sweep = Sweep(tmp_path, Program(make, words, "data", after))
+    wrong = sweep.run(faults(sweep.calls), lambda fault, name, traced: [traced.words] if traced.words else [])
+    assert not wrong, "\n".join(wrong)
+    assert len(sweep.calls) >= 5
