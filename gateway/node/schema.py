@@ -116,6 +116,9 @@ def create_file(path: Path) -> None:
                 "synchronous=FULL",
             ):
                 connection.execute(f"PRAGMA {pragma}")
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            if mode != "wal":  # where it cannot be, no error is raised
+                raise StoreError(f"its journal mode stays {mode}", where=str(new), cure="Check the disk")
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             for number, step in enumerate(STEPS, 1):
                 connection.executescript(_transaction(step, number))

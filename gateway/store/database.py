@@ -74,7 +74,9 @@ def _fill(new: Path, schema: Schema, first: Sequence[tuple[str, Params]]) -> Non
     try:
         con.execute(f"PRAGMA page_size={PAGE_BYTES}")
         con.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        con.execute("PRAGMA journal_mode=WAL")
+        (mode,) = con.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":  # where it cannot be, no error is raised
+            raise StoreError(f"its journal mode stays {mode}", where=str(new), cure="Check the disk")
         con.execute("PRAGMA synchronous=FULL")
         con.execute(f"PRAGMA application_id={schema.application_id}")
         for number, step in enumerate(schema.steps, 1):
