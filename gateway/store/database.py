@@ -116,6 +116,7 @@ class Database:
                 await writer.create_function("deflate", 1, _deflate, deterministic=True)
             reader = await aiosqlite.connect(_read_only_uri(path), uri=True, isolation_level=None)
             await reader.execute("PRAGMA query_only=ON")
+            await reader.execute("PRAGMA cache_size=-1024")
             if read_only:
                 await _check(reader, path, schema, upgrade=False)
         except BaseException as error:

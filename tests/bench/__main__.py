@@ -2,6 +2,7 @@
 
 python -m tests.bench [NAME ...]        all, or those named; `profile` too
 python -m tests.bench --table           what bench/results.json holds, as the tables of README and operations.md
+python -m tests.bench --write           the same, into these files
 """
 
 import argparse
@@ -27,11 +28,12 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description="Fieldgate's benchmarks.")
     options.add_argument("name", nargs="*", help=f"of {', '.join(BENCHMARKS)}; none: all")
     options.add_argument("--table", action="store_true", help="print the results so far as Markdown")
+    options.add_argument("--write", action="store_true", help="put them into README.md and docs/operations.md")
     options.add_argument("--times", type=int, default=0, help="runs of each, in place of its own number")
     given = options.parse_args()
     kept: dict[str, float] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if given.table:
-        print(figures.markdown(kept), figures.profile_markdown(kept, inside.TITLES), sep="\n\n")
+    if given.table or given.write:
+        _tables(kept, write=given.write)
         return 0
     wanted = [name for name in BENCHMARKS if name in given.name or _group(name) in given.name or not given.name]
     unknown = set(given.name) - set(BENCHMARKS) - {_group(name) for name in BENCHMARKS}
@@ -49,6 +51,19 @@ def main() -> int:
             RESULTS.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     print(f"{time.monotonic() - began:.0f} s; written to {RESULTS.relative_to(ROOT)}")
     return 0
+
+
+def _tables(results: dict[str, float], *, write: bool) -> None:
+    tables = {
+        "README.md": figures.markdown(results),
+        "docs/operations.md": figures.profile_markdown(results, inside.TITLES),
+    }
+    for name, table in tables.items():
+        if write:
+            path = ROOT / name
+            path.write_text(figures.replaced(path.read_text(), table))
+        else:
+            print(table, end="\n\n")
 
 
 def _group(name: str) -> str:

@@ -57,6 +57,7 @@ FIGURES = (
     Figure("receipt.build65536_ms", "building a receipt from a block of 65,536", "ms"),
     Figure("entry.bytes", "an entry on the wire, the longest", "B", 256),
     Figure("loop.stall_ms", "longest stall of the event loop while draining and sealing", "ms", 20, 5),
+    Figure("loop.busy_ms", "most CPU that the event loop uses without letting others run", "ms"),
     Figure("disk.sealed_bytes", "a sealed reading with its payload on disk, 1,000 a commit", "B", 80, 40),
     Figure("disk.keys_bytes", "of it redelivery keys", "B"),
     Figure("rss.idle_mib", "resident memory, idle", "MiB", 64, 50),
@@ -76,6 +77,19 @@ FIGURES = (
     Figure("node.stall_ms", "the same: longest stall of the node's event loop", "ms"),
     Figure("node.body4096_ms", "a node takes in a body of 4,096 readings", "ms"),
 )
+ALSO = {  # without a bound, and in README's table
+    "ingest.per_s",
+    "ingest.sub_cpu_us",
+    "rss.load_mib",
+    "steady200.ack_p50_ms",
+    "steady200.ack_p99_ms",
+    "steady200w20.ack_p50_ms",
+    "steady1000.cpu_pct",
+    "start.first_ack_s",
+    "start.full_journal_s",
+    "receipt.build_ms",
+    "verify.store_1m_s",
+}
 BY_NAME = {figure.name: figure for figure in FIGURES}
 
 
@@ -100,9 +114,11 @@ HEAD = _line("figure", "median", "unit", "range", "bound", "aim", "met")
 
 
 def markdown(results: Mapping[str, float]) -> str:
-    """README's table: every figure, what is missing said so."""
+    """README's table: every figure that has a bound, and some more; what is missing is said."""
     lines = [f"Measured on {machine()}.", "", "| what | measured | bound | aim |", "|---|---|---|---|"]
     for figure in FIGURES:
+        if figure.bound is None and figure.name not in ALSO:
+            continue
         sign = "&ge; " if figure.at_least else "&le; "
         unit = f" {figure.unit}" if figure.unit else ""
         value = f"{shown(results[figure.name])}{unit}" if figure.name in results else "not measured"
@@ -111,6 +127,18 @@ def markdown(results: Mapping[str, float]) -> str:
         bound, aim = (f"{sign}{limit:g}" if limit is not None else "" for limit in (figure.bound, figure.aim))
         lines.append(f"| {figure.what} | {value} | {bound} | {aim} |")
     return "\n".join(lines)
+
+
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
+
+
+def replaced(text: str, table: str) -> str:
+    """A document with this table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError("the document has no marks for a table")
+    return f"{before}{BEGIN}{table}\n{END}{after}"
 
 
 def machine() -> str:

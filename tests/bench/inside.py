@@ -26,7 +26,8 @@ SCRIPT = Path(__file__).with_name("watched.py")
 
 def stall(run: Run) -> dict[str, float]:
     """Blocks of 4,096: several are sealed meanwhile."""
-    return {"loop.stall_ms": _watched(run)["stall_s"] * 1000}
+    seen = _watched(run)
+    return {"loop.stall_ms": seen["stall_s"] * 1000, "loop.busy_ms": seen["busy_s"] * 1000}
 
 
 def _watched(run: Run, *how: str) -> dict[str, Any]:

@@ -73,3 +73,17 @@ def test_the_markdown_says_what_was_not_measured_and_what_is_not_met() -> None:
     table = figures.markdown({"seal4096.ms": 61.23})
     assert "| sealing 4,096 readings | **61.2 ms** | &le; 60 | &le; 30 |" in table
     assert "| an entry on the wire, the longest | not measured | &le; 256 |  |" in table
+
+
+def test_a_table_goes_between_its_marks() -> None:
+    text = "before\n<!-- measured -->\nold\n<!-- /measured -->\nafter\n"
+    once = figures.replaced(text, "new")
+    assert once == "before\n<!-- measured -->\nnew\n<!-- /measured -->\nafter\n" == figures.replaced(once, "new")
+    with pytest.raises(ValueError, match="no marks"):
+        figures.replaced("<!-- measured -->\n", "new")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
+def test_the_documents_have_a_place_for_their_table(name: str) -> None:
+    text = (Path(__file__).resolve().parents[2] / name).read_text("utf-8")
+    assert figures.replaced(text, "x") != text
