@@ -6,16 +6,16 @@ acknowledgements of one commit leave in one write. No task, future or queue item
 
 import asyncio
 import functools
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from drivers.api import STALE, Delivery, DriverError, Emit, Item, Link, Reject, SessionLost
+from drivers.api import STALE, Delivery, DriverError, Emit, Item, Link, Reject, Sample, SessionLost
 from drivers.blocking import BlockingCall
-from drivers.codecs.values import decode
+from drivers.codecs.values import Unfit
 from drivers.limits import (
     ANSWER_S,
     EXAMPLE_BYTES,
@@ -28,7 +28,7 @@ from drivers.limits import (
 )
 from drivers.mqtt_connect import Broker, open_socket, refused, unreachable
 from drivers.mqtt_connection import Connection, Lost
-from drivers.mqtt_frames import DUP, QOS1, RETAIN, Publish
+from drivers.mqtt_frames import DUP, RETAIN, Publish
 from drivers.mqtt_memory import FilterMemory
 from drivers.mqtt_sources import MqttOptions, Routes, covers, subscriptions
 from drivers.paho_seam import REFUSED
@@ -243,38 +243,41 @@ class MqttDriver:
     # Messages
 
     def _publishes(self, emit: Emit, connection: Connection, publishes: list[Publish]) -> None:
-        """What one wake-up brought: handed over together, acknowledged when durable."""
+        """What one turn brought: handed over together, acknowledged when durable."""
         items: list[Item] = []
-        pubacks = bytearray()
+        pubacks = [b""]
         now = self._now()
         size = 0
         find, broker = self._routes.find, self._broker.name
         for flags, topic, packet_id, payload, length in publishes:
             delivery = None
-            if flags & QOS1:
-                digest = hashlib.sha256(topic + b"\0" + payload).digest()[:8]
-                delivery = Delivery(broker, int.from_bytes(packet_id, "big"), digest, flags & DUP != 0)
-                pubacks += PUBACK + packet_id
-            targets = find(topic)
+            if packet_id:
+                digest = sha256(topic + b"\0" + payload).digest()[:8]
+                delivery = Delivery(broker, packet_id[0] << 8 | packet_id[1], digest, flags & DUP != 0)
+                pubacks.append(packet_id)
             size += len(payload)
-            quality = STALE if flags & RETAIN else 0
+            targets = find(topic)
             if length > PAYLOAD_BYTES:
-                detail = f"{length} bytes"
-                example = payload[:EXAMPLE_BYTES]
+                example, detail = payload[:EXAMPLE_BYTES], f"{length} bytes"
                 items += [Reject(source, "too_long", example, detail, delivery) for source, _ in targets]
                 continue
+            quality = STALE if flags & RETAIN else 0
             shared = len(targets) > 1
             for source, codec in targets:
-                item = decode(codec, source, payload, now, quality, delivery, shared)
-                items.append(item._replace(delivery=delivery) if type(item) is Reject else item)
-        self._hand_over(emit, connection, items, pubacks, len(publishes), size)
+                try:
+                    records, time, more = codec.read(payload, now)
+                except Unfit as unfit:
+                    items.append(unfit.reject(source, payload)._replace(delivery=delivery))
+                else:
+                    items.append(Sample(source, records, payload, time, quality | more, delivery, shared))
+        self._hand_over(emit, connection, items, PUBACK.join(pubacks), len(publishes), size)
 
     def _hand_over(
         self,
         emit: Emit,
         connection: Connection,
         items: Sequence[Item],
-        pubacks: bytearray,
+        pubacks: bytes,
         messages: int,
         size: int,
     ) -> None:

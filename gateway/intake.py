@@ -64,6 +64,7 @@ class _Stretch:
 
 
 _SELF = _Origin("gateway", {}, {})
+_MESSAGE = (Sample, Reject)
 
 
 class Intake:
@@ -166,7 +167,7 @@ class Intake:
         repeated = False
         grown: dict[str, Window] = {}
         for item in items:
-            if isinstance(item, Sample | Reject):
+            if isinstance(item, _MESSAGE):
                 delivery = item.delivery
                 if delivery is None:
                     repeated, last = False, None
@@ -243,38 +244,30 @@ class Intake:
             durable.add_done_callback(lambda _: window.acknowledge(self._loop.time()))
 
     def _sample(self, sample: Sample, tally: Tally, stamp: Stamp) -> None:
-        quality = sample.quality | (0 if stamp.synchronised else UNSYNCHRONISED)
+        source, records, payload, time, quality, _, shared = sample
         received_ms = stamp.ms
-        records, payload, raw = sample.records, sample.payload, tally.raw
-        if sample.shared:
-            raw = "none"
-        elif raw == "in" and len(payload) > limits.RAW_INLINE_BYTES:
+        if not stamp.synchronised:
+            quality |= UNSYNCHRONISED
+        raw = "none" if shared else tally.raw
+        if raw == "in" and len(payload) > limits.RAW_INLINE_BYTES:
             raw = "apart"
-        try:
-            time_ms, rt_ms = _times(sample, received_ms)
-            # A few records always fit one pack; more are divided.
-            parts: Sequence[Sequence[senml.Record]] = [records]
-            if len(records) > _FEW:
-                parts = senml.split(records, _ROOM)
-            items: list[bytes | Callable[[bytes, int], bytes]] = [
-                body.item(senml.build(sample.source, part, bt_ms=time_ms, rt_ms=rt_ms, quality=quality))
-                for part in parts[:-1]
-            ]
-            if raw == "apart":
-                items.append(_apart(sample.source, parts[-1], time_ms, rt_ms, quality, payload))
-            else:
-                kept = payload if raw == "in" else None
-                pack = senml.build(sample.source, parts[-1], bt_ms=time_ms, rt_ms=rt_ms, quality=quality, raw=kept)
-                items.append(body.item(pack))
-        except FormatError as error:
-            _reject(tally, Reject(sample.source, "not_a_reading", payload[: limits.EXAMPLE_BYTES], str(error)))
-            return
         batch = self._journal.batch
-        batch.apart += raw == "apart"
-        for item in items:
-            batch.readings.append(Waiting(item, time_ms, received_ms, tally.bit))
-            batch.size += len(item) if isinstance(item, bytes) else limits.PACK_BYTES + len(payload)
-        batch.counts[sample.source] = batch.counts.get(sample.source, 0) + 1
+        try:
+            time_ms, rt_ms = (received_ms, None) if time is None else (_time_ms(time, source), received_ms)
+            if raw != "apart" and len(records) <= _FEW:  # they always fit one pack
+                kept = payload if raw == "in" else None
+                item = body.item(senml.build(source, records, bt_ms=time_ms, rt_ms=rt_ms, quality=quality, raw=kept))
+                batch.readings.append(Waiting(item, time_ms, received_ms, tally.bit))
+                batch.size += len(item)
+            else:
+                for part in _divided(source, records, time_ms, rt_ms, quality, payload, raw):
+                    batch.readings.append(Waiting(part, time_ms, received_ms, tally.bit))
+                    batch.size += len(part) if isinstance(part, bytes) else limits.PACK_BYTES + len(payload)
+                batch.apart += raw == "apart"
+        except FormatError as error:
+            _reject(tally, Reject(source, "not_a_reading", payload[: limits.EXAMPLE_BYTES], str(error)))
+            return
+        batch.counts[source] = batch.counts.get(source, 0) + 1
         tally.last, tally.last_ms = records, received_ms
 
     def _link(self, link: Link, origin: "_Origin") -> None:
@@ -332,13 +325,33 @@ class Intake:
         return sum(batch.counts.get(source, 0) for batch in self._batches)
 
 
-def _times(sample: Sample, received_ms: int) -> tuple[int, int | None]:
-    """Base time, and receipt where that is another: the sample has the device's own time."""
-    if sample.time is None:
-        return received_ms, None
-    if not math.isfinite(sample.time):
-        raise FormatError(f"a time of {sample.time} s is no time", where=sample.source)
-    return round(sample.time * 1000), received_ms
+def _time_ms(time: float, source: str) -> int:
+    """The device's own time."""
+    if not math.isfinite(time):
+        raise FormatError(f"a time of {time} s is no time", where=source)
+    return round(time * 1000)
+
+
+def _divided(
+    source: str,
+    records: Sequence[senml.Record],
+    time_ms: int,
+    rt_ms: int | None,
+    quality: int,
+    payload: bytes,
+    raw: str,
+) -> list["bytes | Callable[[bytes, int], bytes]"]:
+    """The items of one message that needs more than one pack, or has its payload apart. All of them, or FormatError."""
+    *parts, last = senml.split(records, _ROOM) or [list(records)]
+    items: list[bytes | Callable[[bytes, int], bytes]] = [
+        body.item(senml.build(source, part, bt_ms=time_ms, rt_ms=rt_ms, quality=quality)) for part in parts
+    ]
+    if raw == "apart":
+        items.append(_apart(source, last, time_ms, rt_ms, quality, payload))
+    else:
+        kept = payload if raw == "in" else None
+        items.append(body.item(senml.build(source, last, bt_ms=time_ms, rt_ms=rt_ms, quality=quality, raw=kept)))
+    return items
 
 
 def _reject(tally: Tally, reject: Reject) -> None:

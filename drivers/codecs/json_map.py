@@ -58,11 +58,10 @@ def parse(payload: bytes) -> Any:
         raise Unfit("too_deep", f"more than {JSON_DEPTH} levels") from None
     except ValueError as error:
         raise Unfit("invalid_json", str(error)) from None
-    if type(document) is dict and payload.count(b"{") == 1 and payload.count(b"[") == 0:
-        keys = len(document)
-    else:
-        keys = _count_keys(document)
-    if _members_at_most(payload) != keys:
+    # Each member has its colon: where there are as many as keys outermost, none stands twice, nor deeper.
+    if type(document) is dict and payload.count(b":") == len(document) and b"[" not in payload:
+        return document
+    if _members_at_most(payload) != _count_keys(document):
         _refuse_twins(payload)
     return document
 

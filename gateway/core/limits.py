@@ -12,7 +12,7 @@ RAW_INLINE_BYTES = 4_096
 BASE_TIME_MIN_S = 2**28
 SOURCE_ID_BYTES = 63
 UNIT_BYTES = 64
-LABELS_KEPT = 4_096  # encoded names, units and sources kept by the builder
+LABELS_KEPT = 4_096  # encoded names, units, measurements and sources kept by the builder, of each so many
 
 # a block, an entry (sections 3, 4 and 7)
 BLOCK_LEAVES = 65_536

@@ -36,8 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9:./_-]+")  # RFC 8428 section 4.5.1; the first ch
 _AS_TEXT = frozenset(["bn", "bt", "bu", "bv", "bs", "bver", "n", "u", "v", "vs", "vb", "vd", "s", "t", "ut"])
 
 _NUMBER_LABEL, _TEXT_LABEL, _BOOL_LABEL, _DATA_LABEL = b"\x02", b"\x03", b"\x04", b"\x08"
-_RAW_CONTENT = cbor.head(cbor.UINT, NAME) + cbor.tstr(RAW) + _DATA_LABEL
-_DIGEST_CONTENT = cbor.head(cbor.UINT, NAME) + cbor.tstr(RAW_DIGEST) + _DATA_LABEL
+_RAW_RECORD = cbor.head(cbor.MAP, 2) + cbor.head(cbor.UINT, NAME) + cbor.tstr(RAW) + _DATA_LABEL
+_DIGEST_RECORD = cbor.head(cbor.MAP, 2) + cbor.head(cbor.UINT, NAME) + cbor.tstr(RAW_DIGEST) + _DATA_LABEL
 _MAPS = tuple(cbor.head(cbor.MAP, n) for n in range(8))
 _ARRAYS = tuple(cbor.head(cbor.ARRAY, n) for n in range(PACK_RECORDS + 1))
 _APART = "Keep the payload apart"
@@ -86,11 +86,12 @@ def build(
 
     `rt_ms` (receipt, Unix ms) only where `bt_ms` is the device's own time. FormatError past any limit of section 2.
     """
-    if raw is None:
-        return _build(source, records, bt_ms, rt_ms, quality, None)
-    if len(raw) > RAW_INLINE_BYTES:
-        raise FormatError(f"a payload of {len(raw)} bytes is over {RAW_INLINE_BYTES}", where=source, cure=_APART)
-    return _build(source, records, bt_ms, rt_ms, quality, _RAW_CONTENT + cbor.bstr(raw))
+    last = None
+    if raw is not None:
+        if len(raw) > RAW_INLINE_BYTES:
+            raise FormatError(f"a payload of {len(raw)} bytes is over {RAW_INLINE_BYTES}", where=source, cure=_APART)
+        last = _RAW_RECORD + cbor.bstr(raw)
+    return _build(source, records, bt_ms, rt_ms, quality, last)
 
 
 def with_digest(
@@ -105,7 +106,7 @@ def with_digest(
     """As `build`, for a payload that travels apart: `raw_sha256` is `digest(raw salt, payload)`, 32 bytes."""
     if len(raw_sha256) != DIGEST_BYTES:
         raise FormatError(f"a digest of {len(raw_sha256)} bytes, not {DIGEST_BYTES}", where=source)
-    return _build(source, records, bt_ms, rt_ms, quality, _DIGEST_CONTENT + cbor.bstr(raw_sha256))
+    return _build(source, records, bt_ms, rt_ms, quality, _DIGEST_RECORD + cbor.bstr(raw_sha256))
 
 
 def split(records: Sequence[Record], room: int = PACK_RECORDS) -> list[list[Record]]:
@@ -125,25 +126,39 @@ def split(records: Sequence[Record], room: int = PACK_RECORDS) -> list[list[Reco
 def _build(
     source: str, records: Sequence[Record], bt_ms: int, rt_ms: int | None, quality: int, last: bytes | None
 ) -> bytes:
-    """`last` is the content of the record that holds the payload or its digest."""
-    contents = []
-    for name, unit, value in records:
-        pairs, labels = _labels(name, unit)
-        contents.append((pairs, labels + _value(value)))
+    """`last` is the record that holds the payload or its digest."""
+    made = []
+    for record in records:
+        # Sensors say the same thing again and again. Only of a float: True, 1 and 1.0 are one key to a dict.
+        known = _measurements.get(record) if type(record[2]) is float else None
+        made.append(known or _record(record))
     if last is not None:
-        contents.append((2, last))
-    count = len(contents)
+        made.append(last)
+    count = len(made)
     if not 1 <= count <= PACK_RECORDS:
         raise FormatError(f"a pack of {count} records, not 1 to {PACK_RECORDS}", where=source, cure="Split the reading")
     extra, base = _base(source, bt_ms, rt_ms, quality)
-    pairs, content = contents[0]
-    parts = [_ARRAYS[count], _MAPS[pairs + extra], content, base]
-    for pairs, content in contents[1:]:
-        parts += (_MAPS[pairs], content)
-    pack = b"".join(parts)
+    first = made[0]
+    made[0] = _ARRAYS[count] + _MAPS[(first[0] & 0x1F) + extra] + first[1:] + base
+    pack = b"".join(made)
     if len(pack) > PACK_BYTES:
         raise FormatError(f"a pack of {len(pack)} bytes is over {PACK_BYTES}", where=source, cure=_APART)
     return pack
+
+
+_measurements: dict[Record, bytes] = {}
+
+
+def _record(record: Record) -> bytes:
+    """A record that is not the first of its pack: a map of its pairs."""
+    name, unit, value = record
+    pairs, labels = _labels(name, unit)
+    made = _MAPS[pairs] + labels + _value(value)
+    if type(value) is float:
+        if len(_measurements) >= LABELS_KEPT:
+            _measurements.clear()
+        _measurements[record] = made
+    return made
 
 
 def _base(source: str, bt_ms: int, rt_ms: int | None, quality: int) -> tuple[int, bytes]:
@@ -151,7 +166,7 @@ def _base(source: str, bt_ms: int, rt_ms: int | None, quality: int) -> tuple[int
     if not BASE_TIME_MIN_S * 1000 <= bt_ms <= NUMBER_MAX:
         raise FormatError(f"a time of {bt_ms} ms is out of range", where=source, cure="Set the clock")
     pairs = 2
-    base = _base_name(source) + b"\x22" + cbor.number(bt_ms / 1000)
+    base = _base_name(source) + _base_time(bt_ms)
     if quality:
         pairs += 1
         base += b"\x61q" + _uint(quality)
@@ -159,6 +174,11 @@ def _base(source: str, bt_ms: int, rt_ms: int | None, quality: int) -> tuple[int
         pairs += 1
         base += b"\x62rt" + _uint(rt_ms)
     return pairs, base
+
+
+@lru_cache(maxsize=8)  # what came with one wake-up has one time of receipt
+def _base_time(bt_ms: int) -> bytes:
+    return b"\x22" + cbor.number(bt_ms / 1000)
 
 
 @lru_cache(maxsize=LABELS_KEPT)

@@ -38,8 +38,9 @@ class Redeliveries:
 
     def add(self, delivery: Delivery) -> bytes:
         """Remembers it as the newest of its packet id, forgets the oldest beyond the limit; the key to be written."""
-        key = key_of(delivery)
-        self._remember(delivery.broker, delivery.packet_id, key)
+        broker, packet_id, digest, _ = delivery
+        key = packet_id.to_bytes(2, "big") + digest
+        self._remember(broker, packet_id, key)
         return key
 
     def _remember(self, broker: str, packet_id: int, key: bytes) -> None:

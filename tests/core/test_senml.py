@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core import cbor, senml
+from gateway.core import cbor, limits, senml
 from gateway.core.limits import (
     BASE_TIME_MIN_S,
     NUMBER_MAX,
@@ -115,6 +115,25 @@ def test_a_pack_byte_by_byte():
 
 def build(records=(("t", None, 1),), source="hen", **more):
     return senml.build(source, list(records), **{"bt_ms": NOW, **more})
+
+
+ALIKE = st.sampled_from([True, 1, 1.0, False, 0, 0.0, -0.0, 2.5, -2.5, 0.1, 2.0**53, 1e300, 20.1, float(NUMBER_MAX)])
+
+
+@many
+@given(st.lists(st.lists(st.tuples(st.sampled_from(["t", "u"]), units, ALIKE), min_size=1, max_size=4), max_size=9))
+def test_what_is_kept_of_a_measurement_is_never_anothers(packs):
+    """Values that are one key to a dict, in any order and again and again: the same bytes as the general encoder's."""
+    for told in packs:
+        assert build(told) == general("hen", told, NOW)
+        with pytest.raises(FormatError):
+            build([*told, ("t", None, 2**53)])
+
+
+def test_what_is_kept_of_measurements_is_bounded():
+    for number in range(limits.LABELS_KEPT + 10):
+        build([("t", None, number + 0.5)])
+    assert len(senml._measurements) <= limits.LABELS_KEPT
 
 
 @pytest.mark.parametrize("raw", [None, b"x"])
