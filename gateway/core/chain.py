@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.core import block, merkle, note, senml
+from gateway.core import block, body, merkle, note, senml
 from gateway.core.note import Checkpoint, Note, VerifierKey
 from gateway.errors import FormatError
 
-_HASHES_KEPT = 256
+_PACKS_KEPT = 256
 
 
 def check_entry(raw: bytes, key: VerifierKey, height: int, prev: bytes | None = None) -> block.Entry:
@@ -79,7 +79,7 @@ class Chain:
 
 
 class BlockCheck:
-    """A block's whole body against its header, reading by reading, in the memory of one and some hashes (section 7).
+    """A block's whole body against its header, reading by reading, in the memory of some (section 7).
 
     Call `take` for each reading in order, then `finish`. Unlike `body.verify_body` it reads every pack by section 2.
     """
@@ -88,29 +88,29 @@ class BlockCheck:
         self._header = header
         self._secret = secret
         self._frontier = merkle.Frontier()
-        self._hashes: list[bytes] = []  # not yet in the frontier, which is made anew each time
+        self._packs: list[bytes] = []  # not yet in the frontier
 
     def take(self, pack: bytes, payload: bytes | None) -> senml.Reading:
         """The next reading of the block, parsed; a payload that travels apart is checked against its digest."""
-        index = self._frontier.size + len(self._hashes)
-        where = f"{self._header.origin}, height {self._header.height}, reading {index}"
+        index = self._frontier.size + len(self._packs)
         if index >= self._header.count:
-            raise FormatError(f"the header counts {self._header.count} readings", where=where)
+            raise FormatError(f"the header counts {self._header.count} readings", where=self._where(index))
         try:
             reading = senml.resolve(pack)
         except FormatError as exc:
-            raise FormatError(exc.what, where=where, cure=exc.cure) from exc
+            raise FormatError(exc.what, where=self._where(index), cure=exc.cure) from exc
         salted = None if payload is None else block.payload_digest(block.raw_salt(self._secret, index), payload)
         if salted is not None and salted != reading.raw_sha256:
-            raise FormatError("the payload is not the one whose digest the reading holds", where=where)
-        self._hashes.append(merkle.leaf_hash(block.leaf(self._secret, index, pack)))
-        if len(self._hashes) == _HASHES_KEPT:
+            what = "the payload is not the one whose digest the reading holds"
+            raise FormatError(what, where=self._where(index))
+        self._packs.append(pack)
+        if len(self._packs) == _PACKS_KEPT:
             self._fold()
         return reading
 
     def _fold(self) -> None:
-        self._frontier = self._frontier.extend(self._hashes)
-        self._hashes.clear()
+        self._frontier = self._frontier.extend(body.leaf_hashes(self._secret, self._packs, self._frontier.size))
+        self._packs.clear()
 
     def finish(self) -> None:
         """No reading is left: their number and their root are the header's."""
@@ -120,3 +120,6 @@ class BlockCheck:
             raise FormatError(f"{self._frontier.size} of {self._header.count} readings are here", where=where)
         if self._frontier.root() != self._header.root:
             raise FormatError("the readings do not lead to the root in the header", where=where)
+
+    def _where(self, index: int) -> str:
+        return f"{self._header.origin}, height {self._header.height}, reading {index}"
