@@ -237,7 +237,8 @@ async def _in_another_age(folder: Path, wall_s: float) -> None:
         await made.measure()
         found = await made.stopped()
         await fieldgate("policy", "-o", "policy", cwd=made.field.home)
-        await fieldgate("receipt", "climate", "--at", "now", "-o", "one", cwd=made.field.home)
+        receipt = ("receipt", "climate", "--at", "now", "--policy", "policy", "-o", "one")
+        await fieldgate(*receipt, cwd=made.field.home)
         told = await fieldgate("verify", "one", "--policy", "policy", cwd=made.field.home)
         assert "verified" in told
         assert str(found.climate[-1].records[1].value) in told  # no later claim stands before it
@@ -296,7 +297,7 @@ async def test_a_machine_that_has_been_up_for_years(tmp_path: Path) -> None:
         assert await field.gateway.end() == 0, field.gateway.words()
     (start,) = [facts(one) for one in await field.readings() if facts(one)["event"] == "start"]
     assert ahead_s < _number(start, "uptime") < 2 * ahead_s
-    assert start["offset"] == 0
+    assert abs(_number(start, "offset")) < 0.5
     assert "all good" in await fieldgate("verify", "--store", "data", cwd=field.home)
 
 
