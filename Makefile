@@ -34,6 +34,7 @@ bench: $(VENV)/test.stamp
 
 nightly: $(VENV)/test.stamp
 	@sh tests/tools.sh
+	@$(BIN)/python -m pip install --quiet --editable ".[nightly]" || echo "atheris does not install here: no fuzzing by coverage"
 	@$(BIN)/python -m pytest -m nightly
 	@$(BIN)/python -m pytest
 
