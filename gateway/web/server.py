@@ -1,6 +1,7 @@
 """The gateway's own servers: pull API and page on [web] listen, and the control socket for `fieldgate status`."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import socket
@@ -82,7 +83,8 @@ class WebServer:
             if served is not None:
                 await served.stop()
         if self._control is not None and self._control_path is not None:
-            await asyncio.to_thread(self._control_path.unlink, missing_ok=True)
+            with contextlib.suppress(OSError):  # whatever ends the gateway is the error to tell; start replaces it
+                await asyncio.to_thread(self._control_path.unlink, missing_ok=True)
         self._web = self._control = None
 
     # -- the port -----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ TRACED = (
 )
 KILL = "SIGKILL"
 PATIENCE_S = 60.0
-FORKING = threading.Lock()  # a child that has not yet become another program holds the file locks of this one
+FORKING = threading.RLock()  # a child that has not yet become another program holds the file locks of this one
 _PATHS = Path(__file__).parents[2], Path(__file__).parents[1]
 _LINE = re.compile(r"(\d+) +(.*)")
 _UNFINISHED = re.compile(r"(.*) <unfinished \.\.\.>")
@@ -81,22 +81,19 @@ def need_ptrace() -> None:
 
 def trace(
     command: Sequence[str | Path],
-    files: Iterable[Path],
     log: Path,
     fault: Fault | None = None,
     *,
     data: bool = False,
     cwd: Path | None = None,
 ) -> Traced:
-    """Runs the command; lists the calls on these files alone, or on all. data: all that is written is shown, in hex."""
+    """Runs the command and lists its calls; with a fault those on its file alone. data: all that is written, in hex."""
     args = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={TRACED}"]
     if fault is None or fault.what != KILL:
         args.append("--seccomp-bpf")  # many times faster; it sends no signal, though
     args += ["-xx", "-s", "1000000"] if data else ["-s", "0" if fault else "256"]
-    for path in [fault.call.path] if fault else files:  # none: all files
-        args += ["-P", str(path)]
     if fault:
-        args += ["-e", fault.option]
+        args += ["-P", fault.call.path, "-e", fault.option]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(str(path) for path in _PATHS),

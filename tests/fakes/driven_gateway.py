@@ -20,9 +20,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import aiosqlite
 from fakes.gateway_store import Pipeline, sample, signer
 from fakes.recorder import Recorder
+from fakes.weakened import weaken
 
 from gateway import sealer
 from gateway.cli import explain
@@ -96,23 +96,12 @@ def first_unused(said: Path) -> int:
     return max((int(line[2]) + 1_000 for line in lines if line[0] == "ack"), default=0)
 
 
-def _weaken(level: str) -> None:
-    prepare = database._prepare
-
-    async def weakened(con: aiosqlite.Connection) -> None:
-        await prepare(con)
-        await con.execute(f"PRAGMA synchronous={level}")
-
-    database._prepare = weakened  # type: ignore[assignment]
-    database._ASSERTED["synchronous"] = {"OFF": 0, "NORMAL": 1}[level]  # type: ignore[index]
-
-
 def main() -> None:
     data, said, sequence, *hows = sys.argv[1:]
     journal._FULL_RETRY_S = sealer._RETRY_S = RETRY_S  # type: ignore[misc]
     for how in hows:
         if how.startswith("synchronous="):
-            _weaken(how.partition("=")[2])
+            weaken(how.partition("=")[2])
         elif how.startswith("checkpoint-pages="):
             database._WAL_PAGES = int(how.partition("=")[2])  # type: ignore[misc]
     code = 0

@@ -18,15 +18,14 @@ AT_ONCE = 3
 class Program:
     """What is swept. Each run has a home of its own, a copy of what `make` made.
 
-    below: the folder of home whose calls count. files: what of it is listed; None: all. after: what is wrong with what
-    the program left, a line each, or an error; it may restart it.
+    below: the folder of home whose calls count. after: what is wrong with what the program left, a line each, or an
+    error; it may restart it.
     """
 
     make: Callable[[Path], None]
     words: Callable[[Path], list[str | Path]]
     below: str
     after: Callable[[Path, Traced], list[str]]
-    files: Callable[[Path], list[Path]] = lambda home: []
 
 
 Promise = Callable[[Fault, str, Traced], list[str]]
@@ -58,8 +57,7 @@ class Sweep:
         return Path(shutil.copytree(self._begin, self.folder / name))
 
     def _run(self, home: Path, fault: Fault | None = None) -> Traced:
-        program = self.program
-        return calls.trace(program.words(home), program.files(home), home / "calls", fault, cwd=home)
+        return calls.trace(self.program.words(home), home / "calls", fault, cwd=home)
 
     def run(self, faults: Iterable[Fault], promise: Promise) -> list[str]:
         """What went wrong, a line each."""

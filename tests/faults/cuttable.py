@@ -17,17 +17,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import aiosqlite
 from fakes.card import cut
+from fakes.weakened import weaken
 
 from gateway import sealer
 from gateway.cli import main as fieldgate
-from gateway.store import database
 from gateway.store.blocks import Blocks
 from gateway.store.signstate import SignState
 
 _CALLS = {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "sqlite3.connect"}
-_LEVELS = {"OFF": 0, "NORMAL": 1}
 
 
 def main() -> None:
@@ -44,7 +42,7 @@ def main() -> None:
     elif name == "at-file-call":
         _die_at_file_call(Path(where), int(value), die)
     else:
-        _weaken(value)
+        weaken(value)
     fieldgate(command)
 
 
@@ -73,17 +71,6 @@ def _die_at_file_call(where: Path, number: int, die: Callable[[], NoReturn]) -> 
                 die()
 
     sys.addaudithook(hook)
-
-
-def _weaken(level: str) -> None:
-    prepare = database._prepare
-
-    async def weakened(con: aiosqlite.Connection) -> None:
-        await prepare(con)
-        await con.execute(f"PRAGMA synchronous={level}")
-
-    database._prepare = weakened  # type: ignore[assignment]
-    database._ASSERTED["synchronous"] = _LEVELS[level]  # type: ignore[index]
 
 
 if __name__ == "__main__":

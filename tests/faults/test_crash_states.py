@@ -49,10 +49,8 @@ class Recording:
         self.ops = self._ops(self._run(folder, sequence, *hows))
 
     def _run(self, folder: Path, sequence: str, *hows: str) -> list[calls.Call]:
-        names = [f"{name}{end}" for name in (stores.DATABASE, stores.SIGN_STATE) for end in ("", "-wal", "-shm")]
-        files = [self.data, self.said, *(self.data / name for name in (*names, stores.LOCK))]
         command = [sys.executable, driven, self.data, self.said, sequence, *hows]
-        traced = calls.trace(command, files, folder / "calls", data=True)
+        traced = calls.trace(command, folder / "calls", data=True)
         assert traced.code == 0, traced.words
         return traced.calls
 
@@ -161,7 +159,7 @@ def test_any_cut_of_init_leaves_a_whole_gateway_or_nothing_that_counts(
     home, said = tmp_path / "home", tmp_path / "said"
     make_folders(home)
     shutil.copytree(home, tmp_path / "begin")
-    traced = calls.trace([*CLI, *init_words(home)], [], tmp_path / "calls", data=True)
+    traced = calls.trace([*CLI, *init_words(home)], tmp_path / "calls", data=True)
     assert traced.code == 0, traced.words
     shutil.rmtree(home)
     shutil.copytree(tmp_path / "begin", home)
@@ -200,7 +198,7 @@ def test_any_cut_leaves_the_filters_remembered_last_or_next(tmp_path: Path) -> N
     data.mkdir()
     said.touch()
     command = [sys.executable, "-c", REMEMBER, data / "filters", said]
-    traced = calls.trace(command, [], tmp_path / "calls", data=True)
+    traced = calls.trace(command, tmp_path / "calls", data=True)
     assert traced.code == 0, traced.words
     (data / "filters").unlink()
     ops = recorded(traced.calls, data, said, set())
