@@ -1,4 +1,4 @@
-"""`fieldgate run` that is told to stop as soon as anything is durable, its own start at the latest: `briefly.py FILE`."""
+"""`fieldgate run` that is told to stop as soon as anything is durable, its own start at least: `briefly.py FILE`."""
 
 import os
 import signal
