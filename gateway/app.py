@@ -98,7 +98,6 @@ class Gateway:
             for name, link in settings.node.items()
         }
         supervisors = self._supervisors(intake, rng)
-        since_ms = clock.now().ms
 
         def tell() -> dict[str, Any]:
             return status.snapshot(
@@ -117,6 +116,7 @@ class Gateway:
         self._catch_signals()
         async with contextlib.AsyncExitStack() as closing:
             await self._begin_signing(sealer, closing)
+            since_ms = clock.now().ms  # no look at the clock comes before the newest block is known
             closing.push_async_callback(web.stop)
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
             writing = tasks.create_task(journal.run(), name="journal")

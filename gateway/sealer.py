@@ -204,7 +204,6 @@ class Sealer:
             return
         await self._state.swap(plan.height, plan.header)  # 2
         await self._sign_and_publish(plan)
-        self._clock.raise_floor(stamp.ms)
 
     async def _sign_and_publish(self, plan: Plan) -> None:
         """Steps 3 and 4."""
@@ -213,6 +212,7 @@ class Sealer:
         frontier = self._blocks.frontier.append(merkle.leaf_hash(entry))
         note = sign_checkpoint(self._signer, Checkpoint(self._origin, frontier.size, frontier.root()))
         await self._blocks.publish(plan, entry, frontier, note.encode())  # 4
+        self._clock.raise_floor(self._blocks.sealed_ms or 0)
         self._sealed_at = self._clock.monotonic()
         log.info("sealed block %d: %d readings", plan.height, plan.readings)
 
