@@ -117,7 +117,7 @@ async def test_acknowledged_readings_survive_every_kill_exactly_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = _seed()
-    _judge(capsys, seed, *await _kill_loop(tmp_path, seed, steps=1, at_random=16), 50)
+    _judge(capsys, seed, *await _kill_loop(tmp_path, seed, steps=1, at_random=24), 50)
 
 
 @pytest.mark.nightly
