@@ -14,7 +14,7 @@ from drivers import registry
 from drivers.mqtt import Broker
 from gateway import __version__, config, status
 from gateway.clock import Clock, SystemClock, facts
-from gateway.errors import FieldgateError, HeldError, Stop
+from gateway.errors import FieldgateError, HeldError, Stop, StoreFullError
 from gateway.intake import Intake
 from gateway.sealer import Sealer
 from gateway.settings import Settings
@@ -147,7 +147,7 @@ class Gateway:
             state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey))
             closing.push_async_callback(state.close)
             await sealer.recover(signer, state)
-        except Stop:
+        except (Stop, StoreFullError):  # no room to open a file: the next start tries again, and needs nobody
             raise
         except HeldError as error:
             sealer.hold(error)

@@ -172,14 +172,10 @@ def test_calls_of_a_whole_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[
         good = again.code == 0 and verify_store(home / "disk" / "data", None, verbose=True) == 0
         return [] if good else [f"started again: exit {again.code}: {again.words}"]
 
-    def promise(fault: Fault, name: str, traced: Traced) -> list[str]:
-        held = "sign-state.db" in name and "signing is held" in traced.words  # and readings are journaled
-        return [] if held and traced.code == 0 else as_promised(fault, name, traced)
-
     calls.need_ptrace()
     sweep = Sweep(tmp_path, Program(make, words, "disk/data", after))
     chosen = [call for call in sweep.one_of_each if not call.path.endswith("control.sock")]  # comes when it comes
-    wrong = sweep.run(faults(chosen), promise)
+    wrong = sweep.run(faults(chosen), as_promised)
     with capsys.disabled():
         print(f"\nsystem calls of a whole gateway: {sweep.told()}")
     assert not wrong, "\n".join(wrong)
