@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import sys
@@ -215,6 +216,38 @@ async def test_jumps_while_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     with capsys.disabled():
         print(f"\n{len(told)} jumps of the clock, {made.count} readings, {wrong} of them dated by the offsets alone")
     assert wrong == 5 * 4
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+async def test_a_clock_that_is_set_again_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever it stands it is not synchronised, unless it is right; and the gateway is killed meanwhile."""
+    seed = int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
+    rng = random.Random(seed)
+    made = Installation(tmp_path)
+    kills = 0
+    async with made.running(rng.choice(list(AGES.values()))):
+        for _ in range(40):
+            made.synchronise(UNKNOWN_US)
+            made.set(rng.choice([-1, 1]) * rng.choice([HOUR_S, 86_400.0, TEN_YEARS_S, -time.time() + 5]))
+            await made.measure(rng.randint(1, 5))
+            if rng.random() < 0.4:
+                kills += 1
+                await made.gateway.end(signal.SIGKILL)
+                await made.gateway.start()
+            if rng.random() < 0.4:
+                made.set(0.0)
+                made.synchronise()
+                await made.measure(rng.randint(1, 5))
+        made.set(0.0)
+        made.synchronise()
+        await made.measure()
+        found = await made.stopped()
+    wrong = check_dates(found)
+    with capsys.disabled():
+        steps, again = len(found.events("clock-step")), len(found.events("clock-synchronised"))
+        print(f"\nseed {seed}: {steps} jumps, {again} synchronisations, {kills} kills, {wrong} of {made.count} dated")
+    assert wrong > 0
 
 
 @pytest.mark.timeout(180)
