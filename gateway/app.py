@@ -126,6 +126,9 @@ class Gateway:
             pushing = [tasks.create_task(node.run(), name=f"node {name}") for name, node in nodes.items()]
             driving = [tasks.create_task(s.run(), name=f"driver {s.driver.name}") for s in supervisors]
             intake.event("start", version=__version__, **facts(clock))
+            # What is there now stays: a full collection that looks through all of it takes longer than any turn may.
+            gc.collect()
+            gc.freeze()
             await self._stopping.wait()
             log.info("stopping")
             await _end(*driving, watching)
