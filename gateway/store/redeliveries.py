@@ -9,11 +9,11 @@ From time to time a row begins with a snapshot: all known keys. What stands in o
 so a start reads back no further than the newest snapshot, and older rows may be deleted.
 """
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterator
 
 from drivers.api import Delivery
 from gateway.core import limits
+from gateway.store.newest import Newest
 
 DIGEST_BYTES = 8
 KEY_BYTES = 2 + DIGEST_BYTES
@@ -25,9 +25,7 @@ class Redeliveries:
     """The keys in memory. Its owner is intake; at start `replay` is given the rows again, oldest first."""
 
     def __init__(self) -> None:
-        # Of each packet id its newest key, the oldest first. A plain dict would walk over all that was taken off its
-        # front, each time: 10 us a message.
-        self._brokers: dict[str, OrderedDict[int, bytes]] = {}
+        self._brokers: dict[str, Newest] = {}
         self._added = 0  # keys since the newest snapshot
         self.rows = 0  # journal rows since then; counted by its owner
 
@@ -46,11 +44,8 @@ class Redeliveries:
     def _remember(self, broker: str, packet_id: int, key: bytes) -> None:
         known = self._brokers.get(broker)
         if known is None:
-            known = self._brokers[broker] = OrderedDict()
-        known[packet_id] = key
-        known.move_to_end(packet_id)
-        if len(known) > limits.REDELIVERY_KEYS:
-            known.popitem(last=False)
+            known = self._brokers[broker] = Newest(limits.REDELIVERY_KEYS)
+        known.put(packet_id, key)
         self._added += 1
 
     def forget(self, broker: str) -> None:
@@ -65,7 +60,7 @@ class Redeliveries:
         """All known keys, for the beginning of the next row."""
         self._added = self.rows = 0
         return _SNAPSHOT + b"".join(
-            _run(broker, len(known), b"".join(known.values())) for broker, known in self._brokers.items() if known
+            _run(broker, len(known), b"".join(known)) for broker, known in self._brokers.items() if known
         )
 
     def replay(self, row: bytes) -> None:
@@ -76,7 +71,8 @@ class Redeliveries:
             elif not keys:
                 self.forget(broker)
             for key in keys:
-                self._remember(broker, int.from_bytes(key[:2], "big"), key)
+                if packet_id := int.from_bytes(key[:2], "big"):  # 0 is no id: a damaged row
+                    self._remember(broker, packet_id, key)
         if is_snapshot(row):
             self._added = 0
 

@@ -48,7 +48,7 @@ def _watched(run: Run, *how: str) -> dict[str, Any]:
 
 
 STAGES = {  # by the first whose pattern is found in "file:function:text of the line"
-    "loop_us": ("event loop, and waiting for the kernel", r"^(asyncio|python3[.0-9]*)/(?!json)"),
+    "loop_us": ("event loop, and waiting for the kernel", r"^(gateway/app.py:run|asyncio/)"),
     "puback_us": ("sockets: sending PUBACKs", r"^drivers/mqtt(_connection)?.py:(acknowledge|flush|_durable)"),
     "receive_us": ("sockets: receiving", r"^drivers/(mqtt_connection|paho_seam).py"),
     "frames_us": ("MQTT frames", r"^drivers/mqtt_frames.py"),

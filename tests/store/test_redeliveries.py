@@ -155,7 +155,7 @@ def test_a_snapshot_falls_due_by_keys_and_by_rows(monkeypatch: pytest.MonkeyPatc
     due.append(seen.snapshot_due())
     assert due == [False, False, True, False, False, True]
     assert not read_back([row]).snapshot_due()
-    assert read_back([row, written([delivery(n) for n in range(3)])]).snapshot_due()
+    assert read_back([row, written([delivery(n) for n in (1, 2, 3)])]).snapshot_due()
 
 
 def test_of_brokers_that_are_configured_no_more_a_few_are_remembered() -> None:
@@ -165,7 +165,7 @@ def test_of_brokers_that_are_configured_no_more_a_few_are_remembered() -> None:
     assert kept == [0, *range(3, limits.FORMER_BROKERS + 3)]
 
 
-@settings(max_examples=3)
+@settings(max_examples=3, deadline=None)
 @given(extra=st.integers(0, 2))
 def test_the_limit_is_32_768(extra: int) -> None:
     seen = take(Redeliveries(), (delivery(n) for n in range(1, 32_768 + extra + 1)))
