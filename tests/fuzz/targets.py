@@ -75,6 +75,13 @@ def sync(data: bytes) -> bool:
         assert asked.status in (400, 403)
     else:
         assert judge.encode_sync(asked.old, asked.entries, asked.note) == data
+    for fields in _shaped(data):
+        shaped = judge.read_sync(fields, LOG.signer.vkey)
+        if isinstance(shaped, SyncRequest):
+            assert shaped.size == shaped.old + len(shaped.entries)
+            assert all(isinstance(entry, bytes) for entry in shaped.entries)
+        with suppress(FormatError):
+            session.decode_answer(fields)
     entries = _pieces(data)
     for old, head in ((0, Head(LOG.vkey)), (3, _head(3))):
         checkpoint = note.Checkpoint(LOG.origin, old + len(entries), LOG.root())
@@ -86,6 +93,18 @@ def sync(data: bytes) -> bool:
         again = judge.judge_resent(_head(3), forced, LOG.signer.vkey, held, last, root, NOW)
         assert again.status in (400, 403, 409, 422)
     return isinstance(asked, SyncRequest)
+
+
+def _shaped(data: bytes) -> Iterator[bytes]:
+    """Requests and answers that are right but for one value."""
+    with suppress(FormatError):
+        value = cbor.decode(data)
+        text = LOG.note(1).encode()
+        for key, put in ((1, value), (2, value), (2, [value]), (3, value), (4, value), (5, value), (3, [[0, value]])):
+            asked = {1: 0, 2: [LOG.entries[0]], 3: text}
+            answered = {1: "", 2: 6}
+            yield cbor.encode({**asked, key: put})  # type: ignore[dict-item]
+            yield cbor.encode({**answered, key: put})  # type: ignore[dict-item]
 
 
 def _pieces(data: bytes) -> tuple[bytes, ...]:
@@ -333,7 +352,7 @@ def _cbor_seeds() -> list[bytes]:
 
 def _sync_seeds() -> list[bytes]:
     asked = [judge.encode_sync(old, LOG.entries[old:new], LOG.note(new).encode()) for old, new in ((0, 2), (2, 6))]
-    return [*asked, *[bytes([at]) + entry for at, entry in enumerate(LOG.entries)]]
+    return [*asked, *[bytes([at]) + entry for at, entry in enumerate(LOG.entries)], *_hexes(_core()["cbor"])]
 
 
 def _body_seeds() -> list[bytes]:
