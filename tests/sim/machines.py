@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 from fakes import gateway_store
 from fakes.clock import START_MS, FakeClock
 from fakes.gateway_store import Pipeline, sample
@@ -20,18 +21,20 @@ from fakes.log_maker import signer
 from fakes.memory_node_store import Disk, MemoryStore
 from sim.network import Wire
 from sim.oracle import Listening
-from sim.virtual import Process, full_disk, leave_behind
+from sim.virtual import PROCESS, Process, full_disk, leave_behind
 
 from drivers.api import Delivery, Sample
 from gateway.clock import RELEASED_MS
-from gateway.core import limits
+from gateway.core import limits, tiles
 from gateway.core.note import COSIGNATURE, VerifierKey
-from gateway.errors import ConflictError, NotFoundError, Refused, Retry
+from gateway.errors import ConflictError, FormatError, NotFoundError, Refused, Retry, UnreachableError
 from gateway.node import log as judge
 from gateway.node.bodies import Budget, Inflater
-from gateway.node.ledger import TEXT, Answer, Ledger, Means, answer
+from gateway.node.ledger import CBOR, TEXT, Answer, Ledger, Means, answer
+from gateway.node.pull import Fetched, Puller
 from gateway.node.reader import Reader
 from gateway.settings import NodeLink
+from gateway.store.blocks import Blocks
 from gateway.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -142,6 +145,28 @@ class Broker:
             self._pump()
 
 
+class Remote:
+    """What gateway/node/pull.py has of a gateway: signed GETs, here over a Wire."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def get(self, path: str, most: int, *, whole_s: float = limits.PULL_REQUEST_S) -> Fetched:
+        try:
+            async with asyncio.timeout(whole_s):
+                given = await self._wire.exchange("GET", path, b"")
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise UnreachableError(f"{path}: no answer") from error
+        if given.status not in (200, 404):
+            raise UnreachableError(f"{path}: it answers {given.status}")
+        if len(given.body) > most:
+            raise FormatError(f"{path}: too long")
+        return Fetched(given.status, given.body if given.status == 200 else b"")
+
+    async def close(self) -> None:
+        pass
+
+
 class Gateway:
     """One gateway on one folder. Its nodes are reached by `wires`."""
 
@@ -204,7 +229,7 @@ class Gateway:
         pipeline.store.cosigned.save = judged  # type: ignore[method-assign]
 
     def _upstream(self, pipeline: Pipeline, node: "Node") -> Upstream:
-        link = NodeLink(url="http://node", seen_key=str(node.seen), stored_key=str(node.stored))
+        link = NodeLink(url="http://node", seen_key=str(node.seen), stored_key=str(node.stored), upload=not node.pulls)
         on_fork = pipeline.sealer.hold
         upstream = Upstream(node.name, link, KEY.vkey, pipeline.store, self.clock, self.rng, on_fork=on_fork)
         upstream._http = self.wires[node.name]  # type: ignore[assignment]
@@ -215,6 +240,27 @@ class Gateway:
         assert self.pipeline is not None
         assert self.process is not None
         return self.process.within(self.pipeline.emit, items)
+
+    def serve(self, method: str, path: str, data: bytes, back: Callable[[Answer], None]) -> bool:
+        """Takes a node's pull in; False where nothing listens."""
+        if self.pipeline is None or self.process is None:
+            return False
+        self.process.spawn(self._pulled(self.pipeline.store.blocks, path, back))
+        return True
+
+    async def _pulled(self, blocks: Blocks, path: str, back: Callable[[Answer], None]) -> None:
+        """What gateway/web/pull.py finds."""
+        found: bytes | None = None
+        with contextlib.suppress(NotFoundError):
+            if path == "checkpoint":
+                newest = await blocks.note()
+                found = newest[1].encode() if newest else None
+            elif path.startswith("blocks/"):
+                found = b"".join([chunk async for chunk in blocks.body_chunks(int(path.rpartition("/")[2]))])
+            else:
+                at = tiles.parse_path(path)
+                found = await blocks.bundle(at.n, at.width)
+        back(Answer(404) if found is None else Answer(200, found, CBOR))
 
     def speak(self) -> None:
         """A line of a serial device: nobody sends it again."""
@@ -262,6 +308,8 @@ class Node:
         self.seen: VerifierKey = self._keys["seen"].vkey
         self.stored: VerifierKey = self._keys["stored"].vkey
         self.process: Process | None = None
+        self.pulls = False  # it reaches the card and fetches bodies; else they are sent to it
+        self.wire: Wire | None = None
         self.room = True
         self._ledger: Ledger | None = None
         self._reader: Reader | None = None
@@ -281,6 +329,15 @@ class Node:
         ledger = Ledger(KEY.vkey, 0, store, means)
         await ledger.open()
         self._ledger, self._reader = ledger, Reader(ledger, store, places)
+        if self.pulls:
+            assert self.wire is not None
+            puller = Puller("card", Remote(self.wire), ledger, self.rng, every_s=5.0)  # type: ignore[arg-type]
+            process.spawn(puller.run()).add_done_callback(lambda task: self._stopped(process, task))
+
+    def _stopped(self, process: Process, task: "asyncio.Task[None]") -> None:
+        if not process.dead:
+            error = None if task.cancelled() else task.exception()
+            self.world.oracle.breach(f"{self.name} stopped pulling: {error!r}")
 
     def _signer(self, kind: str) -> Listening:
         return Listening(self._keys[kind], lambda message, _: self._signs(kind, message))
@@ -320,6 +377,10 @@ class Node:
             given = Answer(400, error.what.encode())
         except Retry as error:
             given = Answer(503, error.what.encode())
+        except Exception as error:
+            if PROCESS.get() is self.process:
+                self.world.oracle.breach(f"{self.name} fails over a request: {error!r}")
+            return
         if other:
             self.world.oracle.node_was_shown(self.name, self.disk)
         if method == "POST" and given.status == 200:

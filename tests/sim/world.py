@@ -13,17 +13,19 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from fakes.gateway_store import Pipeline, check_chain, values
 from fakes.log_maker import log_id
 from sim.machines import KEY, Gateway, Node
-from sim.network import Faults
+from sim.network import Faults, Wire
 from sim.oracle import Oracle
 from sim.virtual import Process, folder, leave_behind, unlock, virtual
 
 from gateway.core import limits, senml
+from gateway.node import pull
 from gateway.store import Store
 
 CALM_S = 900.0
@@ -41,6 +43,7 @@ class Options:
     faults: Faults
     max_count: int
     message_s: float  # between two messages
+    pulls: bool  # the second node reaches the gateway, and fetches what it wants
     fork: str  # "", "restored": an old copy of the card goes on; "cloned": it runs beside the new one
 
     @classmethod
@@ -58,6 +61,7 @@ class Options:
             ),
             max_count=rng.choice([2, 4, 7]),
             message_s=rng.choice([2.0, 5.0, 10.0]),
+            pulls=rng.random() < 0.5,
             fork=fork,
         )
 
@@ -104,7 +108,11 @@ class World:
         self._chores: set[asyncio.Task[Any]] = set()
         self._after: list[asyncio.TimerHandle] = []
         self.nodes = [Node(self, "ash"), Node(self, "oak")]
+        self.nodes[1].pulls = self.options.pulls
         self.gateways = [Gateway(self, "card", home / "card")]
+        pulled = Wire("oak<card", self.gateways[0].serve, random.Random(f"{seed} pulled"), self.note)
+        self.nodes[1].wire = pulled
+        self._wires = [pulled, *self.gateways[0].wires.values()]
 
     def now(self) -> float:
         """Virtual seconds since the start."""
@@ -164,14 +172,14 @@ class World:
             self.note(machine.name, "will die at", machine.process.dies_at)
 
     def _cut(self) -> None:
-        wire = self.rng.choice([wire for gateway in self.gateways for wire in gateway.wires.values()])
+        wire = self.rng.choice(self._wires)
         wire.cut_to, wire.cut_back = self.rng.choice([(True, False), (False, True), (True, True)])
         self.note(wire.name, "cut", wire.cut_to, wire.cut_back)
         self._for_a_while(lambda: wire.__dict__.update(cut_to=False, cut_back=False))
 
     def _clock(self) -> None:
         machine = self.rng.choice([*self.gateways, *self.nodes])
-        error_s = self.rng.choice([0.0, 3600.0, -3600.0, _YEARS_10, -_YEARS_10, -6 * _YEARS_10, 1.5])
+        error_s = self.rng.choice([0.0, 3600.0, -3600.0, _YEARS_10, -_YEARS_10, -5 * _YEARS_10, 1.5])
         machine.clock.jump(machine.clock.ms + round((error_s - machine.clock.error_s) * 1000))
         self.note(machine.name, "clock", error_s)
 
@@ -211,6 +219,7 @@ class World:
             clone.clock.error_s = 1.0
             for wire in clone.wires.values():
                 wire.faults = self.options.faults
+            self._wires += clone.wires.values()
             self.gateways.append(clone)
             self._chore(self._devices(clone))
             clone.start()
@@ -225,9 +234,8 @@ class World:
 
     async def run(self) -> Report:
         """Both phases."""
-        for gateway in self.gateways:
-            for wire in gateway.wires.values():
-                wire.faults = self.options.faults
+        for wire in self._wires:
+            wire.faults = self.options.faults
         for machine in (*self.nodes, *self.gateways):
             machine.start()
         self._chore(self._devices(self.gateways[0]))
@@ -273,8 +281,8 @@ class World:
                 machine.process.dies_at = None
         for gateway in self.gateways:
             gateway.full = False
-            for wire in gateway.wires.values():
-                wire.faults, wire.cut_to, wire.cut_back = Faults(), False, False
+        for wire in self._wires:
+            wire.faults, wire.cut_to, wire.cut_back = Faults(), False, False
         for node in self.nodes:
             node.room = True
         if not await self._until(CALM_S, self._settled):
@@ -348,9 +356,11 @@ class World:
 def run(seed: int, fork: str = "") -> Report:
     """One run."""
     with folder() as home, virtual(seed) as loop, mock.patch.multiple(limits, **SMALL):
+        pulling = mock.patch.object(pull, "time", SimpleNamespace(monotonic=loop.time))
 
         async def go() -> Report:
             (home / "card").mkdir()
             return await World(seed, home, fork).run()
 
-        return loop.run_until_complete(go())
+        with pulling:
+            return loop.run_until_complete(go())
