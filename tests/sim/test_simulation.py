@@ -28,12 +28,14 @@ def judged(reports: Sequence[Report]) -> Sequence[Report]:
     return reports
 
 
+@pytest.mark.timeout(300)
 def test_an_honest_log_is_safe_and_converges() -> None:
     reports = judged([run(seed) for seed in range(90)])
     assert sum(report.deaths for report in reports) > 90
     assert sum(report.blocks for report in reports) > 500
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fork", ["restored", "cloned"])
 def test_a_card_that_signs_twice_is_found_out(fork: str) -> None:
     reports = judged([run(seed, fork) for seed in range(20)])

@@ -50,7 +50,7 @@ class Options:
     def of(cls, rng: random.Random, fork: str) -> "Options":
         """Drawn for a run."""
         return cls(
-            seconds=rng.uniform(60, 240),
+            seconds=rng.uniform(60, 240) + (200 if fork else 0),
             every_s=rng.choice([4.0, 8.0, 30.0]),
             faults=Faults(
                 loss=rng.choice([0.0, 0.05, 0.3]),
@@ -173,8 +173,11 @@ class World:
 
     def _cut(self) -> None:
         wire = self.rng.choice(self._wires)
-        wire.cut_to, wire.cut_back = self.rng.choice([(True, False), (False, True), (True, True)])
-        self.note(wire.name, "cut", wire.cut_to, wire.cut_back)
+        self._cut_wire(wire, *self.rng.choice([(True, False), (False, True), (True, True)]))
+
+    def _cut_wire(self, wire: Wire, to: bool, back: bool) -> None:
+        wire.cut_to, wire.cut_back = to, back
+        self.note(wire.name, "cut", to, back)
         self._for_a_while(lambda: wire.__dict__.update(cut_to=False, cut_back=False))
 
     def _clock(self) -> None:
@@ -229,6 +232,8 @@ class World:
         card.process.kill()
         card.folder = copy
         self.note("the copy is put back")
+        for wire in self._wires:  # or a node would tell it at once, and it would hold signing
+            self._cut_wire(wire, True, False)
 
     # The run
 
