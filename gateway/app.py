@@ -36,7 +36,6 @@ _PUSH_S = 10.0  # at stop, for one last push to the nodes
 
 def run(settings: Settings) -> int:
     """Runs a gateway until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on."""
-    gc.freeze()  # what is imported stays: looking through it for garbage would hold the loop for 20 ms
     try:
         asyncio.run(serve(settings, SystemClock()))
     except BaseExceptionGroup as group:

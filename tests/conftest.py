@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
+from hypothesis import settings
 
 SKIPS = Path(__file__).with_name("skips.txt")
 
@@ -44,6 +45,8 @@ def no_blocking_call(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile("no test asserts a time", deadline=None)
+    settings.load_profile("no test asserts a time")
     config.addinivalue_line("markers", "nightly: takes longer than a run before each commit should")
     config.addinivalue_line("markers", "may_block: the loop is blocked on purpose")
 

@@ -6,9 +6,11 @@
 import contextlib
 import json
 import linecache
+import os
 import re
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 import zlib
@@ -18,7 +20,7 @@ from typing import Any
 
 from bench.home import MQTT, Home
 from bench.ingest import Drain, backlog
-from bench.machine import until
+from bench.machine import PATIENCE_S, until
 from bench.run import WINDOW, Run
 
 SCRIPT = Path(__file__).with_name("watched.py")
@@ -45,6 +47,17 @@ def _watched(run: Run, *how: str) -> dict[str, Any]:
         until(out.exists, "what the gateway saw")
     seen: dict[str, Any] = json.loads(out.read_text())
     return seen
+
+
+def turns(run: Run) -> dict[str, float]:
+    """The cases of `stalls.py`, in a process of its own."""
+    command = [sys.executable, "-m", "bench.stalls", str(min(run.scale.repeats, 3))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder) for folder in SCRIPT.parents[1:3])}
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment, cwd=run.folder, timeout=PATIENCE_S
+    )
+    medians = re.findall(r"^(\w+) .* median +([0-9.]+)$", done.stdout, re.MULTILINE)
+    return {f"turn.{case}_ms": float(ms) for case, ms in medians}
 
 
 STAGES = {  # by the first whose pattern is found in "file:function:text of the line"

@@ -1,7 +1,7 @@
 """The longest turn of the event loop, in ms of its thread's own CPU, in cases that once held it up (docs/adr/0010).
 
-`PYTHONPATH=tests .venv/bin/python -m bench.stalls [REPEATS]`. Nothing is asserted. CPU, so that what
-else the machine does shows little.
+`make bench ONLY=turns` runs it as a process of its own; alone: `PYTHONPATH=tests .venv/bin/python -m bench.stalls
+[REPEATS]`. CPU, so that what else the machine does shows little.
 """
 
 import asyncio

@@ -15,6 +15,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS: Mapping[str, Benchmark] = {
     "ingest": Benchmark(ingest.run, 5),
     "stall": Benchmark(inside.stall, 3),
+    "turns": Benchmark(inside.turns, 1),
     "profile": Benchmark(inside.profile, 1),
     "seal": Benchmark(seal.run, 3),
     "disk": Benchmark(large.disk, 1),

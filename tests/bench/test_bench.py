@@ -19,7 +19,7 @@ TINY = Scale(
     sealed=(50, 300),
     filled=4_200,
     unsealed=1_000,
-    repeats=2,
+    repeats=1,
     requests=1,
     body=20,
 )
