@@ -16,9 +16,10 @@ from gateway import __version__, config, status
 from gateway.clock import Clock, SystemClock, facts
 from gateway.errors import FieldgateError, HeldError, Stop, StoreFullError
 from gateway.intake import Intake
+from gateway.retention import Retention, keepers
 from gateway.sealer import Sealer
 from gateway.settings import Settings
-from gateway.store import SIGN_STATE, Store
+from gateway.store import SIGN_STATE, Store, space
 from gateway.store.journal import Journal, newest_keys, open_block
 from gateway.store.signstate import CURE, SignState
 from gateway.supervise import Supervisor
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 CONTROL_SOCKET = "control.sock"
 _WATCH_EVERY_S = 1.0
 _WEB_RETRY_S = 10.0
+_ROOM_RETRY_S = 1.0
 _DRAIN_S = 20.0  # at stop, for the journal to find room
 _PUSH_S = 10.0  # at stop, for one last push to the nodes
 
@@ -54,11 +56,26 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 async def serve(settings: Settings, clock: Clock) -> None:
     """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
-    store = await Store.open(Path(settings.gateway.data_dir))
+    store = await _open_store(settings)
     try:
         await Gateway(settings, clock, store).run(await _open_journal(settings, clock, store))
     finally:
         await store.close()
+
+
+async def _open_store(settings: Settings) -> Store:
+    """The store. On a full disk the ballast is given up for it, and without one it is waited for room."""
+    data_dir, quota = Path(settings.gateway.data_dir), space.quota_of(settings.retention)
+    told = False
+    while True:
+        try:
+            return await Store.open(data_dir, quota=quota)
+        except StoreFullError as error:
+            if not await asyncio.to_thread(space.give_ballast, data_dir, 0):
+                if not told:
+                    log.error("the store cannot be opened, and is tried again: %s", error)
+                told = True
+                await asyncio.sleep(_ROOM_RETRY_S)
 
 
 async def _open_journal(settings: Settings, clock: Clock, store: Store) -> Journal:
@@ -82,6 +99,7 @@ class Gateway:
         self._store = store
         self._stopping = asyncio.Event()
         self._troubles: dict[str, status.Problem] = {}
+        self._state: SignState | None = None
 
     async def run(self, journal: Journal) -> None:
         """Runs until `_stopping`. A Stop raised by any part ends all of them."""
@@ -96,6 +114,14 @@ class Gateway:
             name: Upstream(name, link, store.vkey, store, clock, rng, on_fork=sealer.hold)
             for name, link in settings.node.items()
         }
+        retention = Retention(
+            settings.retention,
+            store,
+            journal,
+            intake,
+            nodes=keepers(settings.node),
+            sealing_full=lambda: sealer.full,
+        )
         supervisors = self._supervisors(intake, rng)
 
         def tell() -> dict[str, Any]:
@@ -109,17 +135,21 @@ class Gateway:
                 sealer=sealer,
                 nodes={name: node.status for name, node in nodes.items()},
                 troubles=self._troubles.values(),
+                disk=retention.status(),
             )
 
         web = WebServer(settings.web, settings.node, store, clock, tell, control=store.data_dir / CONTROL_SOCKET)
         self._catch_signals()
         async with contextlib.AsyncExitStack() as closing:
-            await self._begin_signing(sealer, closing)
+            closing.push_async_callback(self._close_state)
+            signing_waits = not await self._begin_signing(sealer)
             since_ms = clock.now().ms  # no look at the clock comes before the newest block is known
             closing.push_async_callback(web.stop)
             tasks = await closing.enter_async_context(asyncio.TaskGroup())
             writing = tasks.create_task(journal.run(), name="journal")
             sealing = tasks.create_task(sealer.run(), name="sealer")
+            retaining = tasks.create_task(retention.run(), name="retention")
+            waiting = [tasks.create_task(self._sign_later(sealer), name="signing")] if signing_waits else []
             watching = tasks.create_task(self._watch_clock(intake, journal), name="clock")
             serving = tasks.create_task(self._serve_web(web), name="web")
             pushing = [tasks.create_task(node.run(), name=f"node {name}") for name, node in nodes.items()]
@@ -130,31 +160,48 @@ class Gateway:
             gc.freeze()
             await self._stopping.wait()
             log.info("stopping")
-            await _end(*driving, watching)
+            await _end(*driving, *waiting, watching)
             intake.stop()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DRAIN_S):
+                async with asyncio.timeout(0 if journal.held else _DRAIN_S):
                     await journal.commit()
             sealer.stop()
             await sealing
             await asyncio.gather(*(node.push_until(clock.monotonic() + _PUSH_S) for node in nodes.values()))
-            await _end(writing, serving, *pushing)
+            await _end(writing, serving, retaining, *pushing)
 
-    async def _begin_signing(self, sealer: Sealer, closing: contextlib.AsyncExitStack) -> None:
-        """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same."""
+    async def _begin_signing(self, sealer: Sealer) -> bool:
+        """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same.
+
+        False where there was no room to open the sign-state: that may be tried again.
+        """
         try:
             signer = config.log_signer(self._settings)
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
-            state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey))
-            closing.push_async_callback(state.close)
-            await sealer.recover(signer, state)
-        except (Stop, StoreFullError):  # no room to open a file: the next start tries again, and needs nobody
+            self._state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey))
+            await sealer.recover(signer, self._state)
+        except Stop:
             raise
+        except StoreFullError as error:
+            sealer.wait_for_room(error)
+            return False
         except HeldError as error:
             sealer.hold(error)
         except FieldgateError as error:
             sealer.hold(HeldError(error.what, where=error.where, cure=error.cure))
+        return True
+
+    async def _sign_later(self, sealer: Sealer) -> None:
+        """Begins to sign once there is room."""
+        while True:
+            await asyncio.sleep(_ROOM_RETRY_S)
+            if await self._begin_signing(sealer):
+                return
+
+    async def _close_state(self) -> None:
+        if self._state is not None:
+            await self._state.close()
 
     def _supervisors(self, intake: Intake, rng: random.Random) -> list[Supervisor]:
         brokers = {name: self._broker(name) for name in self._settings.broker}

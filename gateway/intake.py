@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -122,6 +122,19 @@ class Intake:
         if self.waiting(OWN) >= limits.OWN_EVENTS_WAITING:
             return self._take([Dropped(OWN, 1, "too_many_events")], _SELF)
         return self._own(what, **details)
+
+    async def event_apart(
+        self, commit: Callable[[Waiting], Awaitable[int]], what: str, **details: str | float | bool
+    ) -> int:
+        """An event that `commit` makes durable apart from the open batch; returns what that returns."""
+        stamp, tally = self.look_at_clock(), self.tallies[OWN]
+        records: list[Record] = [("event", None, what), *((name, None, value) for name, value in details.items())]
+        quality = 0 if stamp.synchronised else UNSYNCHRONISED
+        item = body.item(senml.build(OWN, records, bt_ms=stamp.ms, quality=quality))
+        height = await commit(Waiting(item, stamp.ms, stamp.ms, tally.bit))
+        tally.arrived += 1
+        tally.stored += 1
+        return height
 
     def stop(self) -> None:
         """Journals what is still to be told, and the stop."""

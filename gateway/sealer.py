@@ -28,6 +28,7 @@ from gateway.store.signstate import CURE, SignState
 log = logging.getLogger(__name__)
 
 _ROWS_A_PAGE = 4  # of up to limits.BATCH_BYTES each
+_ROOM = "Free some space: signing begins by itself"
 _RETRY_S = 1.0  # where signing is held, or there is no room
 
 
@@ -51,6 +52,7 @@ class Sealer:
         self._heartbeat_s = heartbeat_s
         self._sealed_at = clock.monotonic()
         clock.raise_floor(blocks.sealed_ms or 0)
+        blocks.measure(clock.monotonic)
         self._stopping = False
         self._signer: Signer | None = None
         self._state: SignState | None = None
@@ -87,6 +89,11 @@ class Sealer:
         if not self.full:
             log.error("nothing can be sealed: %s", error)
         self.full = True
+
+    def wait_for_room(self, error: StoreFullError) -> None:
+        """The sign-state cannot be opened for want of room: `recover` comes later."""
+        self.held = HeldError("there is no room to open the sign-state", where=error.where, cure=_ROOM)
+        self._no_room(error)
 
     def hold(self, error: HeldError) -> None:
         """Stops signing until a person decides. Readings go on being journaled."""

@@ -44,6 +44,14 @@ Folder = Annotated[str, _text(rf"/{_PRINTABLE}+", "a whole path, from / on")]
 File = Annotated[str, _text(rf"(/{_PRINTABLE}+)?", "a whole path, from / on")]
 
 
+Size = Annotated[str, _text(r"[0-9]{1,6}(\.[0-9]{1,3})? ?[KMGT]iB", 'a size like "8 GiB" or "512 MiB"')]
+
+
+def size_bytes(size: str) -> int:
+    """A Size in bytes."""
+    return int(float(size[:-3]) * 1024 ** (" KMGT".index(size[-3])))
+
+
 class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """A table of the configuration."""
 
@@ -103,7 +111,18 @@ class NodeLink(Table, kw_only=True, frozen=True):
     read_key: str | None = None  # vkey whose holder may pull; absent: this node reads nothing here
     share: tuple[str, ...] = ("*",)  # sources whose readings it may see; "*" alone: whole blocks
     ca_file: File = ""  # https: certificate authorities; empty: the system's
+    stored_from: Annotated[int, Meta(ge=0)] | None = None  # where its "stored" begins; absent: learnt from its wants
     upload: bool = True  # push bodies that it wants; false: it can reach this gateway and pulls them
+
+
+class RetentionSettings(Table, kw_only=True, frozen=True):
+    """[retention]: how much disk the store may fill, and what goes when it is full."""
+
+    max_bytes: Size = "8 GiB"  # of fieldgate.db with its WAL; 32 MiB at least
+    min_free: Size = "64 MiB"  # of the file system that readings leave free
+    stored_by: Annotated[int, Meta(ge=1, le=64)] = 1  # prune only what so many nodes hold
+    min_age_h: Annotated[float, Meta(ge=0, le=876_000)] = 24.0  # and what was sealed so many running hours ago
+    when_full: Literal["hold", "oldest"] = "hold"  # nothing to prune: take no more readings, or drop the oldest
 
 
 class WebSettings(Table, kw_only=True, frozen=True):
@@ -124,6 +143,7 @@ class Settings(Table, kw_only=True, frozen=True):
     broker: dict[Name, BrokerSettings] = {}
     source: dict[SourceId, SourceSettings] = {}
     node: dict[Name, NodeLink] = {}
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     web: WebSettings = field(default_factory=WebSettings)
 
     @property

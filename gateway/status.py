@@ -25,12 +25,13 @@ def snapshot(
     sealer: Sealer,
     nodes: Mapping[str, Callable[[], dict[str, Any]]],
     troubles: Iterable[Problem],
+    disk: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
     now = clock.now()
     sources = {name: _source(tally, intake.waiting(name)) for name, tally in sorted(intake.tallies.items())}
     told = {name: status() for name, status in nodes.items()}
-    problems = [*troubles, *_own_problems(journal, sealer), *_source_problems(sources), *_node_problems(told)]
+    problems = [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(sources), *_node_problems(told)]
     return {
         "origin": origin,
         "version": __version__,
@@ -50,6 +51,7 @@ def snapshot(
             "stalls": intake.stalls,
         },
         "nodes": told,
+        "disk": dict(disk),
     }
 
 
@@ -93,9 +95,11 @@ def _shown(value: float | str | bool | bytes) -> float | str | bool:
     return value[:_TEXT] if isinstance(value, str) else value
 
 
-def _own_problems(journal: Journal, sealer: Sealer) -> list[Problem]:
+def _own_problems(journal: Journal, sealer: Sealer, disk: Mapping[str, Any]) -> list[Problem]:
     problems: list[Problem] = []
-    if journal.full or sealer.full:
+    if disk.get("problem"):
+        problems.append({"what": disk["problem"], "cure": disk["cure"]})
+    if (journal.full and not journal.held) or sealer.full:
         cure = "Free some space; nothing that was acknowledged is lost, and brokers keep what is not"
         problems.append({"what": "The disk is full: no reading can be stored", "cure": cure})
     if sealer.held is not None:

@@ -21,7 +21,12 @@ def node(*, ok: bool = True, stored: int = 3, **more: Any) -> Callable[[], Node]
     return lambda: {"url": "https://n", "entries": 3, "seen": 3, "stored": stored, "detail": "d", "ok": ok, **more}
 
 
-def told(gateway: Pipeline, troubles: tuple[status.Problem, ...] = (), **nodes: Callable[[], Node]) -> dict[str, Any]:
+def told(
+    gateway: Pipeline,
+    troubles: tuple[status.Problem, ...] = (),
+    disk: dict[str, Any] | None = None,
+    **nodes: Callable[[], Node],
+) -> dict[str, Any]:
     snapshot = status.snapshot(
         origin=ORIGIN,
         since_ms=5,
@@ -32,6 +37,7 @@ def told(gateway: Pipeline, troubles: tuple[status.Problem, ...] = (), **nodes: 
         sealer=gateway.sealer,
         nodes=nodes,
         troubles=troubles,
+        disk=disk or {},
     )
     assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot
     return snapshot

@@ -163,6 +163,8 @@ def _lines(state: State) -> list[str]:
     ]
     if chain["last_sealed_ms"] is not None:
         lines.append(f"last sealed     {format_time(chain['last_sealed_ms'])}")
+    if state["disk"]:
+        lines.append(f"disk            {_disk(state['disk'])}")
     if chain["held"]:
         lines.append(f"SIGNING IS HELD {chain['held']}")
     for name, node in state["nodes"].items():
@@ -196,6 +198,15 @@ def _rejects(state: State) -> list[str]:
         if source["up"] is False and source["detail"]:
             lines.append(f"{name} is away: {source['detail']}")
     return lines
+
+
+def _disk(disk: State) -> str:
+    used = f"{_mib(disk['used'])} of {_mib(disk['quota'])} used, {_mib(disk['free'])} free on the disk"
+    return f"{used}, {disk['prunable']} readings can be pruned" + ("; HELD: " + disk["held"] if disk["held"] else "")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -14,11 +14,11 @@ import click
 
 from gateway.cli import OK, REFUSED, say
 from gateway.cli.reading import opened
-from gateway.core import block, merkle, note
+from gateway.core import block, merkle, note, senml
 from gateway.core.chain import BlockCheck, Chain
 from gateway.core.policy import Policy, parse_policy
 from gateway.core.text import plain
-from gateway.errors import FormatError, Refused, StoreError
+from gateway.errors import FormatError, NotFoundError, Refused, StoreError
 from gateway.store import Store
 from gateway.store.blocks import BlockRow
 from gateway.store.cosigned import CosignedSize
@@ -39,6 +39,7 @@ class Report:
 
     blocks: int = 0
     readings: int = 0
+    pruned: int = 0
     gone: int = 0
     checkpoints: int = 0
     cosignatures: int = 0
@@ -80,6 +81,8 @@ class _Walk:
         self._report = report
         self._keys = {witness.key for witness in trusted.witnesses} if trusted else set()
         self._chain = Chain(store.vkey)
+        self._losses: dict[int, list[tuple[int, int]] | None] = {}  # loss block -> what it tells of
+        self._sum = 0  # readings up to this block
 
     async def run(self, bar: Bar) -> None:
         cosigned = _cosigned(self._store)
@@ -118,14 +121,15 @@ class _Walk:
             except FormatError:
                 return
         await self._body(entry.header, row)
+        await self._count(row)
 
     def _take_as_is(self, entry: bytes) -> None:
         frontier = self._chain.frontier.append(merkle.leaf_hash(entry))
         self._chain = Chain(self._chain.key, frontier, block.next_prev(entry))
 
     async def _body(self, header: block.Header, row: BlockRow) -> None:
-        if row.secret is None and row.count:
-            self._report.gone += 1
+        if row.secret is None:
+            await self._absent(row.height)
             return
         check = BlockCheck(header, row.secret or bytes(32))
         try:
@@ -133,10 +137,48 @@ class _Walk:
                 check.take(pack, payload)
                 self._report.readings += 1
             check.finish()
+        except NotFoundError:  # pruned while it was read
+            await self._absent(row.height)
         except (FormatError, StoreError) as exc:
             self._report.fault(row.height, str(exc))
         except zlib.error as exc:
             self._report.fault(row.height, f"its readings do not inflate: {exc}")
+
+    async def _absent(self, height: int) -> None:
+        """A block without its readings was pruned, or it is gone, and a reading tells that where it is here itself."""
+        lost = await self._store.blocks.gone(height)
+        if lost is None:
+            self._report.pruned += 1
+            return
+        self._report.gone += 1
+        if lost.loss not in self._losses:
+            self._losses[lost.loss] = await self._told(lost.loss)
+        told = self._losses[lost.loss]
+        if told is not None and not any(low <= height < high for low, high in told):
+            self._report.fault(height, f"its readings are gone, and block {lost.loss} does not tell so")
+
+    async def _told(self, height: int) -> list[tuple[int, int]] | None:
+        """The ranges that the loss readings of a block tell of; None where its readings are not here."""
+        ranges: list[tuple[int, int]] = []
+        try:
+            async for pack, _ in self._store.blocks.items(height):
+                if senml.source_of(pack) != "gateway":
+                    continue
+                said = {record.name: record.value for record in senml.resolve(pack).records}
+                low, high = said.get("from"), said.get("to")
+                if said.get("event") == "gone" and isinstance(low, int) and isinstance(high, int):
+                    ranges.append((low, high))
+        except (NotFoundError, FormatError, StoreError):
+            return None
+        return ranges
+
+    async def _count(self, row: BlockRow) -> None:
+        """The count of all readings so far, which a start takes from the newest block."""
+        self._sum += row.count
+        kept = await self._store.blocks.total(row.height)
+        if kept != self._sum:
+            self._report.fault(row.height, f"the store counts {kept} readings up to here, and there are {self._sum}")
+            self._sum = kept
 
     async def _checkpoint(self, height: int) -> None:
         try:
@@ -195,8 +237,10 @@ def _tell(data_dir: Path, key: note.VerifierKey, trusted: Policy | None, report:
     click.echo(f"under the key   {key}{'' if trusted else ' (as the store says: name a --policy to be sure)'}")
     click.echo(f"blocks          {report.blocks}")
     click.echo(f"readings        {report.readings}")
+    if report.pruned:
+        click.echo(f"pruned          {report.pruned} blocks: their readings are at the nodes")
     if report.gone:
-        click.echo(f"without body    {report.gone}")
+        click.echo(f"gone            {report.gone} blocks, as readings of the gateway tell")
     click.echo(f"checkpoints     {report.checkpoints}")
     hint = f", {report.unchecked} of nodes that no --policy names" if report.unchecked else ""
     click.echo(f"co-signatures   {report.cosignatures} checked{hint}")

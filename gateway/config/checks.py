@@ -7,9 +7,10 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.core.limits import ORIGIN_BYTES
+from gateway.core.limits import ORIGIN_BYTES, STORE_BYTES_MIN
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
 from gateway.errors import FormatError
+from gateway.settings import size_bytes
 
 from .convert import Draft, Problem
 from .words import Path, quoted
@@ -24,7 +25,7 @@ _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
 def gateway_faults(root: Draft) -> list[Problem]:
     """Everything in fieldgate.toml that is wrong between fields. `root` is a Draft of Settings, good or not."""
-    checks: tuple[Check, ...] = (_origin, _brokers, _sources, _nodes, _shares, _web)
+    checks: tuple[Check, ...] = (_origin, _brokers, _sources, _nodes, _shares, _retention, _web)
     return [problem for check in checks for problem in check(root)]
 
 
@@ -161,6 +162,27 @@ def _is_template(source: Draft) -> bool:
     """Whether the source stands for many, named from the levels of a wildcard topic, or may do so (unknown driver)."""
     options = source.get("options")
     return not isinstance(options, Draft) or bool(options.get("id"))
+
+
+def _retention(root: Draft) -> Iterator[Problem]:
+    table = root.get("retention")
+    if not isinstance(table, Draft):
+        return
+    size = table.get("max_bytes")
+    if size is not None and size_bytes(size) < STORE_BYTES_MIN:
+        least = f"{STORE_BYTES_MIN // 2**20} MiB"
+        yield Problem(
+            (*table.path, "max_bytes"), f"is {quoted(size)}, too little to work with", f"Write {least} or more"
+        )
+    nodes = root.drafts("node")
+    able = sum(bool(node.get("stored_key")) and node.get("share") == ("*",) for node in nodes.values())
+    asked = table.get("stored_by")
+    if nodes and asked is not None and asked > max(able, 1) and not any(node.made is None for node in nodes.values()):
+        yield Problem(
+            (*table.path, "stored_by"),
+            f"is {asked}, and {able} of the nodes can sign that they store whole blocks",
+            'Write a smaller number, or give more nodes a stored_key and share = ["*"]',
+        )
 
 
 def _web(root: Draft) -> Iterator[Problem]:

@@ -85,6 +85,17 @@ EXAMPLE_BYTES = 512
 OWN_EVENTS_WAITING = 8_192  # of the gateway itself, not yet durable; beyond it they are counted
 OWN_EVENTS_A_TURN = 64  # made before other work gets its turn
 
+# the disk
+STORE_BYTES_MIN = 32 * 1024 * 1024  # of [retention] max_bytes: room for the reserve, and for commits of BATCH_BYTES
+WAL_BYTES = 2 * 1024 * 1024  # of max_bytes, for what is not folded into the file yet
+RESERVE_BYTES = 2 * BATCH_BYTES  # of max_bytes at least, for blocks, co-signatures, pruning and loss readings
+BALLAST_BYTES = 2 * 1024 * 1024
+PRUNE_ROWS = 64  # journal rows that one transaction deletes
+PRUNE_BYTES = 1024 * 1024  # of them, or one row
+GIVE_BACK_PAGES = 256  # that one statement gives back to the file system
+LOSS_BLOCKS = 4_096  # that one loss reading tells of
+KEYS_KEPT_S = 5.0  # for a snapshot of the redelivery keys to become durable before rows are deleted
+
 # a configuration file
 CONFIG_BYTES = 256 * 1024
 

@@ -13,14 +13,17 @@ from gateway.errors import InUseError, StoreError
 from gateway.store import blocks, cosigned, journal, signstate
 from gateway.store.blocks import Blocks
 from gateway.store.cosigned import Cosigned
-from gateway.store.database import Database, Schema, create_file
+from gateway.store.database import Database, Quota, Schema, create_file
 
 DATABASE, SIGN_STATE, LOCK = "fieldgate.db", "sign-state.db", "lock"
 
 _META = "CREATE TABLE meta(one INTEGER PRIMARY KEY CHECK(one=1), vkey TEXT NOT NULL)"
 SCHEMA = Schema(
     application_id=0x46474442,  # FGDB
-    steps=(";".join((_META, journal.SCHEMA, blocks.SCHEMA, cosigned.SCHEMA)),),
+    steps=(
+        ";".join((_META, journal.SCHEMA, blocks.SCHEMA, cosigned.SCHEMA)),
+        ";".join((blocks.SCHEMA_2, cosigned.SCHEMA_2)),
+    ),
 )
 
 
@@ -45,12 +48,12 @@ class Store:
         self._lock = lock
 
     @classmethod
-    async def open(cls, data_dir: Path, *, read_only: bool = False) -> "Store":
+    async def open(cls, data_dir: Path, *, read_only: bool = False, quota: Quota | None = None) -> "Store":
         """Opens the store of a data_dir, to write (and then alone) or to read beside a running gateway."""
         lock = None if read_only else await asyncio.to_thread(_take_lock, data_dir / LOCK)
         db = None
         try:
-            db = await Database.open(data_dir / DATABASE, SCHEMA, read_only=read_only)
+            db = await Database.open(data_dir / DATABASE, SCHEMA, read_only=read_only, quota=quota)
             rows = await db.read("SELECT vkey FROM meta")
             if not rows:
                 raise StoreError("names no log", where=str(db.path), cure="Restore the file")

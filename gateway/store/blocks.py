@@ -2,14 +2,14 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import decompressobj
 
 from gateway.core import block as cose
 from gateway.core import body, limits, merkle, senml, tiles
-from gateway.errors import BugError, NotFoundError, StoreError
+from gateway.errors import BugError, FieldgateError, NotFoundError, StoreError
 from gateway.store.database import Database
 from gateway.store.journal import source_bit
 
@@ -35,11 +35,29 @@ CREATE TABLE plan(               -- a block on its way, at most one (sealer.py)
     min_ms INTEGER, max_ms INTEGER, mask INTEGER, secret BLOB, header BLOB NOT NULL
 )"""
 
+SCHEMA_2 = """
+ALTER TABLE block ADD COLUMN total INTEGER NOT NULL DEFAULT 0;      -- readings in the blocks up to this one
+ALTER TABLE block ADD COLUMN widest_ms INTEGER NOT NULL DEFAULT 0;  -- the longest of their max_ms - min_ms
+ALTER TABLE block ADD COLUMN ran_s INTEGER NOT NULL DEFAULT 0;      -- how long the gateway had run, in all its lives
+UPDATE block SET total=upto.total, widest_ms=upto.widest FROM (
+    SELECT height AS at, sum(count) OVER upwards AS total, max(max_ms - min_ms) OVER upwards AS widest
+    FROM block WINDOW upwards AS (ORDER BY height)
+) AS upto WHERE upto.at=height;
+CREATE INDEX block_here ON block((secret IS NULL), height) WHERE first_row <= last_row;
+CREATE TABLE gone(               -- blocks [low, high) that were dropped before enough nodes held them
+    low INTEGER PRIMARY KEY, high INTEGER NOT NULL,
+    loss INTEGER NOT NULL,       -- the height of the block that holds the reading which tells it
+    reason TEXT NOT NULL
+);
+CREATE INDEX gone_loss ON gone(loss)"""
+
 # Kept: the newest checkpoints, those that are co-signed, and every SYNC_ENTRIES-th, where a node that has to catch up
 # rests (upstream/session.py).
 SOUND = "`fieldgate verify --store` tells what is sound"
 _NOTES_KEPT = limits.SYNC_ENTRIES
 _READ_ROWS, _READ_BYTES = 64, 262_144  # of the journal at once: many small rows, or one of limits.BATCH_BYTES
+ASK_A_NODE = "Ask a node that stores them"
+_BEYOND = 2**62  # any height, any time
 
 
 class Plan(NamedTuple):
@@ -64,8 +82,17 @@ class BlockRow:
     count: int
     first_row: int
     last_row: int
-    secret: bytes | None
+    secret: bytes | None  # None: its readings are not here any more
     entry: bytes
+
+
+class Gone(NamedTuple):
+    """A block is one of [low, high), which were dropped; the reading that tells it is in block `loss`."""
+
+    low: int
+    high: int
+    loss: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +108,16 @@ class Found:
 class Blocks:
     """The log as stored. `size` entries are published; the sealer alone adds to them."""
 
-    def __init__(self, db: Database, frontier: merkle.Frontier, prev: bytes, sealed_row: int, readings: int) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self.frontier = frontier
-        self.prev = prev  # what the next header's prev must be
-        self.sealed_row = sealed_row  # the last journal row that is in a block
-        self.readings = readings  # in all sealed blocks
+        self.frontier = merkle.Frontier()
+        self.prev = cose.NO_PREV  # what the next header's prev must be
+        self.sealed_row = 0  # the last journal row that is in a block
+        self.readings = 0  # in all sealed blocks
+        self._widest_ms = 0  # no block's base times are further apart
+        self._ran_s = 0.0  # how long the gateway had run when `_monotonic` read `_since`
+        self._since = 0.0
+        self._monotonic: Callable[[], float] = lambda: 0.0
         self.sealed_ms: int | None = None  # when the last block was sealed, as its header claims
         self._grown = asyncio.Event()
 
@@ -98,23 +129,36 @@ class Blocks:
     @classmethod
     async def open(cls, db: Database) -> "Blocks":
         """Rebuilds what is kept in memory from the stored tree."""
-        ((size, sealed_row, readings),) = await db.read(
-            "SELECT coalesce(max(height)+1,0), coalesce(max(last_row),0), coalesce(sum(count),0) FROM block"
+        blocks = cls(db)
+        rows = await db.read(
+            "SELECT height+1,last_row,total,widest_ms,ran_s,entry FROM block ORDER BY height DESC LIMIT 1"
         )
-        blocks = cls(db, merkle.Frontier(), b"\0" * 32, sealed_row, readings)
-        hashes = await blocks.node_hashes(merkle.range_nodes(0, size), size=size) if size else []
-        blocks.frontier = merkle.Frontier(size, tuple(hashes))
-        if size:
-            last = (await blocks.entries(size - 1, 1))[0]
+        if rows:
+            size, blocks.sealed_row, blocks.readings, blocks._widest_ms, blocks._ran_s, last = rows[0]
+            hashes = await blocks.node_hashes(merkle.range_nodes(0, size), size=size)
+            blocks.frontier = merkle.Frontier(size, tuple(hashes))
             blocks.prev = cose.next_prev(last)
             blocks.sealed_ms = cose.parse_entry(last).header.sealed
         return blocks
+
+    def measure(self, monotonic: Callable[[], float]) -> None:
+        """From now on the gateway runs, by this clock."""
+        self._ran_s, self._since, self._monotonic = self.ran_s, monotonic(), monotonic
+
+    @property
+    def ran_s(self) -> float:
+        """Seconds that the gateway has run on this store, in all its lives: what no setting of a clock can change.
+
+        What came after the last block of each life is left out, so it is rather too little.
+        """
+        return self._ran_s + self._monotonic() - self._since
 
     # -- the sealer's steps -------------------------------------------------------------------------------------------
 
     async def save_plan(self, plan: Plan) -> None:
         """Step 1: the plan, durable. A plan that was never signed is replaced."""
-        await self._db.transact([("DELETE FROM plan", ()), ("INSERT INTO plan VALUES (?,?,?,?,?,?,?,?,?)", plan)])
+        put = "INSERT INTO plan VALUES (?,?,?,?,?,?,?,?,?)"
+        await self._db.transact([("DELETE FROM plan", ()), (put, plan)], reserve=True)
 
     async def plan(self) -> Plan | None:
         """The plan found at start."""
@@ -123,15 +167,17 @@ class Blocks:
 
     async def drop_plan(self) -> None:
         """Forgets a plan whose header was never signed; its readings stay in the journal."""
-        await self._db.transact([("DELETE FROM plan", ())])
+        await self._db.transact([("DELETE FROM plan", ())], reserve=True)
 
     async def publish(self, plan: Plan, entry: bytes, frontier: merkle.Frontier, note: str) -> None:
         """Step 4: entry, tree and checkpoint, durable in one transaction; then visible to everyone who waits."""
         if plan.height != self.size or frontier.size != self.size + 1:
             raise BugError(f"block {plan.height} published on a log of {self.size}", cure="Report this")
-        columns = "height,count,first_row,last_row,min_ms,max_ms,mask,secret,entry"
-        put = f"INSERT INTO block({columns}) VALUES (?,?,?,?,?,?,?,?,?)"
-        statements: list[tuple[str, Sequence[object]]] = [(put, (*plan[:8], entry))]
+        columns = "height,count,first_row,last_row,min_ms,max_ms,mask,secret,entry,total,widest_ms,ran_s"
+        put = f"INSERT INTO block({columns}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+        readings, widest_ms = self.readings + plan.readings, max(self._widest_ms, plan.max_ms - plan.min_ms)
+        row = (*plan[:8], entry, readings, widest_ms, int(self.ran_s))
+        statements: list[tuple[str, Sequence[object]]] = [(put, row)]
         statements += [("INSERT INTO tree VALUES (?,?,?)", row) for row in await self._new_subtrees(entry)]
         statements += [
             ("INSERT OR REPLACE INTO checkpoint VALUES (?,?)", (frontier.size, note)),
@@ -141,11 +187,11 @@ class Blocks:
             ),
             ("DELETE FROM plan", ()),
         ]
-        await self._db.transact(statements)
+        await self._db.transact(statements, reserve=True)
         self.frontier = frontier
         self.prev = cose.next_prev(entry)
         self.sealed_row = max(self.sealed_row, plan.last_row)
-        self.readings += plan.readings
+        self.readings, self._widest_ms = readings, widest_ms
         self.sealed_ms = cose.decode_header(plan.header).sealed
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
@@ -178,10 +224,28 @@ class Blocks:
         return out
 
     async def block(self, height: int) -> BlockRow | None:
-        """A sealed block, or None beyond the log."""
-        sql = "SELECT height,count,first_row,last_row,secret,entry FROM block WHERE height=?"
+        """A sealed block, or None beyond the log. An empty one has nothing to hide and nothing to lose."""
+        sql = (
+            "SELECT height,count,first_row,last_row,coalesce(secret,CASE count WHEN 0 THEN zeroblob(32) END),entry "
+            "FROM block WHERE height=?"
+        )
         rows = await self._db.read(sql, (height,))
         return BlockRow(*rows[0]) if rows else None
+
+    async def gone(self, height: int) -> Gone | None:
+        """What is told of a block that was dropped, once the block that tells it is sealed; None for any other."""
+        sql = "SELECT low,high,loss,reason FROM gone WHERE low<=? ORDER BY low DESC LIMIT 1"
+        rows = await self._db.read(sql, (height,))
+        row = await self.block(height) if rows else None
+        if row is None or row.secret is not None:
+            return None
+        found = Gone(*rows[0])
+        return found if height < found.high and found.loss < self.size else None
+
+    async def total(self, height: int) -> int:
+        """Readings in the blocks up to this one, as they were counted when it was sealed."""
+        rows = await self._db.read("SELECT total FROM block WHERE height=?", (height,))
+        return int(rows[0][0]) if rows else 0
 
     async def header(self, height: int) -> cose.Header:
         """The header of a sealed block. Raises NotFoundError beyond the log."""
@@ -247,44 +311,84 @@ class Blocks:
         """The whole body of a block (docs/format.md, section 7), uncompressed, a journal row at a time."""
         row = await self.block(height)
         if row is None or row.secret is None:
-            raise NotFoundError(f"no body for block {height}", cure=f"The log has {self.size} blocks")
+            raise self._not_here(height)
         yield body.whole_body_head(height, row.secret, row.count)
         async for data in self.row_data(row):
             yield data
 
+    async def told_chunks(self, height: int) -> AsyncIterator[bytes]:
+        """The whole body, or the gone form of a block that was dropped. NotFoundError where there is neither."""
+        lost = await self.gone(height)
+        if lost is not None:
+            yield body.gone_body(height, lost.reason, lost.loss)
+            return
+        async for data in self.body_chunks(height):
+            yield data
+
+    async def next_here(self, height: int) -> int:
+        """The first block from `height` on that can be told whole or as gone; the log's size where there is none."""
+        here = (
+            "SELECT height FROM block INDEXED BY block_here WHERE (secret IS NULL)=0 AND height>=? "
+            "AND first_row<=last_row ORDER BY height LIMIT 1"
+        )
+        lost = "SELECT max(low, ?) FROM gone WHERE high>? AND loss<? ORDER BY low LIMIT 1"
+        rows = await self._db.read(here, (height,)) + await self._db.read(lost, (height, height, self.size))
+        return min([self.size, *(int(row[0]) for row in rows)])
+
     async def items(self, height: int) -> AsyncIterator[tuple[bytes, bytes | None]]:
         """(pack, payload where it travels apart) of each reading of a block, in order."""
         row = await self.block(height)
-        if row is None:
-            raise NotFoundError(f"no block {height}", cure=f"The log has {self.size}")
+        if row is None or row.secret is None:
+            raise self._not_here(height)
         async for data in self.row_data(row):
             for item in body.read_items(data):
                 yield item
 
+    def _not_here(self, height: int) -> NotFoundError:
+        if height >= self.size:
+            return NotFoundError(f"no block {height}", cure=f"The log has {self.size}")
+        return NotFoundError(f"the readings of block {height} are not here any more", cure=ASK_A_NODE)
+
     async def row_data(self, block: BlockRow) -> AsyncIterator[bytes]:
-        """The items of a block (core/body.py), joined, in order: some journal rows' at a time."""
+        """The items of a block (core/body.py), joined, in order: some journal rows' at a time.
+
+        Raises NotFoundError where the block is pruned meanwhile, StoreError where a row is lacking.
+        """
         row, limit = block.first_row - 1, 1
         sql = "SELECT row,data FROM journal WHERE row>? AND row<=? ORDER BY row LIMIT ?"
         while row < block.last_row:
             rows = await self._db.read(sql, (row, block.last_row, limit))
-            if not rows:
-                return
+            if [number for number, _ in rows] != list(range(row + 1, row + 1 + len(rows))) or not rows:
+                raise await self._lacking(block.height)
             row = rows[-1][0]
             yield await asyncio.to_thread(_inflate_all, [data for _, data in rows])
             size = sum(len(data) for _, data in rows) // len(rows)
             limit = min(max(_READ_BYTES // max(size, 1), 1), _READ_ROWS)
 
+    async def _lacking(self, height: int) -> FieldgateError:
+        """Rows of a block were not found: they were pruned while they were read, or the store is damaged."""
+        now = await self.block(height)
+        if now is None or now.secret is None:
+            return self._not_here(height)
+        return StoreError(f"rows of block {height} are missing", where=str(self._db.path), cure=SOUND)
+
     async def find(self, source: str, at_ms: int) -> Found | None:
-        """The last sealed reading of a source with base time <= `at_ms`; of several at that time the latest."""
+        """The last sealed reading of a source with base time <= `at_ms`; of several at that time the latest.
+
+        Raises NotFoundError where it may be in a block whose readings are not here any more.
+        """
         best: tuple[int, int, int] | None = None  # time, row, place in it
         chosen: tuple[int, body.Item] | None = None  # height, item
         async for height, newest_ms in self._candidates(source, at_ms):
             if best is not None and newest_ms < best[0]:
                 break
+            block = await self.block(height)
+            if block is None or block.secret is None:
+                raise self._not_here(height)
             async for row, row_newest_ms in self._rows_of(height, source, at_ms):
                 if best is not None and row_newest_ms < best[0]:
                     break
-                for time_ms, place, item in await self._of_source(row, source):
+                for time_ms, place, item in await self._of_source(height, row, source):
                     if time_ms <= at_ms and (best is None or (time_ms, row, place) > best):
                         best, chosen = (time_ms, row, place), (height, item)
         if best is None or chosen is None:
@@ -294,9 +398,11 @@ class Blocks:
         ((before,),) = await self._db.read(sql, (height, best[1]))
         return Found(height, (before or 0) + best[2], pack, payload)
 
-    async def _of_source(self, row: int, source: str) -> list[tuple[int, int, body.Item]]:
+    async def _of_source(self, height: int, row: int, source: str) -> list[tuple[int, int, body.Item]]:
         rows = await self._db.read("SELECT data FROM journal WHERE row=?", (row,))
-        return await asyncio.to_thread(_of_source, source, rows[0][0]) if rows else []
+        if not rows:
+            raise await self._lacking(height)
+        return await asyncio.to_thread(_of_source, source, rows[0][0])
 
     async def _rows_of(self, height: int, source: str, at_ms: int) -> AsyncIterator[tuple[int, int]]:
         """(row, latest base time up to `at_ms`) of a block's rows that may hold the source, most promising first."""
@@ -314,15 +420,22 @@ class Blocks:
 
     async def _candidates(self, source: str, at_ms: int) -> AsyncIterator[tuple[int, int]]:
         """(height, latest base time up to `at_ms`) of blocks that may hold the source, most promising first."""
-        sql = (
-            "SELECT height, min(max_ms, :at) AS newest FROM block WHERE mask & :bit AND min_ms <= :at AND count > 0 "
-            "ORDER BY newest DESC, height DESC LIMIT 16 OFFSET :seen"
+        bit, height = source_bit(source), _BEYOND
+        across = (
+            "SELECT height FROM block WHERE max_ms>? AND max_ms<=? AND min_ms<=? AND mask & ? AND height<? "
+            "ORDER BY height DESC LIMIT 16"
         )
-        seen = 0
-        while rows := await self._db.read(sql, {"at": at_ms, "bit": source_bit(source), "seen": seen}):  # type: ignore[arg-type]
-            for height, newest in rows:
-                yield height, newest
-            seen += len(rows)
+        while rows := await self._db.read(across, (at_ms, at_ms + self._widest_ms, at_ms, bit, height)):
+            for (height,) in rows:
+                yield height, at_ms
+        newest_ms, height = at_ms, _BEYOND
+        before = (
+            "SELECT height,max_ms FROM block WHERE max_ms<=? AND (max_ms<? OR height<?) AND mask & ? "
+            "ORDER BY max_ms DESC, height DESC LIMIT 16"
+        )
+        while rows := await self._db.read(before, (newest_ms, newest_ms, height, bit)):
+            for height, newest_ms in rows:
+                yield height, newest_ms
 
     async def readings_between(self, source: str, from_ms: int, to_ms: int) -> AsyncIterator[bytes]:
         """Packs of a source with from_ms <= base time < to_ms, sealed or not, in the order of durability."""

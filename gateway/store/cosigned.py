@@ -10,14 +10,27 @@ CREATE TABLE cosignature(        -- lines over the gateway's own checkpoint of t
 ) WITHOUT ROWID;
 CREATE TABLE progress(node TEXT PRIMARY KEY, seen INTEGER NOT NULL, stored INTEGER NOT NULL) WITHOUT ROWID"""
 
+SCHEMA_2 = """
+-- `stored` is the largest stored size ever, `holds` that of the node's last word, of the bodies from `begins` on
+-- (NULL: not known)
+ALTER TABLE progress ADD COLUMN holds INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE progress ADD COLUMN begins INTEGER"""
+
 SEEN, STORED = "seen", "stored"
 
 
 class NodeProgress(NamedTuple):
-    """The largest size that a node has signed as seen, and the size that it last signed as stored."""
+    """The largest sizes that a node has signed as seen and as stored."""
 
     seen: int
     stored: int
+
+
+class Holding(NamedTuple):
+    """The bodies of [begins, holds) are at the node, by its last word; begins None: from where on is not known."""
+
+    begins: int | None
+    holds: int
 
 
 class Line(NamedTuple):
@@ -49,17 +62,43 @@ class Cosigned:
         earliest attested time is the one worth having.
         """
         seen, stored = (size, 0) if kind == SEEN else (0, size)
+        word = "" if kind == SEEN else ", holds=excluded.holds"
         await self._db.transact(
             [
                 ("INSERT OR IGNORE INTO checkpoint VALUES (?,?)", (size, note)),
                 ("INSERT OR IGNORE INTO cosignature VALUES (?,?,?,?)", (size, node, kind, line)),
                 (
-                    "INSERT INTO progress VALUES (?,?,?) ON CONFLICT(node) DO UPDATE SET "
-                    "seen=max(seen, excluded.seen), stored=max(stored, excluded.stored)",
-                    (node, seen, stored),
+                    "INSERT INTO progress(node,seen,stored,holds) VALUES (?,?,?,?) ON CONFLICT(node) DO UPDATE SET "
+                    f"seen=max(seen, excluded.seen), stored=max(stored, excluded.stored){word}",
+                    (node, seen, stored, stored),
                 ),
-            ]
+            ],
+            reserve=True,
         )
+
+    async def fell(self, node: str, size: int) -> None:
+        """The node's stored size is `size` now; where it was more, only this counts. At 0 it may begin elsewhere."""
+        sql = "UPDATE progress SET holds=?, begins=CASE ? WHEN 0 THEN NULL ELSE begins END WHERE node=? AND holds>?"
+        if (await self.holding(node)).holds > size:
+            await self._db.transact([(sql, (size, size, node, size))], reserve=True)
+
+    async def wanted(self, node: str, height: int) -> None:
+        """The node has asked for the body of a block, so what it calls stored begins there or before.
+
+        It wants what it lacks, and never what lies before its start (docs/format.md, section 6).
+        """
+        sql = (
+            "INSERT INTO progress(node,seen,stored,begins) VALUES (?,0,0,?) ON CONFLICT(node) DO UPDATE SET "
+            "begins=excluded.begins WHERE begins IS NULL OR begins>excluded.begins"
+        )
+        known = (await self.holding(node)).begins
+        if known is None or known > height:
+            await self._db.transact([(sql, (node, height))], reserve=True)
+
+    async def holding(self, node: str) -> Holding:
+        """What the node holds by its last word."""
+        rows = await self._db.read("SELECT begins,holds FROM progress WHERE node=?", (node,))
+        return Holding(*rows[0]) if rows else Holding(None, 0)
 
     async def progress(self, node: str) -> NodeProgress:
         """How far a node has come; zeroes for one that never answered."""
@@ -69,11 +108,11 @@ class Cosigned:
     async def above(self, height: int, after: int = 0, limit: int = 16) -> list[CosignedSize]:
         """Co-signed sizes above `height` (and above `after`), ascending, at most `limit`."""
         sql = (
-            "SELECT size,note FROM checkpoint WHERE size>? AND size IN (SELECT size FROM cosignature WHERE size>?) "
-            "ORDER BY size LIMIT ?"
+            "SELECT size,note FROM checkpoint WHERE size>? "
+            "AND EXISTS (SELECT 1 FROM cosignature WHERE cosignature.size=checkpoint.size) ORDER BY size LIMIT ?"
         )
-        floor = max(height, after)
-        return [await self._sized(size, note) for size, note in await self._db.read(sql, (floor, floor, limit))]
+        rows = await self._db.read(sql, (max(height, after), limit))
+        return [await self._sized(size, note) for size, note in rows]
 
     async def _sized(self, size: int, note: str) -> CosignedSize:
         rows = await self._db.read("SELECT node,kind,line FROM cosignature WHERE size=? ORDER BY node,kind", (size,))

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zlib import compress
 
 import aiosqlite
@@ -27,9 +27,25 @@ Params = Sequence[Any]
 
 PAGE_BYTES: Final = 1024  # a commit of a few readings rewrites few bytes
 _WAL_PAGES: Final = 200  # to be folded into the file
+_BUSY_MS: Final = 5000
+_PAGES_MAX: Final = 2**31 - 2
 _FRAMES_A_PAGE_MIN: Final = 1 / 16
 _STATEMENT_PAGES: Final = 4  # a leaf, an overflow page, the file's first page, a pointer map
 _ASSERTED: Final = {"journal_mode": "wal", "synchronous": 2, "page_size": PAGE_BYTES, "auto_vacuum": 2}
+
+
+class Quota(NamedTuple):
+    """Pages that a file may have: so many for what can wait for room, and `reserve` more for what makes room."""
+
+    pages: int
+    reserve: int
+
+
+class Pages(NamedTuple):
+    """Pages of a file, and how many of them are free: the next writes use them, or `give_back` hands them back."""
+
+    total: int
+    free: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +107,11 @@ def _fill(new: Path, schema: Schema, first: Sequence[tuple[str, Params]]) -> Non
 class Database:
     """An open file. Errors are StoreError (stop), StoreFullError (no room, nothing changed) or NotFoundError."""
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection | None, reader: aiosqlite.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection | None, reader: aiosqlite.Connection, quota: Quota | None
+    ) -> None:
         self.path = path
+        self._quota = quota
         self._writer = writer
         self._reader = reader
         self._writing = asyncio.Lock()  # owner: whoever is inside insert or transact
@@ -101,8 +120,13 @@ class Database:
         self._lost = False  # a write failed in a way that must not be tried again
 
     @classmethod
-    async def open(cls, path: Path, schema: Schema, *, read_only: bool = False) -> "Database":
-        """Opens an existing file and checks that it is what it should be; takes missing schema steps."""
+    async def open(
+        cls, path: Path, schema: Schema, *, read_only: bool = False, quota: Quota | None = None
+    ) -> "Database":
+        """Opens an existing file and checks that it is what it should be; takes missing schema steps.
+
+        A file that is larger than its quota does not grow, and what is free in it is used.
+        """
         if not await asyncio.to_thread(path.exists):
             raise NotFoundError("is not there", where=str(path), cure="`fieldgate init` makes a new gateway")
         writer = reader = None
@@ -114,6 +138,7 @@ class Database:
                 # SQLite flushes the name of a new WAL, but keeps it to itself where that fails.
                 await asyncio.to_thread(_flush_folder, path)
                 await writer.create_function("deflate", 1, _deflate, deterministic=True)
+                await _bound(writer, quota.pages if quota else None)
             reader = await aiosqlite.connect(_read_only_uri(path), uri=True, isolation_level=None)
             await reader.execute("PRAGMA query_only=ON")
             await reader.execute("PRAGMA cache_size=-1024")
@@ -126,7 +151,7 @@ class Database:
             if isinstance(error, sqlite3.Error):
                 raise _translated(error, path) from error
             raise
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, quota)
 
     async def insert(self, sql: str, params: Params) -> int:
         """Runs one INSERT as its own transaction in one hop to the thread; durable when it returns the last row id."""
@@ -138,29 +163,70 @@ class Database:
                 raise self._failed(error) from error
         return int(row[0]) if row else 0
 
-    async def transact(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
+    async def transact(self, statements: Sequence[tuple[str, Params]], *, reserve: bool = False) -> list[int]:
         """Runs the statements as one transaction, all or nothing; durable when it returns the numbers of changed rows.
 
-        Once begun it is finished even if the caller is cancelled.
+        Once begun it is finished even if the caller is cancelled. reserve: it may use the quota's reserve as well.
         """
-        return await asyncio.shield(asyncio.ensure_future(self._transact(statements)))
+        quota = self._quota if reserve else None
+        return await asyncio.shield(asyncio.ensure_future(self._transact(statements, quota)))
 
-    async def _transact(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
+    async def _transact(self, statements: Sequence[tuple[str, Params]], quota: Quota | None) -> list[int]:
+        async with self._writing:
+            try:
+                if quota is None:
+                    return await self._run(statements)
+                await _bound(self._write, sum(quota))
+                try:
+                    return await self._run(statements)
+                finally:
+                    await _bound(self._write, quota.pages)
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    async def _run(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
+        con = self._write
+        await con.execute("BEGIN IMMEDIATE")
+        try:
+            changed = [(await con.execute(sql, params)).rowcount for sql, params in statements]
+            await con.execute("COMMIT")
+        except BaseException:
+            if con.in_transaction:
+                await con.execute("ROLLBACK")
+            raise
+        await self._checkpoint_if_due(sum(_pages(params) for _, params in statements))
+        return changed
+
+    async def pages(self) -> Pages:
+        """How large the file is, and how much of it is free."""
+        sql = "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"
+        ((total, free),) = await self.read(sql)
+        return Pages(total, free)
+
+    async def give_back(self, pages: int) -> None:
+        """Takes up to so many free pages out of the file; it is shorter after the next `fold`."""
+        async with self._writing:
+            try:
+                # A pragma of many steps: `execute` would take one of them, and free one page.
+                await self._write.executescript(f"PRAGMA incremental_vacuum({pages})")
+                await self._checkpoint_if_due(pages)
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    async def fold(self) -> bool:
+        """Folds the WAL into the file and empties it. False where somebody was reading: it is not waited for."""
         async with self._writing:
             con = self._write
             try:
-                await con.execute("BEGIN IMMEDIATE")
+                await con.execute_fetchall("PRAGMA busy_timeout=0")
                 try:
-                    changed = [(await con.execute(sql, params)).rowcount for sql, params in statements]
-                    await con.execute("COMMIT")
-                except BaseException:
-                    if con.in_transaction:
-                        await con.execute("ROLLBACK")
-                    raise
-                await self._checkpoint_if_due(sum(_pages(params) for _, params in statements))
+                    ((busy, _, _),) = await con.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    await con.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
             except sqlite3.Error as error:
                 raise self._failed(error) from error
-        return changed
+            self._written = 0 if not busy else self._written
+        return not busy
 
     def _failed(self, error: sqlite3.Error) -> FieldgateError:
         translated = _translated(error, self.path)
@@ -231,13 +297,20 @@ async def _prepare(con: aiosqlite.Connection) -> None:
         "synchronous=FULL",
         "wal_autocheckpoint=0",
         "journal_size_limit=1048576",
-        "busy_timeout=5000",
+        f"busy_timeout={_BUSY_MS}",
         "cell_size_check=ON",
         "trusted_schema=OFF",
         "temp_store=MEMORY",
         "cache_size=-1024",
+        "secure_delete=FAST",  # ON writes every page once more that a deletion frees
     ):
         await con.execute(f"PRAGMA {pragma}")
+
+
+async def _bound(con: aiosqlite.Connection, pages: int | None) -> None:
+    """The file may have so many pages, or any number. SQLite keeps this for a connection, not in the file."""
+    # Fetched to the end: a statement that is not would go on holding its view of the file.
+    await con.execute_fetchall(f"PRAGMA max_page_count={_PAGES_MAX if pages is None else max(pages, 1)}")
 
 
 async def _pragma(con: aiosqlite.Connection, name: str) -> Any:
@@ -253,6 +326,9 @@ async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgra
         what = f"was written by a newer version (schema {version}, this one knows {len(schema.steps)})"
         raise StoreError(what, where=str(path), cure="Install that version again, or a later one")
     if not upgrade:
+        if version < len(schema.steps):
+            what = f"was written by an older version (schema {version}, this one reads {len(schema.steps)})"
+            raise StoreError(what, where=str(path), cure="Start the gateway once: it brings the file up to date")
         return
     for number, step in enumerate(schema.steps[version:], version + 1):
         await con.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version={number}; COMMIT;")

@@ -5,14 +5,15 @@ its head and its rows, and nothing is rewritten when a block is sealed. The firs
 """
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 from zlib import crc32
 
 from gateway.core import limits
 from gateway.errors import StoreFullError
-from gateway.store.database import Database, Row
+from gateway.store.database import Database, Params, Row
 from gateway.store.redeliveries import Keys, Redeliveries, is_snapshot
 
 SCHEMA = """
@@ -98,6 +99,9 @@ class Journal:
         self.batch = Batch(self._loop.create_future())
         self.commits = 0
         self.full = False  # the last try found no room
+        self.held = ""  # why nothing is committed until there is room
+        self._reserved = False  # commits may use the reserve
+        self._turned = asyncio.Event()  # either has changed
         self.grown = asyncio.Event()  # set after a commit; the sealer clears it
 
     def wake(self, *, now: bool = False) -> "asyncio.Future[None]":
@@ -123,6 +127,25 @@ class Journal:
         """Returns when all that waits is durable. `run` makes it so: whoever gives up waiting cuts no commit short."""
         await asyncio.shield(self.wake(now=True))
 
+    def hold(self, why: str) -> None:
+        """From now on batches wait as they do where there is no room: nothing is acknowledged, and drivers pause."""
+        self.held = why
+
+    def release(self) -> None:
+        """What waits is committed again."""
+        self.held = ""
+        self._turned.set()
+
+    @contextlib.contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Meanwhile commits go on, held or not, and may use the reserve: something in them has to make room."""
+        self._reserved = True
+        self._turned.set()
+        try:
+            yield
+        finally:
+            self._reserved = False
+
     async def _commit(self) -> None:
         """Makes the open batch durable, then completes its future. Waits where there is no room."""
         self._due.clear()
@@ -132,14 +155,40 @@ class Journal:
         batch, self.batch = self.batch, Batch(self._loop.create_future())
         # A batch with nothing to write (rejects, redeliveries of what earlier commits hold) is durable already.
         while batch.readings or batch.keys:
+            if self.held and not self._reserved:
+                await self._wait(None)
+                continue
             try:
                 async with self._committing:
                     await self._write(batch)
                 break
             except StoreFullError:
                 self.full = True
-                await asyncio.sleep(_FULL_RETRY_S)
+                await self._wait(_FULL_RETRY_S)
         batch.done.set_result(None)
+
+    async def _wait(self, most_s: float | None) -> None:
+        """For a change of what commits may do, or so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                await self._turned.wait()
+        self._turned.clear()
+
+    async def commit_alone(self, reading: Waiting, also: Callable[[int], tuple[str, Params]]) -> int:
+        """Makes one reading durable before all that waits, in the reserve, in a block of its own; returns its height.
+
+        `also(height)` is run in the same transaction. The block is closed, so that it is sealed at once.
+        """
+        async with self._committing:
+            begun = self.block.readings or self.block.secret is not None
+            block, secret = OpenBlock(self.block.height + bool(begun)), os.urandom(32)
+            row, _ = _row(block, secret, [reading], _items(block, secret, [reading]), None)
+            await self._db.transact([(_INSERT + _VALUES, row), also(block.height)], reserve=True)
+            self.block = OpenBlock(block.height + 1)
+            self.block_since = None
+            self.commits += 1
+        self.grown.set()
+        return block.height
 
     async def _write(self, batch: Batch) -> None:
         """One commit: all rows of the batch, or none."""
@@ -151,7 +200,9 @@ class Journal:
         statements = [
             (_INSERT + ",".join([_VALUES] * len(part)), [value for row in part for value in row]) for part in parts
         ]
-        if len(statements) == 1:
+        if self._reserved:
+            await self._db.transact(statements, reserve=True)
+        elif len(statements) == 1:
             await self._db.insert(*statements[0])
         else:
             await self._db.transact(statements)

@@ -5,7 +5,7 @@ import logging
 import os
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ from gateway.errors import (
 from gateway.settings import NodeLink
 from gateway.store import Store
 from gateway.upstream import session
-from gateway.upstream.session import Ask, Session, Sync, Upload, Wait
+from gateway.upstream.session import Answer, Ask, Session, Sync, Upload, Verified, Wait
 
 log = logging.getLogger(__name__)
 
@@ -285,11 +285,20 @@ class Upstream:
         answer = session.decode_answer(data)
         stored = await self._store.blocks.note(answer.stored_size) if answer.stored_size else None
         lines = now.verified(answer, own_note, stored[1] if stored else None)
-        for line in lines:
-            await self._store.cosigned.save(self.name, line.kind, line.size, line.note, line.line)
+        await self._save(answer, lines)
         now.answered(self._clock.monotonic(), answer, lines)
         if not now.trouble:
             self._last_ms = self._clock.now().ms
+
+    async def _save(self, answer: Answer, lines: Sequence[Verified]) -> None:
+        """Makes durable what the answer says before anything counts on it: less is held first, more last."""
+        cosigned = self._store.cosigned
+        if self._stored_key is not None:
+            await cosigned.fell(self.name, answer.stored_size or 0)
+            if answer.wants:
+                await cosigned.wanted(self.name, answer.wants[0][0])
+        for line in lines:
+            await cosigned.save(self.name, line.kind, line.size, line.note, line.line)
 
     async def _checkpoint(self, http: aiohttp.ClientSession) -> bytes | None:
         async with http.get(f"{self._base}/{self._id}/checkpoint", allow_redirects=False) as response:
@@ -297,13 +306,14 @@ class Upstream:
             return data if response.status == 200 else None
 
     async def _upload(self, http: aiohttp.ClientSession, now: Session, upload: Upload) -> None:
-        height = upload.height
-        block = await self._store.blocks.block(height)
-        if block is None or block.secret is None:
-            now.skipped(height, f"it wants block {height}, whose readings are not here any more")
+        height = await self._sendable(now, upload.height)
+        if height is None:
             return
         try:
             status = await self._put(http, height)
+        except NotFoundError:  # pruned since then: it is looked at anew
+            now.lacking(height, height + 1, f"it wants block {height}, whose readings are not here any more")
+            return
         except StoreError as error:  # a damaged block is no reason to end the process: it would be asked for again
             log.error("block %d cannot be sent to node %s: %s", height, self.name, error)
             now.skipped(height, f"block {height} cannot be read here: {error.what}")
@@ -317,6 +327,21 @@ class Upstream:
                 now.skipped(height, f"it refuses block {height} (status {status})")
             raise _refusal(status)
 
+    async def _sendable(self, now: Session, height: int) -> int | None:
+        """The block to send where the node wants this one; None where it is passed over, with those after it."""
+        blocks = self._store.blocks
+        block = await blocks.block(height)
+        if block is not None and block.secret is not None:
+            return height
+        gone = await blocks.gone(height)
+        if gone is None:
+            end = await blocks.next_here(height)
+            now.lacking(height, end, f"it wants block {height}, whose readings are not here any more")
+            return None
+        if any(low <= gone.loss < high for low, high in now.wants):
+            return gone.loss  # a node takes no block for gone before it holds the reading that says so
+        return height
+
     async def _put(self, http: aiohttp.ClientSession, height: int) -> int:
         """PUTs a body, compressed as it streams. Each chunk that the node takes gives it more time."""
         broken: list[FieldgateError] = []
@@ -326,7 +351,7 @@ class Upstream:
             try:
                 async with http.put(
                     url,
-                    data=_deflated(self._store.blocks.body_chunks(height), patience, broken),
+                    data=_deflated(self._store.blocks.told_chunks(height), patience, broken),
                     headers=headers,
                     allow_redirects=False,
                     timeout=_timeout(limits.UPLOAD_REQUEST_S),

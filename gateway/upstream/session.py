@@ -267,6 +267,12 @@ class Session:
         """The node took the body of a block. Only its next answer ends a back-off: it may ask for the same again."""
         self._done_with(height)
 
+    def lacking(self, height: int, end: int, why: str) -> None:
+        """None of the blocks [height, end) can be sent now. They are passed over until it is asked again."""
+        self._finish(Upload)
+        self.wants = [part for lo, hi in self.wants for part in _without(lo, hi, height, end)]
+        self.remark = why
+
     def skipped(self, height: int, why: str) -> None:
         """The body is not to be had here, or not wanted any more: the next want list decides."""
         self._done_with(height)
@@ -297,8 +303,7 @@ class Session:
     def _done_with(self, height: int) -> None:
         self._finish(Upload)
         self._round.add(height)
-        (lo, hi), *rest = self.wants
-        self.wants = [(lo + 1, hi), *rest] if lo + 1 < hi else rest
+        self.wants = [part for lo, hi in self.wants for part in _without(lo, hi, height, height + 1)]
 
     def _settle_stored(self, answer: Answer, lines: Sequence[Verified]) -> None:
         """A falling stored size is an alarm (section 6); bodies are still sent, so that it can rise again."""
@@ -332,6 +337,11 @@ class Session:
         except FormatError:
             return 0
         return checkpoint.size if checkpoint.origin == self._log.name else 0
+
+
+def _without(lo: int, hi: int, height: int, end: int) -> list[tuple[int, int]]:
+    """The range without the heights [height, end)."""
+    return [(a, b) for a, b in ((lo, min(hi, height)), (max(lo, end), hi)) if a < b]
 
 
 def _verify(kind: str, size: int, own_note: str, lines: str, key: note.VerifierKey) -> Verified:

@@ -199,9 +199,17 @@ def _chain(status: Table) -> str:
         "Signing": f"held: {chain['held']}" if chain["held"] else "as it should",
         "Clock": _clock(status["clock"]),
     }
+    if status["disk"]:
+        facts["Disk"] = _disk(status["disk"])
     return (
         "<dl>" + "".join(f"<div><dt>{key}</dt><dd>{escape(value)}</dd></div>" for key, value in facts.items()) + "</dl>"
     )
+
+
+def _disk(disk: Table) -> str:
+    used, quota, free = (f"{disk[name] / 2**20:.1f} MiB" for name in ("used", "quota", "free"))
+    held = f"; no reading is stored: {disk['held']}" if disk["held"] else ""
+    return f"{used} of {quota} used, {free} free, {_grouped(disk['prunable'])} readings can be pruned{held}"
 
 
 def _clock(clock: Table) -> str:

@@ -56,8 +56,10 @@ def parse_target(raw: str) -> Route | None:
 class Reader:
     """One read key: what its holder may see, and how much it asks."""
 
-    def __init__(self, share: Collection[str], monotonic: Callable[[], float]) -> None:
+    def __init__(self, link: NodeLink, name: str, monotonic: Callable[[], float]) -> None:
+        share = link.share
         self.whole = "*" in share
+        self.node = name if self.whole and link.stored_key else ""  # whose "stored" counts: it asks for what it lacks
         self._share = frozenset(share)
         self._monotonic = monotonic
         self._tokens, self._filled = float(limits.PULL_BURST), monotonic()
@@ -92,7 +94,7 @@ class PullApi:
             if key in self._readers:
                 raise FormatError("two nodes have one read key", where=f"node.{name}", cure="Each has a key of its own")
             keys[httpsig.key_name(key)] = key
-            self._readers[key] = Reader(link.share, clock.monotonic)
+            self._readers[key] = Reader(link, name, clock.monotonic)
 
         def now() -> float | None:
             stamp = clock.now()
@@ -147,14 +149,21 @@ class PullApi:
         return answers.small(request, data, answers.BYTES, cache)
 
     async def _body(self, request: web.BaseRequest, height: int, reader: Reader) -> web.StreamResponse:
-        row = await self._store.blocks.block(height)
+        blocks = self._store.blocks
+        row = await blocks.block(height)
+        if reader.node and row is not None:
+            await self._store.cosigned.wanted(reader.node, height)
         if row is None or row.secret is None:
-            return answers.missing()
+            lost = await blocks.gone(height)
+            if lost is None:
+                return answers.missing()
+            told = body.gone_body(height, lost.reason, lost.loss)
+            return answers.small(request, told, answers.CBOR, answers.NO_CACHE)
         secret, count = row.secret, row.count
 
         def make() -> AsyncIterator[bytes]:
             if reader.whole:
-                return self._store.blocks.body_chunks(height)
+                return blocks.body_chunks(height)
             return _cut(self._store, height, secret, count, reader.sees)
 
         return await answers.stream(request, make, answers.CBOR)

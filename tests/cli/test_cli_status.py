@@ -33,6 +33,16 @@ STATE: dict[str, Any] = {
     "sources": {"climate": SOURCE,
                 "gps": {**SOURCE, "up": False, "detail": "unplugged", "rejects": {}, "example": None}},
     "chain": {"size": 7, "open": 2, "held": None, "last_sealed_ms": 1_750_000_000_000, "readings": 70},
+    "disk": {
+        "used": 3 * 2**20,
+        "quota": 22 * 2**20,
+        "free": 512 * 2**20,
+        "min_free": 64 * 2**20,
+        "prunable": 40,
+        "held": None,
+        "cure": "",
+        "problem": "",
+    },
     "nodes": {"coop": {"url": "https://n", "entries": 7, "seen": 6, "stored": 5, "detail": "no answer", "ok": False,
                        "last_ms": None}},
 }  # fmt: skip
@@ -64,6 +74,7 @@ def test_running(folder: Path) -> None:
         "clock           synchronised, off by at most 12 ms\n"
         "chain           7 blocks with 70 readings, 2 in the open block\n"
         "last sealed     2025-06-15T15:06:40.000Z\n"
+        "disk            3.0 MiB of 22.0 MiB used, 512.0 MiB free on the disk, 40 readings can be pruned\n"
         "node coop       entries 7, seen 6, stored 5; AWAY: no answer\n"
         "problem         Broker local is away\n"
         "  cure          Start it\n"

@@ -19,6 +19,7 @@ from gateway.intake import Intake
 from gateway.keys import Signer, encode_key, parse_key
 from gateway.sealer import Sealer
 from gateway.store import SIGN_STATE, Store
+from gateway.store.database import Quota
 from gateway.store.journal import Journal, newest_keys, open_block
 from gateway.store.signstate import SignState
 
@@ -78,12 +79,13 @@ class Pipeline:
         heartbeat_s: float = 600.0,
         windows: dict[str, int] | None = None,
         wrap: Callable[[Any], Any] = lambda blocks: blocks,
+        quota: Quota | None = None,
     ) -> "Pipeline":
         """Opens the store, which is made where there is none. Nothing runs yet."""
         clock = clock or FakeClock()
         if not (data_dir / stores.DATABASE).exists():
             await asyncio.to_thread(stores.create, data_dir, signer().vkey)
-        store = await Store.open(data_dir)
+        store = await Store.open(data_dir, quota=quota)
         try:
             plan = await store.blocks.plan()
             found = await open_block(

@@ -61,4 +61,14 @@ def status(**fields: Any) -> dict[str, Any]:
             "commits": 400,
         },
         "nodes": {"coop": node()},
+        "disk": {
+            "used": 3 * 2**20,
+            "quota": 8 * 2**30,
+            "free": 20 * 2**30,
+            "min_free": 2**26,
+            "prunable": 1_234,
+            "held": None,
+            "cure": "Free some space",
+            "problem": "",
+        },
     } | fields

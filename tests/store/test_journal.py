@@ -120,7 +120,7 @@ async def test_where_nothing_is_to_be_written_the_future_completes_all_the_same(
 
 async def test_an_error_of_the_store_completes_no_future(tmp_path: Path) -> None:
     gateway = (await Pipeline.open(tmp_path, linger_s=3600)).start()
-    await gateway.store.db.transact([("ALTER TABLE journal RENAME TO gone", ())])
+    await gateway.store.db.transact([("ALTER TABLE journal RENAME TO elsewhere", ())])
     future = gateway.emit([sample()])
     commit = asyncio.create_task(gateway.journal.commit())
     with pytest.raises(StoreError):
