@@ -249,11 +249,12 @@ class MqttDriver:
         now = self._now()
         size = 0
         find, broker = self._routes.find, self._broker.name
+        new = tuple.__new__  # a NamedTuple made in half the time of its call
         for flags, topic, packet_id, payload, length in publishes:
             delivery = None
             if packet_id:
                 digest = sha256(topic + b"\0" + payload).digest()[:8]
-                delivery = Delivery(broker, packet_id[0] << 8 | packet_id[1], digest, flags & DUP != 0)
+                delivery = new(Delivery, (broker, packet_id[0] << 8 | packet_id[1], digest, flags & DUP != 0))
                 pubacks.append(packet_id)
             size += len(payload)
             targets = find(topic)
@@ -269,7 +270,7 @@ class MqttDriver:
                 except Unfit as unfit:
                     items.append(unfit.reject(source, payload)._replace(delivery=delivery))
                 else:
-                    items.append(Sample(source, records, payload, time, quality | more, delivery, shared))
+                    items.append(new(Sample, (source, records, payload, time, quality | more, delivery, shared)))
         self._hand_over(emit, connection, items, PUBACK.join(pubacks), len(publishes), size)
 
     def _hand_over(

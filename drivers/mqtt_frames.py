@@ -33,6 +33,7 @@ class Publish(NamedTuple):
 
 
 Packet = Publish | bytes
+_new = tuple.__new__  # a NamedTuple made in half the time of its call
 
 
 class Packets:
@@ -149,4 +150,4 @@ def _publish(first: int, data: bytes, body: int, stop: int, size: int) -> Publis
         raise ProtocolError("a PUBLISH with packet id 0")
     length = body + size - end
     payload = data[end:stop] if length == stop - end else data[end : min(end + EXAMPLE_BYTES, stop)]
-    return Publish(first, data[topic:rest], packet_id, payload, length)
+    return _new(Publish, (first, data[topic:rest], packet_id, payload, length))

@@ -65,6 +65,7 @@ class _Stretch:
 
 _SELF = _Origin("gateway", {}, {})
 _MESSAGE = (Sample, Reject)
+_new = tuple.__new__  # a NamedTuple made in half the time of its call
 
 
 class Intake:
@@ -270,7 +271,7 @@ class Intake:
             if raw != "apart" and len(records) <= _FEW:  # they always fit one pack
                 kept = payload if raw == "in" else None
                 item = body.item(senml.build(source, records, bt_ms=time_ms, rt_ms=rt_ms, quality=quality, raw=kept))
-                batch.readings.append(Waiting(item, time_ms, received_ms, tally.bit))
+                batch.readings.append(_new(Waiting, (item, time_ms, received_ms, tally.bit)))
                 batch.size += len(item)
             else:
                 for part in _divided(source, records, time_ms, rt_ms, quality, payload, raw):
