@@ -303,10 +303,12 @@ class Retention:
 
 
 def _why(room: Room) -> str:
-    if room.free < room.min_free:
-        return f"the disk has {_mib(room.free)} free, less than min_free = {_mib(room.min_free)}"
-    return f"the store is full: {_mib(room.used)} of {_mib(room.quota)} for readings, and nothing in it can be pruned"
+    if room.used > room.quota // 16 * 15:
+        return (
+            f"the store is full: {_mib(room.used)} of {_mib(room.quota)} for readings, and nothing in it can be pruned"
+        )
+    return f"the disk is full: {_mib(room.free)} are free, and min_free is {_mib(room.min_free)}"
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:.0f} MiB"
+    return f"{size / 2**20:.1f} MiB"

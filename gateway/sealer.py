@@ -71,6 +71,8 @@ class Sealer:
             await self._settle()
         except StoreFullError as error:
             self._no_room(error)
+        else:
+            self.full = False
         self.held = None
 
     async def _settle(self) -> None:
@@ -83,7 +85,6 @@ class Sealer:
             await self._blocks.drop_plan()
         else:
             raise HeldError(f"the sign-state has signed {head.size} blocks, the store holds {size}", cure=CURE)
-        self.full = False
 
     def _no_room(self, error: StoreFullError) -> None:
         if not self.full:
@@ -149,6 +150,7 @@ class Sealer:
             if self.full and self.held is None:
                 await self._settle()
             await self._seal_all(reason)
+            self.full = self.full and self.held is not None
         except StoreFullError as error:
             self._no_room(error)
         except HeldError as error:

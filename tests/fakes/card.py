@@ -20,10 +20,10 @@ _SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 class Card:
-    """`folder` is where it is mounted. Its image is a sparse file beside it."""
+    """`folder` is where it is mounted. Its image is a sparse file beside it. mib: its size, if not that of its kind."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self.folder, self.kind = folder, kind
+    def __init__(self, folder: Path, kind: str, *, mib: int = 0, more: tuple[str, ...] = ()) -> None:
+        self.folder, self.kind, self._mib, self._more = folder, kind, mib, more
         self._image = folder.with_name(folder.name + ".img")
         self._mounted = False
 
@@ -32,8 +32,8 @@ class Card:
         size, options = _MAKE[self.kind]
         self.folder.mkdir(parents=True)
         with self._image.open("xb") as file:
-            file.truncate(size << 20)
-        _run(f"mkfs.{self.kind}", *options, str(self._image))
+            file.truncate((self._mib or size) << 20)
+        _run(f"mkfs.{self.kind}", *options, *self._more, str(self._image))
         self._mount()
         return self
 
