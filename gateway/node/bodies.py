@@ -120,6 +120,12 @@ def check(header: Header, data: bytes) -> tuple[Body, GoneBody | None]:
     return Body(form, compressed, tuple(spans.values())), None
 
 
+def loss_height(data: bytes) -> int | None:
+    """The block that tells the loss, by a body that says its block is gone; None for any other body."""
+    parsed = body.parse_body(data)
+    return parsed.loss_height if isinstance(parsed, GoneBody) else None
+
+
 def inflate(data: bytes) -> bytes:
     """A kept body. FormatError where the store gives back other bytes than it was given."""
     inflater = Inflater(Budget(limits.BODY_BYTES), deflate=True)

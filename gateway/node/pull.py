@@ -20,6 +20,7 @@ from gateway.core import limits, tiles
 from gateway.core.note import parse_checkpoint, parse_note, verify_note
 from gateway.errors import FieldgateError, FormatError, Refused, Retry, UnreachableError
 from gateway.keys import Signer
+from gateway.node import bodies
 from gateway.node.bodies import Budget, Inflater
 from gateway.node.ledger import Answer, Ledger
 
@@ -253,11 +254,21 @@ class Puller:
             self._pass_over(height)
             return True
         answer = await self._ledger.take_body(height, fetched.data)
+        if answer.status == 409 and await self._loss_first(height, fetched.data):
+            answer = await self._ledger.take_body(height, fetched.data)
         if answer.status != 204:
             self._pass_over(height)
         if answer.status == 400:
             raise FormatError(f"body {height} is refused: {answer.body.decode(errors='replace')}")
         return True
+
+    async def _loss_first(self, height: int, data: bytes) -> bool:
+        """Fetches the block that tells of a block's loss, where it is a later one that is wanted itself."""
+        loss = await asyncio.to_thread(bodies.loss_height, data)
+        if loss is None or loss <= height or await self._ledger.judge_height(loss) is not None:
+            return False
+        told = await self._remote.get(f"blocks/{loss}", limits.BODY_BYTES, whole_s=limits.NODE_UPLOAD_S)
+        return told.status == 200 and (await self._ledger.take_body(loss, told.data)).status == 204
 
     def _pass_over(self, height: int) -> None:
         """Asks for this body again only after a while, so that the others have their turn."""

@@ -331,8 +331,12 @@ class Blocks:
             "SELECT height FROM block INDEXED BY block_here WHERE (secret IS NULL)=0 AND height>=? "
             "AND first_row<=last_row ORDER BY height LIMIT 1"
         )
-        lost = "SELECT max(low, ?) FROM gone WHERE high>? AND loss<? ORDER BY low LIMIT 1"
-        rows = await self._db.read(here, (height,)) + await self._db.read(lost, (height, height, self.size))
+        lost = (
+            "SELECT max(low, :at) FROM gone WHERE low>=coalesce((SELECT max(low) FROM gone WHERE low<=:at), :at) "
+            "AND high>:at AND +loss<:size ORDER BY low LIMIT 1"
+        )
+        rows = await self._db.read(here, (height,))
+        rows += await self._db.read(lost, {"at": height, "size": self.size})  # type: ignore[arg-type]
         return min([self.size, *(int(row[0]) for row in rows)])
 
     async def items(self, height: int) -> AsyncIterator[tuple[bytes, bytes | None]]:

@@ -1,5 +1,6 @@
 """A small store with retention on it, filled with readings that do not compress; its nodes say what a test says."""
 
+import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -73,6 +74,7 @@ async def kept(
     """A gateway whose store is bounded; retention takes its turns when the test says so."""
     chosen = settings(**changes)
     given = {"max_count": A_BLOCK, "quota": quota_of(chosen), "clock": clock, **(options or {})}
+    await asyncio.to_thread(data_dir.mkdir, exist_ok=True)
     async with pipeline(data_dir, **given) as gateway:
         retention = Retention(
             chosen,
