@@ -279,6 +279,35 @@ def test_a_share_of_sources_that_topics_name(tmp_path: Path) -> None:
     assert config.load(write(tmp_path, text)).node["coop"].share == ("house3",)
 
 
+RETENTION = {
+    "no size": ('max_bytes = "8"', "max_bytes", "8 GiB"),
+    "a number": ("max_bytes = 8", "max_bytes", "8 GiB"),
+    "too small": ('max_bytes = "31 MiB"', "max_bytes", "32 MiB or more"),
+    "no node": ("stored_by = 0", "stored_by", "from 1"),
+    "more than there are": ("stored_by = 2", "stored_by", "1 of the nodes can sign"),
+    "an age": ("min_age_h = -1", "min_age_h", "0"),
+    "a word": ('when_full = "newest"', "when_full", "oldest"),
+}
+
+
+@pytest.mark.parametrize("kind", RETENTION)
+def test_retention_that_cannot_be(tmp_path: Path, kind: str) -> None:
+    text, key, words = RETENTION[kind]
+    (fault,) = faults(tmp_path, f"{GATEWAY}\n[retention]\n{text}\n")
+    assert fault.key == f"retention.{key}"
+    assert words in str(fault), str(fault)
+
+
+def test_retention_that_can_be(tmp_path: Path) -> None:
+    text = (
+        '[retention]\nmax_bytes = "32 MiB"\nmin_free = "0 KiB"\nstored_by = 1\nmin_age_h = 0.5\nwhen_full = "oldest"\n'
+    )
+    loaded = config.load(write(tmp_path, GATEWAY + text)).retention
+    assert (loaded.max_bytes, loaded.stored_by, loaded.when_full) == ("32 MiB", 1, "oldest")
+    alone = GATEWAY[: GATEWAY.index("[node.")] + "[retention]\nstored_by = 1\n"
+    assert config.load(write(tmp_path, alone)).retention.stored_by == 1
+
+
 def test_everything_at_once(tmp_path: Path) -> None:
     text = """\
 [gateway]
