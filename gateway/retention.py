@@ -99,17 +99,18 @@ class Retention:
         self._space = Space(store.db, store.data_dir, settings)
         self._keys_row = 0  # rows up to here hold no redelivery key that is needed
         self._old = 0  # blocks before it are old enough
-        self._giving = True  # free pages are given back
+        self._giving = True  # there may be free pages to give back
+        self._unfolded = False  # some were, and the file is not shorter yet
         self.disk: Disk | None = None
 
     async def run(self) -> None:
         """Looks after the disk until cancelled."""
-        await self._turn_safely(self._finish)
+        await self._with_ballast(self._finish)
         while True:
-            await self._turn_safely(self.turn)
+            await self.turn()
             await asyncio.sleep(_EVERY_S)
 
-    async def _turn_safely(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _with_ballast(self, work: Callable[[], Awaitable[None]]) -> None:
         """Where even this finds no room the ballast is given up, and it is tried once more."""
         try:
             await work()
@@ -133,13 +134,10 @@ class Retention:
 
     async def turn(self) -> None:
         """One look, and what follows from it."""
-        room = await self._space.look()
         if self._sealing_full() and await self._space.give_ballast(limits.BALLAST_BYTES // 2):
             log.error("the disk is full: half of the ballast is given up")
         ranges = await self._prunable()
-        if room.short or self._journal.full or self._journal.held:
-            room = await self._make_room(room, ranges)
-        await self._give_back()
+        await self._with_ballast(lambda: self._make_room(ranges))
         room = await self._space.look()
         self._hold(room)
         await self._space.keep_ballast(room)
@@ -164,14 +162,17 @@ class Retention:
                 spans.append((begins, min(holding.holds, self._store.blocks.size)))
         return covered(spans, self._settings.stored_by)
 
-    async def _make_room(self, room: Room, ranges: Sequence[Range]) -> Room:
+    async def _make_room(self, ranges: Sequence[Range]) -> None:
+        await self._give_back()
+        room, journal = await self._space.look(), self._journal
+        if not (room.missing or journal.full or journal.held):
+            return
         room = await self._prune(room, ranges)
-        if self._settings.when_full == "oldest" and (room.out or self._journal.full or self._journal.held):
+        if self._settings.when_full == "oldest" and (room.out or journal.full or journal.held):
             room = await self._prune(room, await self._held_by_nodes())  # no loss, however young
-            while room.lacking and await self._lose(room.lacking):
+            while room.missing and await self._lose(room.missing):
                 await self._give_back()
                 room = await self._space.look()
-        return room
 
     async def _prune(self, room: Room, ranges: Sequence[Range]) -> Room:
         """Deletes the oldest blocks of the ranges until nothing is lacking."""
@@ -215,12 +216,14 @@ class Retention:
 
     async def _give_back(self) -> None:
         """Hands free pages back to the file system, some at a time; where somebody reads, the rest next time."""
-        if not self._giving:
-            return
-        free = (await self._db.pages()).free
-        for _ in range(0, free, limits.GIVE_BACK_PAGES):
-            await self._db.give_back(limits.GIVE_BACK_PAGES)
-        self._giving = not await self._db.fold()
+        if self._giving:
+            free = (await self._db.pages()).free
+            for _ in range(0, free, limits.GIVE_BACK_PAGES):
+                await self._db.give_back(limits.GIVE_BACK_PAGES)
+                self._unfolded = True
+            self._giving = False
+        if self._unfolded:
+            self._unfolded = not await self._db.fold()
 
     # -- when nothing can be pruned -----------------------------------------------------------------------------------
 
@@ -292,7 +295,7 @@ class Retention:
     def _problem(self, disk: Disk) -> str:
         if disk.held:
             return f"No reading is stored: {disk.held}"
-        if not disk.room.short or disk.prunable or self._settings.when_full == "oldest":
+        if not disk.room.missing or disk.prunable or self._settings.when_full == "oldest":
             return ""
         if not self._nodes:
             return "Nothing can be pruned, and the disk is nearly full: no node is configured that holds readings"

@@ -36,13 +36,13 @@ class Room(NamedTuple):
     min_free: int
 
     @property
-    def short(self) -> bool:
-        """It is time to prune."""
-        return self.used > self.quota // 8 * 7 or self.free < self.min_free // 4 * 5
+    def missing(self) -> int:
+        """More than 0: it is time to prune, and so many bytes would do."""
+        return max(self.used - self.quota // 8 * 7, self.min_free // 4 * 5 - self.free, 0)
 
     @property
     def lacking(self) -> int:
-        """Bytes to make free before that is time enough again; pruning goes on until it is 0."""
+        """Bytes to make free before there is plenty again; pruning, once begun, goes on until it is 0."""
         return max(self.used - self.quota // 4 * 3, self.min_free // 2 * 3 - self.free, 0)
 
     @property

@@ -1,6 +1,7 @@
 """The pull API: what a configured reader may fetch from this gateway (docs/format.md, section 9)."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from gateway import httpsig
 from gateway.clock import Clock
 from gateway.core import body, limits, tiles
 from gateway.core.note import VerifierKey
-from gateway.errors import AuthError, FormatError, NotFoundError
+from gateway.errors import AuthError, FormatError, NotFoundError, StoreFullError
 from gateway.settings import NodeLink
 from gateway.store import Store
 from gateway.store.receipts import build_receipt
@@ -152,7 +153,8 @@ class PullApi:
         blocks = self._store.blocks
         row = await blocks.block(height)
         if reader.node and row is not None:
-            await self._store.cosigned.wanted(reader.node, height)
+            with contextlib.suppress(StoreFullError):  # it is noted with the next one
+                await self._store.cosigned.wanted(reader.node, height)
         if row is None or row.secret is None:
             lost = await blocks.gone(height)
             if lost is None:

@@ -14,6 +14,7 @@ from fakes.kept import A_BLOCK, Kept, check_sound, kept
 
 from drivers.api import Sample
 from gateway.core import limits
+from gateway.errors import NotFoundError, StoreError
 from gateway.store import Store, pruning
 
 BLOCKS = 12
@@ -134,6 +135,27 @@ async def test_a_transaction_deletes_a_bounded_number_of_rows(tmp_path: Path, mo
         monkeypatch.setattr(limits, "PRUNE_BYTES", 1)
         assert await pruning.drop(it.store.db, 0, BLOCKS) > 0
         assert await rows() == left - 1
+
+
+async def test_a_body_that_is_half_pruned_while_it_is_read_has_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PRUNE_ROWS", 3)
+    await filled(tmp_path)
+    async with kept(tmp_path) as it:
+        read = it.store.blocks.body_chunks(0)
+        await anext(read)  # the head
+        await anext(read)  # the first of four rows
+        await pruning.drop(it.store.db, 0, 1)
+        assert await it.store.db.read("SELECT row FROM journal WHERE height=0") == [(4,)]
+        with pytest.raises(NotFoundError, match="not here any more"):
+            await anext(read)
+        whole = it.store.blocks.body_chunks(1)
+        await anext(whole)
+        await it.store.db.transact([("DELETE FROM journal WHERE row=6", ())])
+        await anext(whole)
+        with pytest.raises(StoreError, match="rows of block 1 are missing"):
+            await anext(whole)
 
 
 async def test_nothing_of_the_block_with_the_newest_row_goes(store: Store) -> None:
