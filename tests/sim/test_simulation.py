@@ -38,8 +38,8 @@ def test_an_honest_log_is_safe_and_converges() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fork", ["restored", "cloned"])
 def test_a_card_that_signs_twice_is_found_out(fork: str) -> None:
-    reports = judged([run(seed, fork) for seed in range(20)])
-    assert sum(bool(report.both) for report in reports) >= 3, "no node was ever shown two views"
+    reports = judged([run(seed, fork) for seed in range(25)])
+    assert sum(bool(report.both) for report in reports) >= 2, "hardly a node was ever shown two views"
 
 
 def test_one_seed_is_one_run() -> None:
@@ -59,7 +59,7 @@ def test_a_seed_is_the_same_run_in_another_process() -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(1_800)
 def test_thousands_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     """Other seeds each time. Each worker starts afresh, so that none inherits this process's threads."""
     start = int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
