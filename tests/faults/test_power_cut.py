@@ -56,6 +56,8 @@ driver = "mqtt"
 broker = "local"
 topic = "cut/climate"
 values = {{ n = {{ pointer = "/n" }} }}
+[retention]
+min_free = "1 MiB"
 """
 
 
