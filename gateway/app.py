@@ -12,7 +12,7 @@ from typing import Any
 
 from drivers import registry
 from drivers.mqtt import Broker
-from gateway import __version__, config, status
+from gateway import __version__, config, place, scrub, status
 from gateway.clock import Clock, SystemClock, facts
 from gateway.errors import FieldgateError, HeldError, Stop, StoreFullError
 from gateway.intake import Intake
@@ -21,7 +21,7 @@ from gateway.sealer import Sealer
 from gateway.settings import Settings
 from gateway.store import SIGN_STATE, Store, space
 from gateway.store.journal import Journal, newest_keys, open_block
-from gateway.store.signstate import CURE, SignState
+from gateway.store.signstate import CURE, CURE_SEALED, SignState
 from gateway.supervise import Supervisor
 from gateway.upstream import Upstream
 from gateway.web import WebServer
@@ -80,7 +80,7 @@ async def _open_store(settings: Settings) -> Store:
 
 async def _open_journal(settings: Settings, clock: Clock, store: Store) -> Journal:
     plan = await store.blocks.plan()
-    block = await open_block(store.db, store.blocks.sealed_row, store.blocks.size, plan.height if plan else None)
+    block = await open_block(store.db, store.blocks.sealed_row, store.blocks.extent, plan.height if plan else None)
     return Journal(
         store.db,
         block,
@@ -140,6 +140,10 @@ class Gateway:
 
         web = WebServer(settings.web, settings.node, store, clock, tell, control=store.data_dir / CONTROL_SOCKET)
         self._catch_signals()
+        self._damage(await scrub.newest(store))
+        if store.lost:
+            log.error("%s: %s", store.db.path, store.lost)
+            self._troubles["lost"] = {"what": f"The store is damaged: {store.lost}", "cure": CURE_SEALED}
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(self._close_state)
             signing_waits = not await self._begin_signing(sealer)
@@ -153,8 +157,11 @@ class Gateway:
             watching = tasks.create_task(self._watch_clock(intake, journal), name="clock")
             serving = tasks.create_task(self._serve_web(web), name="web")
             pushing = [tasks.create_task(node.run(), name=f"node {name}") for name, node in nodes.items()]
+            looking = tasks.create_task(scrub.Scrub(store, self._damage).run(), name="scrub")
             driving = [tasks.create_task(s.run(), name=f"driver {s.driver.name}") for s in supervisors]
             intake.event("start", version=__version__, **facts(clock))
+            if store.lost:
+                intake.event("lost", reason=store.lost)
             # What is there now stays: a full collection that looks through all of it takes longer than any turn may.
             gc.collect()
             gc.freeze()
@@ -168,7 +175,15 @@ class Gateway:
             sealer.stop()
             await sealing
             await asyncio.gather(*(node.push_until(clock.monotonic() + _PUSH_S) for node in nodes.values()))
-            await _end(writing, serving, retaining, *pushing)
+            await _end(writing, serving, retaining, looking, *pushing)
+
+    def _damage(self, found: tuple[int, str] | None) -> None:
+        """What a look at the store has found; None: all of it is sound again."""
+        self._troubles.pop("damage", None)
+        if found is not None:
+            height, what = found
+            told = f"The store is damaged, first at block {height}: {what}"
+            self._troubles["damage"] = {"what": told, "cure": CURE_SEALED}
 
     async def _begin_signing(self, sealer: Sealer) -> bool:
         """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same.
@@ -179,7 +194,8 @@ class Gateway:
             signer = config.log_signer(self._settings)
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
-            self._state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey))
+            here = await asyncio.to_thread(place.find, self._store.data_dir)
+            self._state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey), here)
             await sealer.recover(signer, self._state)
         except Stop:
             raise

@@ -18,6 +18,7 @@
     |-- HeldError                  signing is held until a person decides; readings are still journaled
     `-- Stop                       our bug, or durability lost: the process ends, a supervisor restarts it
         |-- StoreError             the store failed in a way that must not be retried in place
+        |   `-- DamagedError       bytes on disk that are not what was written
         `-- BugError               an invariant of our own does not hold
 """
 
@@ -147,6 +148,10 @@ class Stop(FieldgateError):
 
 class StoreError(Stop):
     """The store failed (input/output, corruption). A failed flush is never retried in place."""
+
+
+class DamagedError(StoreError):
+    """Bytes on disk are not what was written. What is sound beside them stays readable."""
 
 
 class BugError(Stop):

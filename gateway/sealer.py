@@ -18,18 +18,22 @@ from typing import NamedTuple
 from gateway.clock import Clock
 from gateway.core import block as cose
 from gateway.core import body, merkle
-from gateway.core.note import Checkpoint
-from gateway.errors import BugError, HeldError, StoreFullError
+from gateway.core.note import Checkpoint, parse_note, verify_note
+from gateway.errors import BugError, DamagedError, FormatError, HeldError, StoreFullError
 from gateway.keys import Signer, sign_checkpoint, sign_entry
 from gateway.store.blocks import Blocks, Plan, inflate
+from gateway.store.database import Row
 from gateway.store.journal import Journal
-from gateway.store.signstate import CURE, SignState
+from gateway.store.signstate import CURE, CURE_DAMAGED, SignState
 
 log = logging.getLogger(__name__)
 
 _ROWS_A_PAGE = 4  # of up to limits.BATCH_BYTES each
 _ROOM = "Free some space: signing begins by itself"
 _RETRY_S = 1.0  # where signing is held, or there is no room
+
+
+_NOT_YET = HeldError("signing has not begun")
 
 
 class _Gathered(NamedTuple):
@@ -56,7 +60,7 @@ class Sealer:
         self._stopping = False
         self._signer: Signer | None = None
         self._state: SignState | None = None
-        self.held: HeldError | None = HeldError("signing has not begun")
+        self.held: HeldError | None = _NOT_YET
         self.full = False  # the last try found no room
 
     @property
@@ -78,6 +82,7 @@ class Sealer:
     async def _settle(self) -> None:
         assert self._state is not None
         plan, size, head = await self._blocks.plan(), self._blocks.size, self._state.head
+        await self._check_tree()
         if plan is not None and head.size == size + 1 and (plan.height, plan.header) == (size, head.header):
             await self._sign_and_publish(plan)
         elif head.size == size:
@@ -85,6 +90,19 @@ class Sealer:
             await self._blocks.drop_plan()
         else:
             raise HeldError(f"the sign-state has signed {head.size} blocks, the store holds {size}", cure=CURE)
+
+    async def _check_tree(self) -> None:
+        """Nothing is signed over a tree that does not lead to the newest checkpoint under the log's own key."""
+        assert self._signer is not None
+        size = self._blocks.size
+        try:
+            if self._blocks.damage is not None:
+                raise self._blocks.damage
+            kept = await self._blocks.note(size) if size else None
+            if kept is not None:
+                verify_note(parse_note(kept[1]), self._signer.vkey)
+        except (DamagedError, FormatError) as error:
+            raise HeldError(f"the store is damaged: {error.what}", where=error.where, cure=CURE) from error
 
     def _no_room(self, error: StoreFullError) -> None:
         if not self.full:
@@ -97,8 +115,9 @@ class Sealer:
         self._no_room(error)
 
     def hold(self, error: HeldError) -> None:
-        """Stops signing until a person decides. Readings go on being journaled."""
-        self.held = error
+        """Stops signing until a person decides. Readings go on being journaled. The first reason stays."""
+        if self.held is None or self.held is _NOT_YET:
+            self.held = error
         log.error("signing is held: %s", error)
 
     async def _check_last(self, header: bytes | None) -> None:
@@ -159,7 +178,11 @@ class Sealer:
     async def _seal_all(self, reason: int) -> None:
         """Full blocks are sealed by count, empty ones as heartbeat, others for `reason`."""
         while self.held is None and (height := self._blocks.size) < self._journal.block.height:
-            gathered = await self._gather(height)
+            try:
+                gathered = await self._gather(height)
+            except (DamagedError, FormatError) as error:
+                what = f"readings of block {height}, which is not sealed yet, are damaged: {error.what}"
+                raise HeldError(what, cure=CURE_DAMAGED) from error
             if gathered.plan.readings >= self._journal.max_count:
                 await self._seal(gathered, cose.REASON_COUNT)
             else:
@@ -175,6 +198,7 @@ class Sealer:
         more = True
         while more:
             rows = await self._journal.rows_after(row, _ROWS_A_PAGE)
+            _check_rows(rows, height, self._journal.block.height)
             of_block = [r for r in rows if r[1] == height]
             more = len(of_block) == _ROWS_A_PAGE
             for r in of_block:
@@ -184,6 +208,8 @@ class Sealer:
                     min_ms, max_ms, mask = min(min_ms, r[5]), max(max_ms, r[6]), mask | r[7]
                     hashes += await asyncio.to_thread(_leaf_hashes, secret, r[9], count)
                     count += r[2]
+                    if len(hashes) != count:
+                        raise DamagedError(f"journal row {row} does not hold the {r[2]} readings that it counts")
         secret = secret or bytes(32)  # an empty block has nothing to hide
         plan = Plan(height, count, first_row, row, min_ms if count else 0, max_ms, mask, secret, b"")
         return _Gathered(plan, first_ms, last_ms, hashes)
@@ -229,6 +255,20 @@ class Sealer:
     def _origin(self) -> str:
         assert self._signer is not None
         return self._signer.vkey.name
+
+
+def _check_rows(rows: list[Row], height: int, newest: int) -> None:
+    """Rows follow each other by height; damage may put anything into them."""
+    before = height
+    for row in rows:
+        if not all(isinstance(value, int) for value in row[:8]) or not isinstance(row[9], bytes):
+            raise DamagedError("a journal row holds something else than readings")
+        if not before <= row[1] <= newest:
+            raise DamagedError(f"journal row {row[0]} is of block {row[1]}, behind one of block {before}")
+        before = row[1]
+    secrets = [row[8] for row in rows if row[8] is not None]
+    if not all(isinstance(secret, bytes) and len(secret) == cose.SECRET_BYTES for secret in secrets):
+        raise DamagedError("a journal row holds a secret that is none")
 
 
 def _leaf_hashes(secret: bytes, data: bytes, start: int) -> list[bytes]:

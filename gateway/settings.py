@@ -63,6 +63,7 @@ class GatewaySettings(Table, kw_only=True, frozen=True):
     epoch: Annotated[int, Meta(ge=1, le=999_999)] = 1  # a new one only after the state was lost (docs/operations.md)
     data_dir: Folder  # journal, blocks, sign-state, control socket; mode 0700
     key: Secret  # the log key
+    read_key: Secret | None = None  # signs reads of this log at a node (`fieldgate recover`); a key of its own
 
 
 class SealSettings(Table, kw_only=True, frozen=True):

@@ -39,6 +39,7 @@ COMMANDS = {
     "receipt": ("gateway.cli.receipt:receipt", "Write the receipt of one reading."),
     "policy": ("gateway.cli.receipt:policy", "Write whom a verifier of this gateway's receipts trusts."),
     "verify": ("gateway.cli.verify:verify", "Verify a receipt, or a whole store."),
+    "recover": ("gateway.cli.recover:recover", "Tell why signing is held or what is damaged, and mend it."),
     "export": ("gateway.cli.export:export", "Write a source's readings as SenML or CSV."),
     "node": ("gateway.cli.node:node", "Make and run an upstream node."),
     "demo": ("gateway.cli.demo:demo", "Show the whole way from sensor to verified receipt on this machine."),

@@ -18,14 +18,14 @@ from typing import NamedTuple
 import click
 from msgspec import ValidationError, convert
 
-from gateway import config, keys, store
+from gateway import config, keys, place, store
 from gateway.core.limits import ORIGIN_BYTES
 from gateway.core.note import ED25519, is_origin
 from gateway.errors import FieldgateError, Refused
 from gateway.settings import Host
 
 STAGING, READY = ".init.tmp", ".init"
-_STORE, _KEY, _CONFIG = "store", "log.key", "fieldgate.toml"
+_STORE, _KEY, _READ_KEY, _CONFIG = "store", "log.key", "read.key", "fieldgate.toml"
 
 
 class Plan(NamedTuple):
@@ -38,10 +38,19 @@ class Plan(NamedTuple):
     key: Path
     data_dir: Path
 
+    @property
+    def read_key(self) -> Path:
+        """With it this gateway reads its log back from a node."""
+        return self.key.with_name(_READ_KEY)
+
     def text(self) -> str:
         """The configuration."""
         return Template(TEMPLATE).substitute(
-            name=self.name, epoch=self.epoch, data_dir=_toml(self.data_dir), key=_toml(f"file:{self.key}")
+            name=self.name,
+            epoch=self.epoch,
+            data_dir=_toml(self.data_dir),
+            key=_toml(f"file:{self.key}"),
+            read_key=_toml(f"file:{self.read_key}"),
         )
 
 
@@ -63,7 +72,7 @@ class Plan(NamedTuple):
     "--epoch", type=click.IntRange(1, 999_999), default=1, show_default=True, help="Count up after state was lost."
 )
 def init(name: str, data_dir: Path, config_file: Path, epoch: int) -> None:
-    """Make a new gateway: a commented configuration, the log's key (mode 0600), an empty store and its sign-state.
+    """Make a new gateway: a commented configuration, its keys (mode 0600), an empty store and its sign-state.
 
     Nothing that exists is overwritten. If init was interrupted, run it again in the same way.
 
@@ -78,11 +87,12 @@ def init(name: str, data_dir: Path, config_file: Path, epoch: int) -> None:
     if not (plan.data_dir / READY).exists():
         _refuse_existing(plan)
     with _locked(plan.data_dir):
-        vkey = _make(plan)
+        vkey, read_vkey = _make(plan)
     click.echo(f"configuration  {plan.config}")
     click.echo(f"key            {plan.key} (mode 0600; keep a copy in a safe place, and never run it on two machines)")
     click.echo(f"data           {plan.data_dir}")
     click.echo(f"log key        {vkey}")
+    click.echo(f"read key       {read_vkey} (for `consumers` at each node, so that it can give this log back)")
     click.echo("Next: describe your sources in the configuration, then fieldgate check, then fieldgate run.")
 
 
@@ -98,7 +108,7 @@ def _plan(name: str, data_dir: Path, config_file: Path, epoch: int) -> Plan:
         raise click.UsageError(f"--name {name!r}: with its epoch it is longer than {ORIGIN_BYTES} bytes")
     settings_file = _whole(config_file)
     places = (settings_file, settings_file.with_name(_KEY), _whole(data_dir))
-    if len(set(places)) < len(places):
+    if len({*places, settings_file.with_name(_READ_KEY)}) <= len(places):
         raise click.UsageError(f"configuration, key ({places[1]}) and data need a place each")
     return Plan(origin, name, epoch, *places)
 
@@ -131,8 +141,8 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make(plan: Plan) -> str:
-    """The steps, or the rest of them; returns the log's verifier key."""
+def _make(plan: Plan) -> tuple[str, str]:
+    """The steps, or the rest of them; returns the verifier keys of the log and of its reader."""
     ready = plan.data_dir / READY
     if not ready.exists():
         _refuse_existing(plan)
@@ -147,7 +157,7 @@ def _make(plan: Plan) -> str:
 
 
 def _refuse_existing(plan: Plan) -> None:
-    for path in (plan.config, plan.key):
+    for path in (plan.config, plan.key, plan.read_key):
         if os.path.lexists(path):
             raise Refused("is there already, and nothing is overwritten", where=str(path), cure="Nothing was changed")
     for path in plan.data_dir.iterdir() if plan.data_dir.exists() else ():
@@ -166,7 +176,8 @@ def _stage(plan: Plan) -> None:
     try:
         keys.write_key(staging / _KEY, keys.generate(plan.origin, ED25519))
         signer = config.open_signer(f"file:{staging / _KEY}")
-        store.create(staging / _STORE, signer.vkey)
+        keys.write_key(staging / _READ_KEY, keys.generate(f"{plan.name}/read", ED25519))
+        store.create(staging / _STORE, signer.vkey, place.find(plan.data_dir))
         _write(staging / _CONFIG, plan.text(), 0o644)
         config.load(staging / _CONFIG)
         _sync(staging / _STORE, staging)
@@ -177,22 +188,23 @@ def _stage(plan: Plan) -> None:
     _sync(plan.data_dir)
 
 
-def _publish(plan: Plan) -> str:
+def _publish(plan: Plan) -> tuple[str, str]:
     """Move each piece to its place. Every step may have been taken already."""
     ready = plan.data_dir / READY
     for path in (ready / _STORE).iterdir():
         path.rename(plan.data_dir / path.name)
-    if (ready / _KEY).exists():
-        _copy(ready / _KEY, plan.key)
-        _sync(plan.key.parent)
-        (ready / _KEY).unlink()  # before there is a configuration: no second copy of a key in use
-    vkey = str(config.open_signer(f"file:{plan.key}").vkey)
+    for name, key in ((_KEY, plan.key), (_READ_KEY, plan.read_key)):
+        if (ready / name).exists():
+            _copy(ready / name, key)
+            _sync(key.parent)
+            (ready / name).unlink()  # before there is a configuration: no second copy of a key in use
+    vkeys = [str(config.open_signer(f"file:{key}").vkey) for key in (plan.key, plan.read_key)]
     _copy(ready / _CONFIG, plan.config)
     _sync(plan.data_dir, plan.key.parent)
     ready.rename(plan.data_dir / STAGING)
     shutil.rmtree(plan.data_dir / STAGING)
     _sync(plan.data_dir)
-    return vkey
+    return vkeys[0], vkeys[1]
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -244,6 +256,7 @@ name = "$name"
 epoch = $epoch
 data_dir = $data_dir
 key = $key
+read_key = $read_key
 
 # A block of readings is signed when it has max_count of them, or is max_age_s old.
 # [seal]

@@ -124,3 +124,12 @@ NODE_FREE_BYTES = 256 * 1024 * 1024  # of disk, below which a node wants no bodi
 PULL_BUNDLE_BYTES = 256 * (2 + ENTRY_BYTES)
 PULL_REQUEST_S = 60.0
 PULL_BACKOFF_S = 60.0
+
+# looking for damage (gateway/scrub.py, gateway/store)
+QUICK_CHECK_BYTES = 8 * 1024 * 1024  # of a file that SQLite checks at start
+START_BLOCKS = 4  # newest ones that are checked at start
+START_READINGS = 8_192  # in them
+SCRUB_AFTER_S = 2.0  # from the start to the first walk
+SCRUB_EVERY_S = 86_400.0  # between two walks
+WAL_CHECKED_BYTES = 4 * 1024 * 1024
+FILE_FAULTS = 16  # that SQLite tells of one file

@@ -52,14 +52,24 @@ class Fetched:
 
 
 class Remote:
-    """Signed GETs to one gateway. `now`: Unix seconds."""
+    """GETs to one gateway or node, signed where there is a signer. `now`: Unix seconds. `enrol`: the cure of a 401."""
 
-    def __init__(self, url: str, signer: Signer, now: Callable[[], float], budget: Budget, ca_file: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        signer: Signer | None,
+        now: Callable[[], float],
+        budget: Budget,
+        ca_file: str,
+        *,
+        enrol: str = "Enrol the node's read_key at the gateway",
+    ) -> None:
         self._url = URL(url.rstrip("/"))
         self._signer = signer
         self._now = now
         self._budget = budget
         self._ca_file = ca_file
+        self._enrol = enrol
         self._http: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -81,14 +91,16 @@ class Remote:
     async def _signed(self, path: str, most: int) -> Fetched:
         url = URL(f"{self._url}/{path}", encoded=True)
         authority, target = url.host_port_subcomponent or "", url.raw_path
-        headers = httpsig.sign_now(self._signer, "GET", authority, target, now=self._now())
+        headers: dict[str, str] = {}
+        if self._signer is not None:
+            headers = httpsig.sign_now(self._signer, "GET", authority, target, now=self._now())
         status, data, challenge = await self._get(url, headers, most)
         nonce = httpsig.challenge_nonce(challenge) if status == 401 else None
-        if nonce is not None:  # its clock is not synchronised
+        if nonce is not None and self._signer is not None:  # its clock is not synchronised
             headers = httpsig.sign(self._signer, "GET", authority, target, nonce=nonce)
             status, data, _ = await self._get(url, headers, most)
         if status in (401, 403):
-            raise UnreachableError("it does not take our read key", cure="Enrol the node's read_key at the gateway")
+            raise UnreachableError("it does not take our read key", cure=self._enrol)
         if status not in (200, 404):
             raise UnreachableError(f"{path}: it answers {status}")
         return Fetched(status, data)

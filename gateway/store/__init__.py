@@ -8,10 +8,12 @@ import fcntl
 import os
 from pathlib import Path
 
+from gateway.core import limits
 from gateway.core.note import VerifierKey
-from gateway.errors import InUseError, StoreError
-from gateway.store import blocks, cosigned, journal, signstate
-from gateway.store.blocks import Blocks
+from gateway.errors import DamagedError, FormatError, InUseError, StoreError
+from gateway.place import UNKNOWN, Place
+from gateway.store import blocks, cosigned, journal, moves, signstate, wal
+from gateway.store.blocks import SOUND, Blocks
 from gateway.store.cosigned import Cosigned
 from gateway.store.database import Database, Quota, Schema, create_file
 
@@ -27,13 +29,18 @@ SCHEMA = Schema(
 )
 
 
-def create(data_dir: Path, vkey: VerifierKey) -> None:
+def create(data_dir: Path, vkey: VerifierKey, place: Place = UNKNOWN) -> None:
     """Makes the store and the sign-state of a new log in an existing folder. Raises StoreError where there is one."""
     for name in (DATABASE, SIGN_STATE):
         if (data_dir / name).exists():
             raise StoreError("is there already", where=str(data_dir / name), cure="Nothing was changed")
-    create_file(data_dir / DATABASE, SCHEMA, (("INSERT INTO meta VALUES (1,?)", (str(vkey),)),))
-    signstate.create(data_dir / SIGN_STATE, str(vkey))
+    create_database(data_dir / DATABASE, vkey)
+    signstate.create(data_dir / SIGN_STATE, str(vkey), place)
+
+
+def create_database(path: Path, vkey: VerifierKey) -> None:
+    """Makes the file of a log's store. Raises StoreError where there is one."""
+    create_file(path, SCHEMA, (("INSERT INTO meta VALUES (1,?)", (str(vkey),)),))
 
 
 class Store:
@@ -45,25 +52,37 @@ class Store:
         self.vkey = vkey  # of the log that is kept here; its name is the origin
         self.blocks = sealed
         self.cosigned = Cosigned(db)
+        self.lost = ""  # newest commits that a damaged write-ahead log took along, in words
         self._lock = lock
 
     @classmethod
     async def open(cls, data_dir: Path, *, read_only: bool = False, quota: Quota | None = None) -> "Store":
         """Opens the store of a data_dir, to write (and then alone) or to read beside a running gateway."""
-        lock = None if read_only else await asyncio.to_thread(_take_lock, data_dir / LOCK)
+        lock = None if read_only else await asyncio.to_thread(take_lock, data_dir)
         db = None
         try:
+            lost = "" if lock is None else await asyncio.to_thread(_before_opening, data_dir)
             db = await Database.open(data_dir / DATABASE, SCHEMA, read_only=read_only, quota=quota)
-            rows = await db.read("SELECT vkey FROM meta")
-            if not rows:
-                raise StoreError("names no log", where=str(db.path), cure="Restore the file")
-            return cls(db, data_dir, VerifierKey.parse(rows[0][0]), await Blocks.open(db), lock)
+            store = cls(db, data_dir, await _log_key(db), await Blocks.open(db), lock)
+            store.lost = lost
+            if not read_only and store.blocks.damage is None and await asyncio.to_thread(_is_small, db.path):
+                for what in await store.file_damage():
+                    store.blocks.damage = DamagedError(what, where=str(db.path), cure=SOUND)
+            return store
         except BaseException:
             if db is not None:
                 await db.close()
             if lock is not None:
                 os.close(lock)
             raise
+
+    async def file_damage(self) -> list[str]:
+        """What SQLite itself finds wrong with the file. It reads all of it."""
+        try:
+            rows = await self.db.read(f"PRAGMA quick_check({limits.FILE_FAULTS})")
+        except DamagedError as error:
+            return [error.what]
+        return [str(row[0]) for row in rows if row[0] != "ok"]
 
     async def close(self) -> None:
         """Closes the file and gives the folder free."""
@@ -72,9 +91,28 @@ class Store:
             os.close(self._lock)
 
 
-def _take_lock(path: Path) -> int | None:
-    """Holds the folder; None where there is none."""
-    if not path.parent.is_dir():
+async def _log_key(db: Database) -> VerifierKey:
+    rows = await db.read("SELECT vkey FROM meta")
+    try:
+        return VerifierKey.parse(str(rows[0][0]))
+    except (IndexError, FormatError) as error:
+        raise DamagedError("names no log", where=str(db.path), cure=SOUND) from error
+
+
+def _before_opening(data_dir: Path) -> str:
+    """Finishes a recover that was interrupted; tells what a damaged write-ahead log loses, which SQLite never says."""
+    moves.finish(data_dir)
+    return wal.damage(data_dir / f"{DATABASE}-wal")
+
+
+def _is_small(path: Path) -> bool:
+    return path.stat().st_size <= limits.QUICK_CHECK_BYTES
+
+
+def take_lock(data_dir: Path) -> int | None:
+    """Holds the folder for this process: the descriptor to close. None where there is no folder; InUseError."""
+    path = data_dir / LOCK
+    if not data_dir.is_dir():
         return None
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:

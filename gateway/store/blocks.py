@@ -1,6 +1,7 @@
 """Sealed blocks: entries, the log's tree, the gateway's own checkpoints, and the readings in them."""
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ from typing import NamedTuple
 from zlib import decompressobj
 
 from gateway.core import block as cose
-from gateway.core import body, limits, merkle, senml, tiles
-from gateway.errors import BugError, FieldgateError, NotFoundError, StoreError
+from gateway.core import body, limits, merkle, note, senml, tiles
+from gateway.errors import BugError, DamagedError, FieldgateError, FormatError, NotFoundError
 from gateway.store.database import Database
 from gateway.store.journal import source_bit
 
@@ -53,11 +54,12 @@ CREATE INDEX gone_loss ON gone(loss)"""
 
 # Kept: the newest checkpoints, those that are co-signed, and every SYNC_ENTRIES-th, where a node that has to catch up
 # rests (upstream/session.py).
-SOUND = "`fieldgate verify --store` tells what is sound"
+SOUND = "`fieldgate recover` tells what can be done"
 _NOTES_KEPT = limits.SYNC_ENTRIES
 _READ_ROWS, _READ_BYTES = 64, 262_144  # of the journal at once: many small rows, or one of limits.BATCH_BYTES
 ASK_A_NODE = "Ask a node that stores them"
 _BEYOND = 2**62  # any height, any time
+_FALL_BACK = 2 * limits.SYNC_ENTRIES  # checkpoints tried where the newest does not fit
 
 
 class Plan(NamedTuple):
@@ -119,6 +121,8 @@ class Blocks:
         self._since = 0.0
         self._monotonic: Callable[[], float] = lambda: 0.0
         self.sealed_ms: int | None = None  # when the last block was sealed, as its header claims
+        self.extent = 0  # heights in the file; more than `size` only where it is damaged
+        self.damage: FieldgateError | None = None  # found while opening; only what is sound before it is shown
         self._grown = asyncio.Event()
 
     @property
@@ -128,18 +132,54 @@ class Blocks:
 
     @classmethod
     async def open(cls, db: Database) -> "Blocks":
-        """Rebuilds what is kept in memory from the stored tree."""
+        """Rebuilds what is kept in memory from the stored tree, which must lead to the newest checkpoint's root."""
         blocks = cls(db)
-        rows = await db.read(
-            "SELECT height+1,last_row,total,widest_ms,ran_s,entry FROM block ORDER BY height DESC LIMIT 1"
-        )
-        if rows:
-            size, blocks.sealed_row, blocks.readings, blocks._widest_ms, blocks._ran_s, last = rows[0]
-            hashes = await blocks.node_hashes(merkle.range_nodes(0, size), size=size)
-            blocks.frontier = merkle.Frontier(size, tuple(hashes))
-            blocks.prev = cose.next_prev(last)
-            blocks.sealed_ms = cose.parse_entry(last).header.sealed
+        newest = await db.read("SELECT height+1,last_row FROM block ORDER BY height DESC LIMIT 1")
+        if not newest:
+            return blocks
+        blocks.extent, blocks.sealed_row = _whole_numbers(newest[0])
+        try:
+            await blocks._check_newest()
+            await blocks._stand_at(blocks.extent)
+        except (DamagedError, FormatError) as error:
+            blocks.damage = error
+            await blocks._fall_back()
         return blocks
+
+    async def _check_newest(self) -> None:
+        """The newest block follows the one before it, as far as its row can tell."""
+        sql = "SELECT height,count,first_row,last_row,total,widest_ms,ran_s FROM block ORDER BY height DESC LIMIT 2"
+        rows = [_whole_numbers(row) for row in await self._db.read(sql)]
+        height, count, first_row, last_row, self.readings, self._widest_ms, self._ran_s = rows[0]
+        before, _, _, row_before, total, *_ = rows[1] if len(rows) > 1 else (-1, 0, 0, 0, 0)
+        ((newest,),) = await self._db.read("SELECT coalesce(max(row),0) FROM journal")
+        whole = before == height - 1 and total + count == self.readings and row_before < first_row <= last_row + 1
+        if not whole or not row_before <= last_row <= newest:
+            self.sealed_row = min(max(row_before, last_row), newest)
+            what = f"the row of block {height} does not follow the one before it"
+            raise DamagedError(what, where=str(self._db.path), cure=SOUND)
+
+    async def _stand_at(self, size: int) -> None:
+        """Takes the log at this size for the whole of it, if the tree leads to the root of its checkpoint."""
+        if size == 0:
+            return
+        frontier = merkle.Frontier(size, tuple(await self.node_hashes(merkle.range_nodes(0, size), size=size)))
+        kept = await self.note(size)
+        if kept is None or note.parse_checkpoint(note.parse_note(kept[1]).text).root != frontier.root():
+            what = f"the stored tree of {size} blocks does not lead to its checkpoint"
+            raise DamagedError(what, where=str(self._db.path), cure=SOUND)
+        last = (await self.entries(size - 1, 1))[0]
+        self.sealed_ms = cose.parse_entry(last).header.sealed
+        self.frontier, self.prev = frontier, cose.next_prev(last)
+
+    async def _fall_back(self) -> None:
+        """Shows the log up to the newest checkpoint to which the stored tree leads."""
+        with contextlib.suppress(DamagedError):
+            sizes = await self._db.read("SELECT size FROM checkpoint ORDER BY size DESC LIMIT ?", (_FALL_BACK,))
+            for (size,) in sizes:
+                with contextlib.suppress(DamagedError, FormatError):
+                    await self._stand_at(size)
+                    return
 
     def measure(self, monotonic: Callable[[], float]) -> None:
         """From now on the gateway runs, by this clock."""
@@ -162,15 +202,21 @@ class Blocks:
 
     async def plan(self) -> Plan | None:
         """The plan found at start."""
-        rows = await self._db.read("SELECT * FROM plan")
-        return Plan(*rows[0]) if rows else None
+        rows = await self._db.read("SELECT * FROM plan LIMIT 1")
+        with contextlib.suppress(DamagedError):  # a damaged one is as good as none: the sign-state has the header
+            for row in rows:
+                return Plan(*_whole_numbers(row[:7]), *map(_bytes, row[7:]))  # type: ignore[arg-type]
+        return None
 
     async def drop_plan(self) -> None:
         """Forgets a plan whose header was never signed; its readings stay in the journal."""
         await self._db.transact([("DELETE FROM plan", ())], reserve=True)
 
     async def publish(self, plan: Plan, entry: bytes, frontier: merkle.Frontier, note: str) -> None:
-        """Step 4: entry, tree and checkpoint, durable in one transaction; then visible to everyone who waits."""
+        """Step 4: entry, tree and checkpoint, durable in one transaction; then visible to everyone who waits.
+
+        An empty note, which is not kept, only while a store is rebuilt.
+        """
         if plan.height != self.size or frontier.size != self.size + 1:
             raise BugError(f"block {plan.height} published on a log of {self.size}", cure="Report this")
         columns = "height,count,first_row,last_row,min_ms,max_ms,mask,secret,entry,total,widest_ms,ran_s"
@@ -179,8 +225,9 @@ class Blocks:
         row = (*plan[:8], entry, readings, widest_ms, int(self.ran_s))
         statements: list[tuple[str, Sequence[object]]] = [(put, row)]
         statements += [("INSERT INTO tree VALUES (?,?,?)", row) for row in await self._new_subtrees(entry)]
+        if note != "":
+            statements.append(("INSERT OR REPLACE INTO checkpoint VALUES (?,?)", (frontier.size, note)))
         statements += [
-            ("INSERT OR REPLACE INTO checkpoint VALUES (?,?)", (frontier.size, note)),
             (
                 "DELETE FROM checkpoint WHERE size=? AND size % ? AND size NOT IN (SELECT size FROM cosignature)",
                 (frontier.size - _NOTES_KEPT, limits.SYNC_ENTRIES),
@@ -188,7 +235,7 @@ class Blocks:
             ("DELETE FROM plan", ()),
         ]
         await self._db.transact(statements, reserve=True)
-        self.frontier = frontier
+        self.frontier, self.extent = frontier, frontier.size
         self.prev = cose.next_prev(entry)
         self.sealed_row = max(self.sealed_row, plan.last_row)
         self.readings, self._widest_ms = readings, widest_ms
@@ -217,7 +264,7 @@ class Blocks:
         rows = await self._db.read("SELECT entry FROM block WHERE height>=? ORDER BY height LIMIT ?", (start, limit))
         out: list[bytes] = []
         for (entry,) in rows:
-            max_bytes -= len(entry)
+            max_bytes -= len(_bytes(entry))
             if max_bytes < 0 and out:
                 break
             out.append(entry)
@@ -230,7 +277,11 @@ class Blocks:
             "FROM block WHERE height=?"
         )
         rows = await self._db.read(sql, (height,))
-        return BlockRow(*rows[0]) if rows else None
+        if not rows:
+            return None
+        height, count, first_row, last_row = _whole_numbers(rows[0][:4])
+        secret, entry = rows[0][4:]
+        return BlockRow(height, count, first_row, last_row, None if secret is None else _bytes(secret), _bytes(entry))
 
     async def gone(self, height: int) -> Gone | None:
         """What is told of a block that was dropped, once the block that tells it is sealed; None for any other."""
@@ -239,13 +290,14 @@ class Blocks:
         row = await self.block(height) if rows else None
         if row is None or row.secret is not None:
             return None
-        found = Gone(*rows[0])
+        low, high, loss = _whole_numbers(rows[0][:3])
+        found = Gone(low, high, loss, str(rows[0][3]))
         return found if height < found.high and found.loss < self.size else None
 
     async def total(self, height: int) -> int:
         """Readings in the blocks up to this one, as they were counted when it was sealed."""
         rows = await self._db.read("SELECT total FROM block WHERE height=?", (height,))
-        return int(rows[0][0]) if rows else 0
+        return _whole_numbers(rows[0])[0] if rows else 0
 
     async def header(self, height: int) -> cose.Header:
         """The header of a sealed block. Raises NotFoundError beyond the log."""
@@ -258,6 +310,8 @@ class Blocks:
         """The gateway's own signed checkpoint: the newest, or the one of that size where it is kept."""
         where, params = ("WHERE size=?", (size,)) if size is not None else ("ORDER BY size DESC LIMIT 1", ())
         rows = await self._db.read(f"SELECT size,note FROM checkpoint {where}", params)
+        if rows and not isinstance(rows[0][1], str):
+            raise DamagedError("a checkpoint is damaged", where=str(self._db.path), cure=SOUND)
         return (rows[0][0], rows[0][1]) if rows else None
 
     async def root(self, size: int) -> bytes:
@@ -284,13 +338,13 @@ class Blocks:
         """Hashes [start, end) of the complete subtrees of 256^level entries; at most one tile of them."""
         if level == 0:
             sql, params = "SELECT entry FROM block WHERE height>=? AND height<? ORDER BY height", (start, end)
-            out = [merkle.leaf_hash(row[0]) for row in await self._db.read(sql, params)]
+            out = [merkle.leaf_hash(_bytes(row[0])) for row in await self._db.read(sql, params)]
         else:
             sql = "SELECT hash FROM tree WHERE level=? AND n>=? AND n<? ORDER BY n"
-            out = [row[0] for row in await self._db.read(sql, (level, start, end))]
+            out = [_bytes(row[0]) for row in await self._db.read(sql, (level, start, end))]
         if len(out) != end - start:
             what = f"the stored tree lacks hashes of level {level} between {start} and {end}"
-            raise StoreError(what, where=str(self._db.path), cure=SOUND)
+            raise DamagedError(what, where=str(self._db.path), cure=SOUND)
         return out
 
     async def tile(self, level: int, n: int, width: int = 256) -> bytes | None:
@@ -356,7 +410,7 @@ class Blocks:
     async def row_data(self, block: BlockRow) -> AsyncIterator[bytes]:
         """The items of a block (core/body.py), joined, in order: some journal rows' at a time.
 
-        Raises NotFoundError where the block is pruned meanwhile, StoreError where a row is lacking.
+        Raises NotFoundError where the block is pruned meanwhile, DamagedError where a row is lacking.
         """
         row, limit = block.first_row - 1, 1
         sql = "SELECT row,data FROM journal WHERE row>? AND row<=? ORDER BY row LIMIT ?"
@@ -374,7 +428,7 @@ class Blocks:
         now = await self.block(height)
         if now is None or now.secret is None:
             return self._not_here(height)
-        return StoreError(f"rows of block {height} are missing", where=str(self._db.path), cure=SOUND)
+        return DamagedError(f"rows of block {height} are missing", where=str(self._db.path), cure=SOUND)
 
     async def find(self, source: str, at_ms: int) -> Found | None:
         """The last sealed reading of a source with base time <= `at_ms`; of several at that time the latest.
@@ -452,6 +506,19 @@ class Blocks:
                     yield pack
 
 
+def _whole_numbers(values: Sequence[object]) -> list[int]:
+    """What a sound row has in these columns; a damaged one may hold anything."""
+    if not all(isinstance(value, int) for value in values):
+        raise DamagedError("a row holds something else than numbers", cure=SOUND)
+    return list(values)  # type: ignore[arg-type]
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise DamagedError("a row holds something else than bytes", cure=SOUND)
+    return value
+
+
 def _of_source(source: str, data: bytes) -> list[tuple[int, int, body.Item]]:
     """(base time, place, item) of each reading of a source in a journal row's data."""
     name = source.encode()
@@ -472,9 +539,9 @@ def inflate(data: bytes) -> bytes:
     """The items of a journal row, bounded by what a commit may hold."""
     inflater = decompressobj()
     try:
-        out = inflater.decompress(data, 2 * limits.BODY_BYTES)
+        out = inflater.decompress(_bytes(data), 2 * limits.BODY_BYTES)
     except zlib.error as error:
-        raise StoreError(f"a journal row does not inflate: {error}", cure=SOUND) from error
+        raise DamagedError(f"a journal row does not inflate: {error}", cure=SOUND) from error
     if not inflater.eof:
-        raise StoreError("a journal row does not inflate", cure=SOUND)
+        raise DamagedError("a journal row does not inflate", cure=SOUND)
     return out

@@ -20,7 +20,7 @@ from zlib import compress
 
 import aiosqlite
 
-from gateway.errors import BugError, FieldgateError, NotFoundError, StoreError, StoreFullError
+from gateway.errors import BugError, DamagedError, FieldgateError, NotFoundError, StoreError, StoreFullError
 
 Row = tuple[Any, ...]
 Params = Sequence[Any]
@@ -31,6 +31,8 @@ _BUSY_MS: Final = 5000
 _PAGES_MAX: Final = 2**31 - 2
 _FRAMES_A_PAGE_MIN: Final = 1 / 16
 _STATEMENT_PAGES: Final = 4  # a leaf, an overflow page, the file's first page, a pointer map
+# What a damaged file brings about; the last two where the schema or a text is not what it was.
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, 0}
 _ASSERTED: Final = {"journal_mode": "wal", "synchronous": 2, "page_size": PAGE_BYTES, "auto_vacuum": 2}
 
 
@@ -251,6 +253,10 @@ class Database:
                 self._frames_a_page = max(frames / self._written, _FRAMES_A_PAGE_MIN)
             self._written = 0
 
+    async def relax(self) -> None:
+        """Flushes nothing from now on: for a file that nobody relies on before it was flushed as a whole and moved."""
+        await self._write.execute("PRAGMA synchronous=OFF")
+
     async def read(self, sql: str, params: Params = ()) -> list[Row]:
         """Runs one SELECT that the caller has bounded, and returns all its rows."""
         try:
@@ -320,7 +326,7 @@ async def _pragma(con: aiosqlite.Connection, name: str) -> Any:
 
 async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgrade: bool) -> None:
     if await _pragma(con, "application_id") != schema.application_id:
-        raise StoreError("is not a file of this kind", where=str(path), cure="Name the right data_dir")
+        raise DamagedError("is not a file of this kind", where=str(path), cure="Name the right data_dir")
     version = await _pragma(con, "user_version")
     if version > len(schema.steps):
         what = f"was written by a newer version (schema {version}, this one knows {len(schema.steps)})"
@@ -335,7 +341,7 @@ async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgra
     for name, wanted in _ASSERTED.items():
         found = await _pragma(con, name)
         if found != wanted:
-            raise StoreError(f"PRAGMA {name} is {found}, not {wanted}", where=str(path), cure="Restore the file")
+            raise DamagedError(f"PRAGMA {name} is {found}, not {wanted}", where=str(path), cure="Restore the file")
 
 
 def _translated(error: sqlite3.Error, path: Path) -> FieldgateError:
@@ -343,6 +349,5 @@ def _translated(error: sqlite3.Error, path: Path) -> FieldgateError:
     if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the latter while opening
         return StoreFullError("no room left on the disk", where=str(path), cure="Free some space")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StoreError(
-        f"{error} ({name})", where=str(path), cure="Check the disk; `fieldgate verify --store` tells what is sound"
-    )
+    kind = DamagedError if code & 0xFF in _DAMAGED else StoreError
+    return kind(f"{error} ({name})", where=str(path), cure="Check the disk; `fieldgate recover` tells what can be done")

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from gateway.core import limits
-from gateway.errors import StoreFullError
+from gateway.core.block import SECRET_BYTES
+from gateway.errors import FormatError, StoreFullError
 from gateway.store.database import Database, Params, Row
 from gateway.store.redeliveries import Keys, Redeliveries, is_snapshot
 
@@ -38,6 +39,7 @@ _ROWS_A_STATEMENT = 256
 _ITEMS_BYTES = limits.BODY_BYTES - 256  # of one block; the rest is its body's head
 _FULL_RETRY_S = 1.0
 _APART_AT_ONCE = 256  # items made on the event loop; of more the digests would hold it up
+_EMPTY_BLOCKS = 64  # more than can lie between blocks with readings that are not sealed
 
 
 def source_bit(source: str) -> int:
@@ -286,19 +288,35 @@ def _row(
 
 
 async def open_block(db: Database, sealed_row: int, size: int, planned: int | None) -> OpenBlock:
-    """The open block of a journal found at start, after `sealed_row`; `planned` is the height of a plan, if any."""
+    """The open block of a journal found at start, after `sealed_row`; `planned` is the height of a plan, if any.
+
+    Where what it holds cannot be, it is a new block behind all of it: the sealer finds the damage when it comes there.
+    """
     following = size if planned is None else planned + 1
     newest = await db.read("SELECT height FROM journal WHERE row>? ORDER BY row DESC LIMIT 1", (sealed_row,))
     if not newest or newest[0][0] < following:
         return OpenBlock(following)
     height = newest[0][0]
+    ((number,),) = await db.read("SELECT count(*) FROM journal WHERE row>?", (sealed_row,))
+    if not isinstance(height, int) or height > following + number + _EMPTY_BLOCKS:
+        return OpenBlock(following + number + 1)
     sql = "SELECT count,secret,bytes FROM journal WHERE row>? AND height=? ORDER BY row"
     rows = await db.read(sql, (sealed_row, height))
-    return OpenBlock(height, sum(row[0] for row in rows), rows[0][1], sum(row[2] for row in rows))
+    secret = rows[0][1]
+    if not all(isinstance(row[0], int) and isinstance(row[2], int) for row in rows) or not _is_secret(secret):
+        return OpenBlock(height + 1)
+    return OpenBlock(height, sum(row[0] for row in rows), secret, sum(row[2] for row in rows))
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) == SECRET_BYTES
 
 
 async def newest_keys(db: Database, brokers: Collection[str]) -> Redeliveries:
-    """Which deliveries the journal knows, read back from its newest snapshot on (redeliveries.py)."""
+    """Which deliveries the journal knows, read back from its newest snapshot on (redeliveries.py).
+
+    Damaged keys are passed over: what they would have told is stored once more if it is delivered again.
+    """
     seen = Redeliveries()
     rows: list[bytes] = []
     ((newest,),) = await db.read("SELECT coalesce(max(row),0) FROM journal")
@@ -306,12 +324,15 @@ async def newest_keys(db: Database, brokers: Collection[str]) -> Redeliveries:
     before, snapshot = newest + 1, 0
     while not snapshot and (page := await db.read(sql, (before,))):
         for before, keys in page:
+            if not isinstance(keys, bytes):
+                continue
             rows.append(keys)
             if is_snapshot(keys):
                 snapshot = before
                 break
     for keys in reversed(rows):
-        seen.replay(keys)
+        with contextlib.suppress(FormatError):
+            seen.replay(keys)
     seen.rows = newest - snapshot
     seen.let_go(brokers)
     return seen

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 
 from drivers.api import Delivery
 from gateway.core import limits
+from gateway.errors import FormatError
 from gateway.store.newest import Newest
 
 DIGEST_BYTES = 8
@@ -151,7 +152,9 @@ def decode_keys(row: bytes) -> Iterator[tuple[str, list[bytes]]]:
     at = 0
     while at < len(row):
         end = at + 1 + row[at]
-        broker = row[at + 1 : end].decode()
+        broker = row[at + 1 : end].decode("utf-8", "replace")
         at, end = end + 2, end + 2 + int.from_bytes(row[end : end + 2], "big") * KEY_BYTES
+        if end > len(row):
+            raise FormatError("redelivery keys are damaged")
         yield broker, [row[k : k + KEY_BYTES] for k in range(at, end, KEY_BYTES)]
         at = end

@@ -8,14 +8,17 @@ again over the same stored bytes; it is never made but by `fieldgate init`.
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.errors import HeldError, NotFoundError
-from gateway.store.database import Database, Schema, create_file
+from gateway.errors import DamagedError, HeldError, NotFoundError
+from gateway.place import UNKNOWN, Place
+from gateway.store.database import Database, Row, Schema, create_file
 
 SCHEMA = Schema(
     application_id=0x46475353,  # FGSS
     steps=(
         "CREATE TABLE head(one INTEGER PRIMARY KEY CHECK(one=1), vkey TEXT NOT NULL,"
         " size INTEGER NOT NULL, header BLOB)",
+        "ALTER TABLE head ADD COLUMN machine TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE head ADD COLUMN filesystem TEXT NOT NULL DEFAULT ''",
     ),
 )
 
@@ -27,33 +30,65 @@ class Head(NamedTuple):
     header: bytes | None
 
 
-def create(path: Path, vkey: str) -> None:
-    """Makes the file for a new log. Raises StoreError where there is one."""
-    create_file(path, SCHEMA, (("INSERT INTO head VALUES (1,?,0,NULL)", (vkey,)),))
+def create(path: Path, vkey: str, place: Place = UNKNOWN) -> None:
+    """Makes the file for a new log that lives at `place`. Raises StoreError where there is one."""
+    create_file(path, SCHEMA, (("INSERT INTO head VALUES (1,?,0,NULL,?,?)", (vkey, *place)),))
 
 
 class SignState:
     """The open sign-state of one log. Its only writer is the sealer."""
 
-    def __init__(self, db: Database, head: Head) -> None:
+    def __init__(self, db: Database, head: Head, place: Place) -> None:
         self._db = db
         self.head = head
+        self.place = place  # where the log lives, as far as it was ever known
 
     @classmethod
-    async def open(cls, path: Path, vkey: str) -> "SignState":
-        """Opens it and checks that it is of this log. Raises HeldError where signing must wait for a person."""
+    async def open(cls, path: Path, vkey: str, here: Place = UNKNOWN) -> "SignState":
+        """Opens it and checks that it is of this log and lives where it did. HeldError where signing must wait.
+
+        What was not known of its place is taken from `here`.
+        """
+        state = await cls.inspect(path, vkey)
+        try:
+            if moved := state.place.changed(here):
+                what = f"{moved}: the card was cloned, copied or restored"
+                raise HeldError(what, where=str(path), cure=CURE_MOVED)
+            if state.place.completed(here) != state.place:
+                await state.settle(state.place.completed(here))
+        except BaseException:
+            await state.close()
+            raise
+        return state
+
+    @classmethod
+    async def inspect(cls, path: Path, vkey: str) -> "SignState":
+        """Opens it wherever it lives. HeldError where it is missing, damaged or of another log."""
         try:
             db = await Database.open(path, SCHEMA)
         except NotFoundError as error:
             raise HeldError("the sign-state is missing", where=str(path), cure=CURE) from error
+        except DamagedError as error:
+            cure = f"{error.cure}. {CURE}" if error.cure else CURE
+            raise HeldError(f"the sign-state cannot be used: {error.what}", where=str(path), cure=cure) from error
         try:
-            rows = await db.read("SELECT vkey,size,header FROM head")
-            if not rows or rows[0][0] != vkey:
+            rows = await db.read("SELECT vkey,size,header,machine,filesystem FROM head LIMIT 2")
+            if not _is_whole(rows):
+                raise HeldError("the sign-state is damaged", where=str(path), cure=CURE)
+            if rows[0][0] != vkey:
                 raise HeldError("the sign-state is of another log", where=str(path), cure=CURE)
+        except DamagedError as error:
+            await db.close()
+            raise HeldError(f"the sign-state is damaged: {error.what}", where=str(path), cure=CURE) from error
         except BaseException:
             await db.close()
             raise
-        return cls(db, Head(rows[0][1], rows[0][2]))
+        return cls(db, Head(rows[0][1], rows[0][2]), Place(*rows[0][3:]))
+
+    async def settle(self, place: Place) -> None:
+        """The log lives at `place` from now on, durable."""
+        await self._db.transact([("UPDATE head SET machine=?, filesystem=? WHERE one=1", tuple(place))])
+        self.place = place
 
     async def swap(self, size: int, header: bytes) -> None:
         """Step 2: moves the head from `size` to `size + 1` with these header bytes, durable, or raises HeldError."""
@@ -68,7 +103,25 @@ class SignState:
         await self._db.close()
 
 
-CURE = (
-    "Readings are still journaled. Put the newest sign-state.db back, or begin a new epoch: "
-    "`fieldgate init --epoch N` with a new data_dir (docs/operations.md, Signing is held)"
+def _is_whole(rows: list[Row]) -> bool:
+    """Whether the file holds one row of the right types: header bytes where something was signed, and only there."""
+    if len(rows) != 1:
+        return False
+    vkey, size, header, *place = rows[0]
+    typed = isinstance(vkey, str) and isinstance(size, int) and all(isinstance(text, str) for text in place)
+    return typed and (isinstance(header, bytes) and size > 0 if header is not None else size == 0)
+
+
+CURE = "Readings are still journaled. `fieldgate recover` tells what to do (docs/operations.md, Signing is held)"
+CURE_MOVED = (
+    "Readings are still journaled. If no other copy of this log is in use: stop the gateway, then "
+    "`fieldgate recover --only-copy` (docs/operations.md, Signing is held)"
+)
+CURE_DAMAGED = (
+    "Readings are still journaled. Stop the gateway, then `fieldgate recover --drop-damaged` keeps everything that is "
+    "sound (docs/operations.md, Signing is held)"
+)
+CURE_SEALED = (
+    "What is sound stays readable. Stop the gateway, then `fieldgate recover --from NODE` fetches the rest from a node "
+    "(docs/operations.md, Signing is held)"
 )

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 _KEEPALIVE_S = 5.0  # shorter than a server's: a request never goes out on a connection that is being closed
 _CURE_FORK = (
-    "Do not sign with this key anywhere else. Compare the node's evidence with this gateway's log "
-    "(docs/operations.md, Signing is held)"
+    "Find and stop whoever else signs with this key, and keep the node's evidence. `fieldgate recover` tells what to "
+    "do here (docs/operations.md, Signing is held)"
 )
 _CURE_NONSENSE = "Check that the url is the node's, and its keys in the configuration; it is tried again"
 _CURE_AGAIN = "Check the node's url, the network and the node; it is tried again"

@@ -43,7 +43,7 @@ def test_makes_a_gateway(tmp_path: Path) -> None:
     done = fieldgate("init", "--name", NAME, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert is_whole(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "fieldgate.toml", "log.key"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "fieldgate.toml", "log.key", "read.key"]
     assert stat.S_IMODE((tmp_path / "log.key").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     vkey = str(open_signer(f"file:{tmp_path}/log.key").vkey)
@@ -191,7 +191,7 @@ def test_killed_at_any_point(tmp_path: Path) -> None:
         assert is_whole(folder)
         assert key in (None, (folder / "log.key").read_bytes())
         assert not [path for path in folder.rglob("*") if ".init" in path.name] or code == 1, folder
-        assert len([path for path in folder.rglob("*") if path.is_file() and b"PRIVATE+KEY" in path.read_bytes()]) == 1
+        assert len([path for path in folder.rglob("*") if path.is_file() and b"PRIVATE+KEY" in path.read_bytes()]) == 2
 
 
 def test_another_init_does_not_finish_an_interrupted_one(tmp_path: Path) -> None:

@@ -105,7 +105,8 @@ class Field:
 
     async def make(self) -> None:
         self.home.mkdir(parents=True)
-        await fieldgate("init", "--name", "field.example", "--data-dir", str(self.data), cwd=self.home)
+        made = await fieldgate("init", "--name", "field.example", "--data-dir", str(self.data), cwd=self.home)
+        reader = next(line.split()[2] for line in made.splitlines() if line.startswith("read key"))
         text = self.sources + f'\n[web]\nlisten = "127.0.0.1:{self.web_port}"\n'
         if self.with_node:
             listen = f"127.0.0.1:{self.node_port}"
@@ -118,7 +119,7 @@ class Field:
             policy = await fieldgate("policy", cwd=self.home)
             vkey = next(line.split()[1] for line in policy.splitlines() if line.startswith("log "))
             with (self.folder / "node" / "node.toml").open("a") as file:
-                file.write(f'\n[gateway.field]\nvkey = "{vkey}"\n')
+                file.write(f'\n[gateway.field]\nvkey = "{vkey}"\nconsumers = ["{reader}"]\n')
 
     @contextlib.asynccontextmanager
     async def started(self, *, node: bool = True) -> AsyncIterator[None]:

@@ -29,7 +29,7 @@ async def publish(store: Store, maker: LogMaker, *, note: str | None = None) -> 
     frontier = store.blocks.frontier.append(merkle.leaf_hash(made.entry))
     last = store.blocks.sealed_row
     plan = Plan(made.header.height, 0, last + 1, last, 0, 0, 0, bytes(32), made.header.encode())
-    await store.blocks.publish(plan, made.entry, frontier, f"note {frontier.size}\n" if note is None else note)
+    await store.blocks.publish(plan, made.entry, frontier, maker.note(frontier.size).encode() if note is None else note)
 
 
 async def opened(folder: Path) -> Store:
@@ -167,11 +167,11 @@ async def test_the_notes_that_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     for size in range(1, 41):
         await publish(store, maker)
         if size in (3, 20):
-            await store.cosigned.save("coop", SEEN, size - 1, f"note {size - 1}\n", "line\n")
+            await store.cosigned.save("coop", SEEN, size - 1, maker.note(size - 1).encode(), "line\n")
     kept = [size for size in range(1, 42) if await store.blocks.note(size) is not None]
     assert kept == [2, 8, 16, 19, 24, 32, *range(35, 41)]
-    assert await store.blocks.note() == (40, "note 40\n")
-    assert await store.blocks.note(19) == (19, "note 19\n")
+    assert await store.blocks.note() == (40, maker.note(40).encode())
+    assert await store.blocks.note(19) == (19, maker.note(19).encode())
     await store.close()
 
 
@@ -279,8 +279,10 @@ async def test_a_hash_that_is_missing_stops(tmp_path: Path, made: tuple[Path, Lo
     with pytest.raises(StoreError, match="lacks hashes"):
         await store.blocks.tile(1, 0, 3)
     await store.close()
-    with pytest.raises(StoreError, match="lacks hashes"):
-        await Store.open(tmp_path)
+    store = await Store.open(tmp_path)
+    assert "lacks hashes" in str(store.blocks.damage)
+    assert (store.blocks.size, store.blocks.extent) == (511, SIZE)  # what needs no more than the first 256 of them
+    await store.close()
 
 
 def _same_bit() -> list[str]:

@@ -150,7 +150,7 @@ async def test_nothing_stays_open_where_opening_fails(tmp_path: Path) -> None:
         return sum("_connection_worker" in thread.name for thread in threading.enumerate())
 
     before = connections()
-    with pytest.raises(Exception, match="verifier key"):
+    with pytest.raises(Exception, match="names no log"):
         await Store.open(tmp_path)
     change(tmp_path / stores.DATABASE, "DELETE FROM meta")
     for _ in range(2):  # the lock is free again, too

@@ -91,9 +91,9 @@ async def test_another_logs_is_held(path: Path) -> None:
     assert await reopened(path) == Head(0, None)
 
 
-async def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
+async def test_another_kind_of_file_is_held(tmp_path: Path) -> None:
     await asyncio.to_thread(create_file, tmp_path / "s.db", Schema(1, signstate.SCHEMA.steps))
-    with pytest.raises(StoreError, match="not a file of this kind"):
+    with pytest.raises(HeldError, match="not a file of this kind"):
         await SignState.open(tmp_path / "s.db", VKEY)
 
 

@@ -1,0 +1,561 @@
+"""What `fieldgate recover` does: find out what is wrong, rebuild a store from what is sound here and at a node, let a
+log go on in another place. A new epoch is begun by epoch.py. Nothing is believed that the log's key does not cover.
+
+Whatever is made is made beside what is there, and takes its place in one stroke (store/moves.py); what it replaces is
+kept under another name. The gateway does not run meanwhile: the caller holds the folder's lock.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from gateway import place, scrub
+from gateway.core import block as cose
+from gateway.core import body, limits, merkle, note, senml, tiles
+from gateway.core.body import Item, WholeBody
+from gateway.core.chain import BlockCheck, Chain
+from gateway.core.note import Checkpoint, Note, VerifierKey
+from gateway.errors import FieldgateError, FormatError, HeldError, Refused
+from gateway.keys import Signer, sign_checkpoint, sign_entry
+from gateway.node.bodies import Budget
+from gateway.node.pull import Remote
+from gateway.settings import NodeLink
+from gateway.store import DATABASE, SIGN_STATE, Store, moves, wal
+from gateway.store.blocks import BlockRow
+from gateway.store.cosigned import SEEN, STORED
+from gateway.store.rebuild import Kept, Lost, Rebuilt, Salvage
+from gateway.store.signstate import Head, SignState
+
+_LOOK_AHEAD = 64  # blocks looked at for where a damaged one ends
+OWN = "gateway"
+
+
+# -- what a node shows ------------------------------------------------------------------------------------------------
+
+
+class NodeReader:
+    """One node of the configuration, as a reader sees it. `read_key`: None for what needs no key."""
+
+    def __init__(self, name: str, link: NodeLink, vkey: VerifierKey, read_key: Signer | None) -> None:
+        self.name = name
+        self.link = link
+        self._vkey = vkey
+        log = sha256(vkey.name.encode()).hexdigest()
+        budget = Budget(4 * limits.BODY_BYTES)
+        enrol = f'Its operator adds "{read_key.vkey if read_key else ""}" to `consumers` of this log in node.toml'
+        base = link.url.rstrip("/")
+        self._open = Remote(base, None, time.time, budget, link.ca_file)
+        self._log = Remote(f"{base}/v1/logs/{log}", read_key, time.time, budget, link.ca_file, enrol=enrol)
+        self._id = log
+        self._bundle: tuple[int, list[bytes]] = (-1, [])
+        self.size = 0
+        self.root = merkle.EMPTY_ROOT
+        self.note: Note | None = None
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await self._open.close()
+        await self._log.close()
+
+    async def witnessed(self) -> Note | None:
+        """The largest checkpoint that it has co-signed, under the log's key; None where it has none. No key needed."""
+        fetched = await self._open.get(f"{self._id}/checkpoint", limits.NOTE_BYTES)
+        return self._checked(fetched.data) if fetched.status == 200 else None
+
+    async def look(self) -> None:
+        """Learns how far it can give the log back."""
+        fetched = await self._log.get("checkpoint", limits.NOTE_BYTES)
+        if fetched.status != 200:
+            return
+        self.note = self._checked(fetched.data)
+        checkpoint = note.parse_checkpoint(self.note.text)
+        self.size, self.root = checkpoint.size, checkpoint.root
+
+    def _checked(self, data: bytes) -> Note:
+        shown = note.parse_note(data)
+        note.verify_note(shown, self._vkey)
+        return shown
+
+    async def entry(self, height: int) -> bytes | None:
+        """The entry that it holds; not checked."""
+        if height >= self.size:
+            return None
+        n, at = divmod(height, tiles.WIDTH)
+        if self._bundle[0] != n:
+            path = tiles.entries_path(n, tiles.width_at(self.size, 0, n))
+            fetched = await self._log.get(path, limits.PULL_BUNDLE_BYTES)
+            self._bundle = n, tiles.decode_bundle(fetched.data)
+        return self._bundle[1][at] if at < len(self._bundle[1]) else None
+
+    async def body(self, header: cose.Header) -> WholeBody | None:
+        """The readings of a block as it holds them, whole and checked against the header; None where it has none."""
+        if header.height >= self.size:
+            return None
+        fetched = await self._log.get(f"blocks/{header.height}", limits.BODY_BYTES, whole_s=limits.NODE_UPLOAD_S)
+        if fetched.status != 200:
+            return None
+        try:
+            found = await asyncio.to_thread(body.verify_body, header, fetched.data)
+        except FormatError:
+            return None
+        return found if isinstance(found, WholeBody) else None
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(kind, line) of its own co-signatures over the checkpoint that `look` has learnt, verified."""
+        if self.note is None:
+            return []
+        found = []
+        for kind, text in ((SEEN, self.link.seen_key), (STORED, self.link.stored_key)):
+            key = VerifierKey.parse(text) if text else None
+            for line in self.note.lines:
+                if key is not None and line.is_by(key):
+                    note.verify_cosignature(self.note.text, line, key)
+                    found.append((kind, note.format_line(line)))
+        return found
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Diagnosis:
+    """What is wrong, in plain words; each with what to do. `sound`: nothing is."""
+
+    findings: list[tuple[str, str]] = field(default_factory=list)
+    size: int = 0  # blocks in the store
+    signed: int | None = None  # blocks that the sign-state knows of
+
+    @property
+    def sound(self) -> bool:
+        """Nothing stands against signing, and everything in the store verifies."""
+        return not self.findings
+
+    def add(self, what: str, cure: str) -> None:
+        """One more thing."""
+        self.findings.append((what, cure))
+
+
+NEW_EPOCH = "`fieldgate recover --new-epoch` begins a new log with a new key; everything here is kept"
+FROM_NODE = "`fieldgate recover --from NODE` fetches it from a node"
+DROP = "`fieldgate recover --drop-damaged` keeps everything that is sound, and records how much was lost"
+
+
+async def diagnose(data_dir: Path, vkey: VerifierKey, here: place.Place) -> Diagnosis:
+    """Looks at everything. The folder is locked by the caller, and nothing is changed."""
+    found = Diagnosis()
+    head = await _diagnose_state(data_dir, vkey, here, found)
+    unread = wal.damage(data_dir / f"{DATABASE}-wal")
+    if unread:
+        found.add(unread, FROM_NODE + " what was sealed; the rest is lost")
+    try:
+        store = await Store.open(data_dir, read_only=True)
+    except FieldgateError as error:
+        found.add(f"the store cannot be opened: {error.what}", FROM_NODE)
+        return found
+    try:
+        await _diagnose_store(store, vkey, head, found)
+    finally:
+        await store.close()
+    return found
+
+
+async def _diagnose_state(data_dir: Path, vkey: VerifierKey, here: place.Place, found: Diagnosis) -> Head | None:
+    try:
+        state = await SignState.inspect(data_dir / SIGN_STATE, str(vkey))
+    except HeldError as error:
+        cure = "If the newest sign-state.db is at hand, put it back. It is never taken from a copy: else "
+        found.add(error.what, cure + NEW_EPOCH)
+        return None
+    try:
+        if moved := state.place.changed(here):
+            found.add(
+                moved, "If no other copy of this log is in use, `fieldgate recover --only-copy`; else " + NEW_EPOCH
+            )
+        found.signed = state.head.size
+        return state.head
+    finally:
+        await state.close()
+
+
+async def _diagnose_store(store: Store, vkey: VerifierKey, head: Head | None, found: Diagnosis) -> None:
+    if store.vkey != vkey:
+        found.add(
+            f"the store is of the log {store.vkey}, the key is {vkey}", "Restore the configuration of this folder"
+        )
+        return
+    found.size = store.blocks.extent
+    report = scrub.Report()
+    async for _ in scrub.Walk(store, report).blocks():
+        pass
+    for what in await store.file_damage():
+        report.fault(store.blocks.extent, f"SQLite: {what}")
+    if report.first is not None:
+        height, what = report.first
+        found.add(f"the store is damaged, first at block {height}: {what}", FROM_NODE)
+    if await _unsealed_damage(store):
+        found.add("readings that are in no block yet are damaged", DROP)
+    if head is not None and not report.faulty:
+        await _compare(store, head, found)
+
+
+async def _unsealed_damage(store: Store) -> bool:
+    old = Salvage(store.db)
+    async for row in old.rows_after(store.blocks.sealed_row):
+        if row.items is None:
+            return True
+    return False
+
+
+async def _compare(store: Store, head: Head, found: Diagnosis) -> None:
+    size, plan = store.blocks.size, await store.blocks.plan()
+    if head.size == size + 1 and plan is not None and (plan.height, plan.header) == (size, head.header):
+        return  # a crash between two steps: the next start finishes it
+    if head.size > size:
+        found.add(
+            f"the sign-state has signed {head.size} blocks, the store holds {size}: it is an older copy", FROM_NODE
+        )
+    elif head.size < size:
+        found.add(
+            f"the sign-state has signed {head.size} blocks, the store holds {size}: the sign-state is an older copy",
+            "Put the newest sign-state.db back if it is at hand; else " + NEW_EPOCH,
+        )
+    elif size and cose.parse_entry((await store.blocks.entries(size - 1, 1))[0]).header_bytes != head.header:
+        found.add(
+            f"the sign-state and the store disagree about block {size - 1}: one is a copy of another life", NEW_EPOCH
+        )
+
+
+# -- rebuilding -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What a rebuild did."""
+
+    size: int = 0
+    entries: int = 0  # taken from the node
+    bodies: int = 0
+    missing: list[int] = field(default_factory=list)  # blocks whose readings nobody here or there has whole
+    carried: int = 0  # readings that are in no block yet
+    lost: Lost = field(default_factory=Lost)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a rebuild is given. signer: only where the sign-state is this log's, which makes its signatures repeats."""
+
+    data_dir: Path
+    vkey: VerifierKey
+    node: NodeReader | None
+    head: Head | None
+    signer: Signer | None
+    nodes: Mapping[str, NodeLink]
+    brokers: Sequence[str]
+    max_count: int
+    now_ms: int
+
+
+async def rebuild(job: Job) -> Outcome:
+    """Makes the store anew out of what is sound here and, where one is given, at the node; puts it into place.
+
+    Raises HeldError where the log cannot be made whole up to its end, and changes nothing then.
+    """
+    staging = await asyncio.to_thread(moves.stage, job.data_dir)
+    _check_room(job.data_dir)
+    old = await Salvage.open(job.data_dir / DATABASE)
+    new = None
+    try:
+        if job.node is not None:
+            await job.node.look()
+        new = await Rebuilt.create(staging / DATABASE, job.vkey)
+        outcome = await _Filling(job, old, new).run()
+    finally:
+        await old.close()
+        if new is not None:
+            await new.close()
+    await asyncio.to_thread(_swap, job.data_dir, staging, job.now_ms)
+    return outcome
+
+
+def _check_room(data_dir: Path) -> None:
+    path = data_dir / DATABASE
+    need = path.stat().st_size if path.exists() else 0
+    free = shutil.disk_usage(data_dir).free
+    if free < need + need // 4:
+        what = f"{need * 5 // 4 >> 20} MiB are needed for a second copy of the store, {free >> 20} MiB are free"
+        raise Refused(what, where=str(data_dir), cure="Free some space, or move data_dir to a larger disk")
+
+
+def _swap(data_dir: Path, staging: Path, now_ms: int) -> None:
+    moves.sync_file(staging / DATABASE)
+    kept = data_dir / f"damaged-{now_ms // 1000}"
+    away = [(data_dir / f"{DATABASE}{tail}", kept / f"{DATABASE}{tail}") for tail in ("", "-wal", "-shm")]
+    moves.decide(data_dir, [*away, (staging / DATABASE, data_dir / DATABASE)])
+
+
+class _Filling:
+    """One rebuild under way."""
+
+    def __init__(self, job: Job, old: Salvage, new: Rebuilt) -> None:
+        self._job, self._old, self._new = job, old, new
+        self._chain = Chain(job.vkey)
+        self._outcome = Outcome()
+        self._sealed_row = 0  # of the old file: the last row that is in a block
+
+    async def run(self) -> Outcome:
+        job, node = self._job, self._job.node
+        extent = await self._old.extent()
+        goal = max(extent, job.head.size if job.head else 0, node.size if node else 0)
+        for height in range(goal):
+            if not await self._entry(height):
+                break
+        self._check_end(extent)
+        self._outcome.size = self._chain.size
+        await self._new.tell_gone(await self._old.gone())
+        keys = await self._old.keys(job.brokers)
+        self._outcome.carried = await self._new.carry(self._unsealed(), keys, self._chain.size, job.max_count)
+        return self._outcome
+
+    async def _entry(self, height: int) -> bool:
+        """The block of that height, from the old file or the node; False where nobody has its entry."""
+        row = await self._old.block(height)
+        entry = self._follows(row.entry) if row is not None else None
+        if entry is None and self._job.node is not None:
+            entry = self._follows(await self._job.node.entry(height))
+            self._outcome.entries += entry is not None
+        if entry is None:
+            entry = self._repeat(height)
+        if entry is None:
+            return False
+        self._chain, (parsed,) = self._chain.extend([entry])
+        if (
+            self._job.node is not None
+            and self._job.node.size == height + 1
+            and self._chain.root() != self._job.node.root
+        ):
+            what = f"node {self._job.node.name} shows another tree of {height + 1} blocks: there are two histories"
+            raise HeldError(what, cure="Find who else signs with this key. " + NEW_EPOCH)
+        kept = await self._note(height + 1)
+        await self._body(parsed.header, entry, row, kept)
+        if kept is not None:
+            await self._cosign(height + 1, kept)
+        return True
+
+    def _follows(self, entry: bytes | None) -> bytes | None:
+        if entry is None:
+            return None
+        try:
+            self._chain.extend([entry])
+        except FormatError:
+            return None
+        return entry
+
+    def _repeat(self, height: int) -> bytes | None:
+        """The last entry of all, made again of the header bytes that the sign-state keeps: the same bytes."""
+        head, signer = self._job.head, self._job.signer
+        if head is None or head.header is None or signer is None or head.size != height + 1:
+            return None
+        return self._follows(sign_entry(signer, head.header))
+
+    async def _note(self, size: int) -> str | None:
+        """The checkpoint of that size, where one is kept or has to be."""
+        kept = await self._old.note(size)
+        if kept is not None:
+            try:
+                self._chain.check_note(note.parse_note(kept))
+                return kept
+            except FormatError:
+                pass
+        job = self._job
+        if job.node is not None and job.node.note is not None and job.node.size == size:
+            own = [line for line in job.node.note.lines if line.is_by(job.vkey)]
+            return Note(job.node.note.text, tuple(own)).encode()
+        wanted = job.head is not None and (size == job.head.size or size % limits.SYNC_ENTRIES == 0)
+        if not wanted or job.signer is None or job.head is None or size > job.head.size:
+            return None
+        return sign_checkpoint(job.signer, Checkpoint(job.vkey.name, size, self._chain.root())).encode()
+
+    async def _body(self, header: cose.Header, raw: bytes, found: BlockRow | None, kept_note: str | None) -> None:
+        rows = await self._rows(header.height, found)
+        secret = found.secret if found is not None else None
+        if found is not None:
+            self._sealed_row = max(self._sealed_row, found.last_row)
+            if found.secret is None and found.count and not rows:  # pruned, not lost
+                await self._new.add(raw, None, None, kept_note)
+                return
+        secret = secret or next((one.secret for one in rows if one.secret), None)
+        items = [item for one in rows for item in one.items or ()]
+        if all(one.items is not None for one in rows) and _fits(header, secret, items):
+            await self._new.add(raw, secret, items, kept_note)
+            return
+        pulled = await self._job.node.body(header) if self._job.node is not None else None
+        if pulled is not None:
+            self._outcome.bodies += 1
+            await self._new.add(raw, pulled.secret, pulled.items, kept_note)
+            return
+        unsealed = await self._last_rows(header, secret)
+        if unsealed is not None:
+            await self._new.add(raw, *unsealed, kept_note)
+            return
+        self._outcome.missing.append(header.height)
+        await self._new.add_damaged(raw, secret, rows, kept_note)
+
+    async def _rows(self, height: int, found: BlockRow | None) -> list[Kept]:
+        """The old file's rows of a sealed block; where its own row cannot be read, those up to the next."""
+        if found is not None:
+            return await self._old.rows(found.first_row, min(found.last_row, found.first_row + limits.BLOCK_LEAVES))
+        for ahead in range(height + 1, height + _LOOK_AHEAD):
+            following = await self._old.block(ahead)
+            if following is not None:
+                rows = await self._old.rows(self._sealed_row + 1, following.first_row - 1)
+                return [row for row in rows if row.height == height]
+        return []
+
+    async def _last_rows(self, header: cose.Header, secret: bytes | None) -> tuple[bytes, list[Item]] | None:
+        """The readings of a block that was signed, or was about to be, but stands in the journal alone."""
+        items: list[Item] = []
+        async for row in self._old.rows_after(self._sealed_row):
+            if row.height == header.height and row.items is not None:
+                secret = row.secret or secret
+                items += row.items
+        return (secret, items) if secret is not None and _fits(header, secret, items) else None
+
+    def _check_end(self, extent: int) -> None:
+        """The log reaches as far as it ever did, as far as anybody here knows."""
+        size, head, node = self._chain.size, self._job.head, self._job.node
+        if size < extent:
+            what = f"entry {size} is damaged, and " + (
+                "the node does not have it" if node else "only a node can give it back"
+            )
+            raise HeldError(
+                what, cure="Try another node; else " + NEW_EPOCH if node else FROM_NODE + "; else " + NEW_EPOCH
+            )
+        if head is not None and size < head.size:
+            what = f"the sign-state has signed {head.size} blocks; here and at the node there are {size}"
+            raise HeldError(what, cure="Try another node; else " + NEW_EPOCH)
+
+    async def _cosign(self, size: int, kept: str) -> None:
+        """Co-signatures over the checkpoint of that size: of the old file, where they verify, and those of the node."""
+        for line in await self._old.lines(size):
+            link = self._job.nodes.get(line.node)
+            if link is not None and _verifies(kept, line.line, link):
+                await self._new.cosigned.save(line.node, line.kind, size, kept, line.line)
+        node = self._job.node
+        if node is not None and node.size == size:
+            for kind, text in node.lines():
+                await self._new.cosigned.save(node.name, kind, size, kept, text)
+
+    async def _unsealed(self) -> AsyncIterator[Item]:
+        """Readings of the old journal that are in no block, in order. Those of a block that was pulled are left out."""
+        secrets: dict[int, bytes] = {}
+        seen: dict[int, int] = {}
+        async for row in self._old.rows_after(self._sealed_row):
+            if row.secret is not None:
+                secrets.setdefault(row.height, row.secret)
+            at = seen.get(row.height, 0)
+            seen[row.height] = at + row.readings
+            if row.items is None:
+                self._outcome.lost.add(row)
+                continue
+            sealed = await self._sealed(row.height, secrets.get(row.height))
+            for index, item in enumerate(row.items, at):
+                if index >= len(sealed) or sealed[index] != item:
+                    yield item
+        if self._outcome.lost.count:
+            yield lost_reading(self._outcome.lost, self._job.now_ms), None
+
+    async def _sealed(self, height: int, secret: bytes | None) -> list[Item]:
+        """The readings of the rebuilt block of that height, if it is the very block that these rows were meant for."""
+        row = await self._new.blocks.block(height)
+        if row is None or row.secret is None or row.secret != secret:
+            return []
+        return [item async for item in self._new.blocks.items(height)]
+
+
+def _fits(header: cose.Header, secret: bytes | None, items: list[Item]) -> bool:
+    """Whether these are the readings of the block."""
+    check = BlockCheck(header, secret or bytes(cose.SECRET_BYTES))
+    try:
+        for pack, payload in items:
+            check.take(pack, payload)
+        check.finish()
+    except FormatError:
+        return False
+    return secret is not None or not items
+
+
+def _verifies(kept: str, text: str, link: NodeLink) -> bool:
+    """Whether the line is by one of the node's keys, over this checkpoint."""
+    try:
+        line = note.parse_line(text)
+        for key in (VerifierKey.parse(key) for key in (link.seen_key, link.stored_key) if key):
+            if line.is_by(key):
+                note.verify_cosignature(note.parse_note(kept).text, line, key)
+                return True
+    except FormatError:
+        pass
+    return False
+
+
+def lost_reading(lost: Lost, now_ms: int) -> bytes:
+    """The reading that says what was lost (docs/format.md, section 2)."""
+    records: list[senml.Record] = [("event", None, "lost"), ("count", None, lost.count)]
+    if lost.first_ms:
+        records += [("from", None, lost.first_ms / 1000), ("to", None, lost.last_ms / 1000)]
+    return senml.build(OWN, [*records, ("reason", None, "damaged on disk before they were signed")], bt_ms=now_ms)
+
+
+# -- the same log in another place ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Asked:
+    """What the nodes say of this log: those that follow it as it is here, and those that cannot be asked, and why."""
+
+    agree: list[str] = field(default_factory=list)
+    silent: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def ask_nodes(store: Store, signed: int, nodes: Sequence[NodeReader]) -> Asked:
+    """Raises HeldError where a node has seen more of this log than was signed here, or another tree."""
+    asked = Asked()
+    for node in nodes:
+        try:
+            shown = await node.witnessed()
+        except FieldgateError as error:
+            asked.silent.append((node.name, error.what))
+            continue
+        if shown is not None:
+            await _compare_shown(store, signed, node.name, note.parse_checkpoint(shown.text))
+        asked.agree.append(node.name)
+    return asked
+
+
+async def _compare_shown(store: Store, signed: int, name: str, shown: Checkpoint) -> None:
+    if shown.size > signed:
+        what = (
+            f"node {name} holds {shown.size} blocks of this log, only {signed} were signed here: another copy goes on"
+        )
+        raise HeldError(what, cure="Find and stop the other one; here " + NEW_EPOCH)
+    if shown.size <= store.blocks.size and await store.blocks.root(shown.size) != shown.root:
+        what = f"node {name} shows another tree of {shown.size} blocks: there are two histories under this key"
+        raise HeldError(what, cure="Keep the node's evidence. " + NEW_EPOCH)
+
+
+async def settle(data_dir: Path, vkey: VerifierKey, here: place.Place, nodes: Sequence[NodeReader]) -> Asked:
+    """The log goes on here: a person says that no other copy is in use, and no node knows better."""
+    store = await Store.open(data_dir, read_only=True)
+    try:
+        state = await SignState.inspect(data_dir / SIGN_STATE, str(vkey))
+        try:
+            asked = await ask_nodes(store, state.head.size, nodes)
+            await state.settle(here)
+        finally:
+            await state.close()
+    finally:
+        await store.close()
+    return asked

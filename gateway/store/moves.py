@@ -1,0 +1,91 @@
+"""Renames that take effect together, whatever interrupts them: how a store that was made anew takes its place.
+
+Everything is made in `.recover.tmp`, with a list of renames. Renaming that folder to `.recover` decides; from there
+each rename is made once, in order, and whoever opens the store next makes those that are left.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.errors import InUseError
+
+STAGING, DECIDED = ".recover.tmp", ".recover"
+_LIST = "moves.json"
+
+Move = tuple[Path, Path]
+"""From and to. A `to` that is there already stays, unless `from` is one of those that replace."""
+
+
+def stage(data_dir: Path) -> Path:
+    """An empty folder to make things in. What an interrupted attempt left there was never in use."""
+    staging = data_dir / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    return staging
+
+
+def decide(data_dir: Path, moves: Sequence[Move], replacing: Sequence[Move] = ()) -> None:
+    """Makes the renames come true, then those of `replacing`, each within one file system.
+
+    A path in the staging folder is given as it stands there. All of it has been flushed to the device by the caller.
+    """
+    staging, decided = data_dir / STAGING, data_dir / DECIDED
+    steps = [[_decided(source, staging, decided), str(target), False] for source, target in moves]
+    steps += [[_decided(source, staging, decided), str(target), True] for source, target in replacing]
+    with (staging / _LIST).open("w", encoding="utf-8") as file:
+        json.dump(steps, file)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(staging)
+    staging.rename(decided)
+    sync_folder(data_dir)
+    finish(data_dir)
+
+
+def _decided(path: Path, staging: Path, decided: Path) -> str:
+    return str(decided / path.relative_to(staging)) if path.is_relative_to(staging) else str(path)
+
+
+def finish(data_dir: Path) -> None:
+    """Makes what is left of renames that were decided. Every step may have been taken already."""
+    decided = data_dir / DECIDED
+    if not (decided / _LIST).exists():
+        shutil.rmtree(decided, ignore_errors=True)
+        return
+    touched: set[Path] = set()
+    try:
+        for source, target, replace in json.loads((decided / _LIST).read_text("utf-8")):
+            if os.path.lexists(source) and (replace or not os.path.lexists(target)):
+                Path(target).parent.mkdir(mode=0o700, exist_ok=True)
+                Path(source).rename(target)
+            touched |= {Path(source).parent, Path(target).parent}
+    except OSError as error:
+        what = f"a recover was interrupted and cannot be finished: {error.strerror}"
+        cure = "Run `fieldgate recover` as a user who may write there"
+        raise InUseError(what, where=str(error.filename2 or error.filename), cure=cure) from error
+    sync_folder(*(folder for folder in touched if folder.is_dir()))
+    (decided / _LIST).unlink()  # from here on there is nothing left to do
+    shutil.rmtree(decided, ignore_errors=True)
+    sync_folder(data_dir)
+
+
+def sync_folder(*folders: Path) -> None:
+    """Flushes what is in the folders by name."""
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Flushes a file's bytes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
