@@ -39,7 +39,7 @@ def verify_store(data_dir: Path, policy: bytes | None, *, verbose: bool) -> int:
 
 
 async def _verify(data_dir: Path, trusted: Policy | None, *, verbose: bool) -> int:
-    unread = wal.damage_at_rest(data_dir)  # before SQLite folds it into the file
+    unread = await asyncio.to_thread(wal.damage_at_rest, data_dir)  # before SQLite folds it into the file
     async with opened(data_dir) as store:
         if trusted is not None and store.vkey not in trusted.logs:
             raise Refused("this log's key is not in the policy", where=str(data_dir), cure=f"It is {store.vkey}")

@@ -148,8 +148,9 @@ class Blocks:
 
     async def _check_newest(self) -> None:
         """The newest block follows the one before it, as far as its row can tell."""
-        sql = "SELECT height,count,first_row,last_row,total,widest_ms,ran_s FROM block ORDER BY height DESC LIMIT 2"
-        rows = [_whole_numbers(row) for row in await self._db.read(sql)]
+        columns = "height,count,first_row,last_row,total,widest_ms,ran_s"
+        sql = f"SELECT {columns} FROM block WHERE height>=? ORDER BY height DESC"
+        rows = [_whole_numbers(row) for row in await self._db.read(sql, (self.extent - 2,))]
         height, count, first_row, last_row, self.readings, self._widest_ms, self._ran_s = rows[0]
         before, _, _, row_before, total, *_ = rows[1] if len(rows) > 1 else (-1, 0, 0, 0, 0)
         ((newest,),) = await self._db.read("SELECT coalesce(max(row),0) FROM journal")

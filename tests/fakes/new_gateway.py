@@ -27,16 +27,17 @@ def make_folders(home: Path) -> None:
 
 
 def assert_whole(home: Path) -> None:
-    """Configuration, key, store and sign-state are there, all of one log; and no second copy of the key."""
+    """Configuration, key, store and sign-state are there, all of one log; and no second copy of a key."""
     signer = config.log_signer(config.load(home / "etc" / "fieldgate.toml"))
     asyncio.run(_open(data_of(home), signer))
-    assert (home / "etc" / "log.key").stat().st_mode & 0o777 == 0o600
-    assert {path.name for path in (home / "etc").iterdir()} - _PARTS == {"fieldgate.toml", "log.key"}
+    for name in ("log.key", "read.key"):
+        assert (home / "etc" / name).stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in (home / "etc").iterdir()} - _PARTS == {"fieldgate.toml", "log.key", "read.key"}
     assert not (data_of(home) / ".init").exists()
     assert not list(data_of(home).rglob("*.key")), "a key that an interrupted init left"
 
 
-_PARTS = {".fieldgate.toml.init", ".log.key.init"}  # of a copy that was interrupted
+_PARTS = {".fieldgate.toml.init", ".log.key.init", ".read.key.init"}  # of a copy that was interrupted
 
 
 async def _open(data: Path, signer: Signer) -> None:
