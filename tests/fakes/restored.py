@@ -35,8 +35,9 @@ values = {{ n = {{ pointer = "/n" }} }}
 class Restored:
     """`life` runs the gateway over some readings; `entries` has every entry that was ever seen, `forks` the others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
         self.folder = folder
+        self._data = data
         self.sent = 0
         self.entries: dict[tuple[str, int], bytes] = {}
         self.forks: list[tuple[str, int]] = []
@@ -48,7 +49,7 @@ class Restored:
         broker = Mosquitto(self.folder / "broker")
         await asyncio.to_thread(broker.start)
         self.port = broker.port
-        self.field = Field(self.folder, SOURCES.format(port=broker.port))
+        self.field = Field(self.folder, SOURCES.format(port=broker.port), data=self._data)
         self.data = self.field.data
         await self.field.make()
         await self.field.node.start()
@@ -130,9 +131,16 @@ class Restored:
         for path in kept.iterdir():
             shutil.copy2(path, self.data / path.name)
 
-    async def recover(self, *options: str, code: int = 0) -> str:
+    def move(self, data: Path) -> None:
+        """The configuration names another folder."""
+        config = self.field.home / "fieldgate.toml"
+        config.write_text(config.read_text().replace(f'data_dir = "{self.data}"', f'data_dir = "{data}"'))
+        self.data = self.field.data = data
+
+    async def recover(self, *options: str, code: int = 0, under: tuple[str, ...] = ()) -> str:
         """What the command says, on both streams."""
         process = await asyncio.create_subprocess_exec(
+            *under,
             *CLI,
             "recover",
             *options,

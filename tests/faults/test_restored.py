@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes.card import Card, need_loop_devices
 from fakes.field import fieldgate
 from fakes.restored import Restored, new_key
 
@@ -129,3 +130,46 @@ async def test_recover_refuses_beside_a_running_gateway_and_finds_nothing_wrong_
         assert not (gateway.data / ".recover").exists()
         await gateway.life()
         await gateway.judge()
+
+
+async def test_a_card_that_was_copied_signs_nothing_until_a_person_says_that_it_is_the_only_one(tmp_path: Path) -> None:
+    with Card(tmp_path / "one", "ext4", mib=300) as one, Card(tmp_path / "two", "ext4", mib=300) as two:
+        async with Restored(tmp_path, data=one.folder / "d").running() as gateway:
+            await gateway.life()
+            await asyncio.to_thread(shutil.copytree, one.folder / "d", two.folder / "d", ignore=_sockets)
+            gateway.move(two.folder / "d")
+            state = await gateway.life(held="the file system is another")
+            assert "fieldgate recover --only-copy" in state["chain"]["held"]
+            assert "--only-copy" in await gateway.recover(code=4)
+            told = await gateway.recover("--only-copy")
+            assert "Node node has seen nothing of this log that is not here" in told
+            await gateway.life()
+            await gateway.judge()
+            gateway.move(one.folder / "d")  # a clone by now, and its node knows more than it does
+            assert "another copy goes on" in await gateway.recover("--only-copy", code=4)
+
+
+async def test_another_machine_signs_nothing_until_a_person_says_so(tmp_path: Path) -> None:
+    need_loop_devices()
+    (tmp_path / "id").write_text("0123456789abcdef" * 2 + "\n")
+    async with Restored(tmp_path).running() as gateway:
+        await gateway.life()
+        own = gateway.field.gateway.command
+        bind = f'mount --bind {tmp_path / "id"} /etc/machine-id && exec "$@"'
+        gateway.field.gateway.command = ("unshare", "--mount", "sh", "-c", bind, "sh", *own)
+        state = await gateway.life(held="the machine is another")
+        assert "fieldgate recover --only-copy" in state["chain"]["held"]
+        await gateway.field.node.end()
+        told = await gateway.recover("--only-copy", under=gateway.field.gateway.command[:6])
+        assert "Node node could not be asked" in told
+        await gateway.field.node.start()
+        await gateway.life()
+        gateway.field.gateway.command = own
+        await gateway.life(held="the machine is another")
+        await gateway.recover("--only-copy")
+        await gateway.life()
+        await gateway.judge()
+
+
+def _sockets(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name.endswith(".sock")}
