@@ -91,20 +91,20 @@ class Connection:
         """Reads on."""
         self._paused = False
         self._listen()
-        self._take_soon()
 
     def _listen(self) -> None:
-        """Reads, or does not: neither while paused, nor from a broker that does not read itself."""
+        """Reads and hands over, or does not: neither while paused, nor from a broker that does not read itself."""
         wanted = not (self._paused or self._closed or len(self._out) > MQTT_OUT_BYTES)
         if wanted is not self._listening:
             self._listening = wanted
             if wanted:
                 self._loop.add_reader(self._sock, self._readable)
+                self._take_soon()
             else:
                 self._loop.remove_reader(self._sock)
 
     def _readable(self) -> None:
-        if self._packets.left or self._paused or self._closed:
+        if self._packets.left or not self._listening:
             return
         try:
             data = self._receive()
@@ -122,7 +122,7 @@ class Connection:
     def _take(self) -> None:
         """Hands over what one turn of the loop may."""
         self._turn = None
-        if self._paused or self._closed:
+        if not self._listening:
             return
         try:
             self._hand_over(self._packets.take(MQTT_PACKETS_A_TURN))
@@ -134,7 +134,7 @@ class Connection:
         self._take_soon()
 
     def _take_soon(self) -> None:
-        if self._packets.left and self._turn is None and not self._closed and not self._paused:
+        if self._packets.left and self._turn is None and self._listening:
             self._turn = self._loop.call_soon(self._take)
 
     def _receive(self) -> bytes | None:

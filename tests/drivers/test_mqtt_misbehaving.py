@@ -13,7 +13,7 @@ from drivers import mqtt as mqtt_module
 from drivers import mqtt_connection
 from drivers.api import Link, Sample
 from drivers.codecs.values import ValueMap
-from drivers.limits import MQTT_PACKETS_A_TURN, READ_BYTES
+from drivers.limits import MQTT_PACKETS_A_TURN
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
 
 
@@ -206,9 +206,9 @@ async def test_of_one_wake_up_so_much_is_handed_over_in_a_turn(monkeypatch: pyte
 
 
 async def test_a_broker_that_reads_nothing_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its acknowledgements do not pile up: beyond a limit nothing more is taken from it."""
-    monkeypatch.setattr(mqtt_connection, "MQTT_OUT_BYTES", 20_000)
-    number = 60_000
+    """Its acknowledgements do not pile up: beyond a limit nothing more is taken from it, until it has read them."""
+    monkeypatch.setattr(mqtt_connection, "MQTT_OUT_BYTES", 8_000)
+    number, reading = 12_000, asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -216,10 +216,17 @@ async def test_a_broker_that_reads_nothing_is_not_read_for_ever(monkeypatch: pyt
         peer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for start in range(0, number, 100):
             await peer.send(b"".join(publish(b"a", b'{"t": 1}', 1 + n) for n in range(start, start + 100)))
+
+    async def read_at_last(peer: Peer) -> None:
+        await reading.wait()
+        peer.transport.resume_reading()
         await peer.gone()
 
+    async def both(peer: Peer) -> None:
+        await asyncio.gather(script(peer), read_at_last(peer))
+
     collector = Collector()
-    async with ScriptedBroker(script) as broker:
+    async with ScriptedBroker(both) as broker:
         driver = driver_at(broker.port)
         async with running(driver, collector):
             await collector.up()
@@ -228,10 +235,12 @@ async def test_a_broker_that_reads_nothing_is_not_read_for_ever(monkeypatch: pyt
             connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await until(lambda: not connection._listening)
-            read_before = READ_BYTES // len(publish(b"a", b'{"t": 1}', 1))  # is still acknowledged
-            assert len(connection._out) <= 20_000 + 4 * read_before
+            assert len(connection._out) <= 8_000 + 4 * 2 * MQTT_PACKETS_A_TURN  # and what is on its way to them
             assert not connection.lost.done()
             assert len(collector.samples) < number
+            reading.set()
+            await collector.count(number)
+            assert len(collector.samples) == number
 
 
 async def test_a_broker_that_stops_answering_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
