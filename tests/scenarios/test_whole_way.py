@@ -53,8 +53,9 @@ async def _whole_way(folder: Path, log: bytes) -> None:
         with Line(folder / "line") as line:
             field = Field(folder, SOURCES.format(port=broker.port, line=folder / "line"))
             await field.make()
-            with (folder / "node" / "node.toml").open("a") as file:
-                file.write(f'consumers = ["{signer.vkey}"]\n')
+            enrolled = folder / "node" / "node.toml"
+            before, key, after = enrolled.read_text().rpartition("consumers = [")
+            enrolled.write_text(f'{before}{key}"{signer.vkey}", {after}')
             async with field.started():
                 await _up(field)
                 await asyncio.gather(_publish(broker.port), feed(line, log))
