@@ -19,7 +19,7 @@ from gateway.core import body, limits, merkle, note, senml, tiles
 from gateway.core.body import Item, WholeBody
 from gateway.core.chain import BlockCheck, Chain
 from gateway.core.note import Checkpoint, Note, VerifierKey
-from gateway.errors import FieldgateError, FormatError, HeldError, Refused
+from gateway.errors import DamagedError, FieldgateError, FormatError, HeldError, NotFoundError, Refused
 from gateway.keys import Signer, sign_checkpoint, sign_entry
 from gateway.node.bodies import Budget
 from gateway.node.pull import Remote
@@ -154,7 +154,8 @@ async def diagnose(data_dir: Path, vkey: VerifierKey, here: place.Place) -> Diag
     try:
         store = await Store.open(data_dir, read_only=True)
     except FieldgateError as error:
-        found.add(f"the store cannot be opened: {error.what}", FROM_NODE)
+        cure = FROM_NODE if isinstance(error, DamagedError | NotFoundError) else error.cure
+        found.add(f"the store cannot be opened: {error.what}", cure)
         return found
     try:
         await _diagnose_store(store, vkey, head, found)
@@ -195,19 +196,10 @@ async def _diagnose_store(store: Store, vkey: VerifierKey, head: Head | None, fo
         report.fault(store.blocks.extent, f"SQLite: {what}")
     if report.first is not None:
         height, what = report.first
-        found.add(f"the store is damaged, first at block {height}: {what}", FROM_NODE)
-    if await _unsealed_damage(store):
-        found.add("readings that are in no block yet are damaged", DROP)
+        place_of = f"first at block {height}" if height < found.size else "behind its blocks"
+        found.add(f"the store is damaged, {place_of}: {what}", FROM_NODE if height < found.size else DROP)
     if head is not None and not report.faulty:
         await _compare(store, head, found)
-
-
-async def _unsealed_damage(store: Store) -> bool:
-    old = Salvage(store.db)
-    async for row in old.rows_after(store.blocks.sealed_row):
-        if row.items is None:
-            return True
-    return False
 
 
 async def _compare(store: Store, head: Head, found: Diagnosis) -> None:
@@ -265,7 +257,7 @@ async def rebuild(job: Job) -> Outcome:
     Raises HeldError where the log cannot be made whole up to its end, and changes nothing then.
     """
     staging = await asyncio.to_thread(moves.stage, job.data_dir)
-    _check_room(job.data_dir)
+    await asyncio.to_thread(_check_room, job.data_dir)
     old = await Salvage.open(job.data_dir / DATABASE)
     new = None
     try:

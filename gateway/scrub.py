@@ -20,6 +20,7 @@ from gateway.errors import DamagedError, FieldgateError, FormatError, NotFoundEr
 from gateway.store import Store
 from gateway.store.blocks import BlockRow
 from gateway.store.cosigned import CosignedSize
+from gateway.store.rebuild import Salvage
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class Walk:
             yield height
         if size:
             await self._tree(size)
+        if what := await unsealed(self._store):
+            self._report.fault(size, what)
         if blocks.damage is not None and not self._report.bad:
             self._report.fault(max(size - 1, 0), blocks.damage.what)
 
@@ -232,6 +235,14 @@ async def _cosigned(store: Store, report: Report) -> AsyncIterator[CosignedSize]
             after = sizes[-1].size
     except StoreError as error:
         report.fault(after, f"co-signatures: {error.what}")
+
+
+async def unsealed(store: Store) -> str:
+    """What is wrong with readings that are in no block yet; "" where nothing is."""
+    async for row in Salvage(store.db).rows_after(store.blocks.sealed_row):
+        if row.items is None:
+            return f"readings that are in no block yet are damaged (journal row {row.row})"
+    return ""
 
 
 async def newest(store: Store) -> tuple[int, str] | None:

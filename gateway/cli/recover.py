@@ -20,7 +20,7 @@ from gateway.core.text import plain
 from gateway.errors import FieldgateError, HeldError, KeyFileError, NotFoundError
 from gateway.keys import Signer
 from gateway.settings import Settings
-from gateway.store import SIGN_STATE, Store, moves, take_lock
+from gateway.store import SIGN_STATE, Store, bring_up, moves, take_lock
 from gateway.store.signstate import Head, SignState
 
 _RESTART = "Start the gateway again."
@@ -195,6 +195,7 @@ async def _settle(site: Site) -> None:
 
 
 async def _new_epoch(site: Site) -> None:
+    await bring_up(site.data_dir)  # what goes to the old epoch's folder is never written to again
     plan = epoch.Plan(
         config=site.path,
         data_dir=site.data_dir,

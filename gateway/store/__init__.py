@@ -4,13 +4,14 @@
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.note import VerifierKey
-from gateway.errors import DamagedError, FormatError, InUseError, StoreError
+from gateway.errors import DamagedError, FormatError, InUseError, NotFoundError, StoreError
 from gateway.place import UNKNOWN, Place
 from gateway.store import blocks, cosigned, journal, moves, signstate, wal
 from gateway.store.blocks import SOUND, Blocks
@@ -41,6 +42,13 @@ def create(data_dir: Path, vkey: VerifierKey, place: Place = UNKNOWN) -> None:
 def create_database(path: Path, vkey: VerifierKey) -> None:
     """Makes the file of a log's store. Raises StoreError where there is one."""
     create_file(path, SCHEMA, (("INSERT INTO meta VALUES (1,?)", (str(vkey),)),))
+
+
+async def bring_up(data_dir: Path) -> None:
+    """Takes the schema steps that a store of an older version lacks, where it can be opened at all."""
+    with contextlib.suppress(DamagedError, NotFoundError):
+        db = await Database.open(data_dir / DATABASE, SCHEMA)
+        await db.close()
 
 
 class Store:

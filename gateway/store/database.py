@@ -31,6 +31,7 @@ _BUSY_MS: Final = 5000
 _PAGES_MAX: Final = 2**31 - 2
 _FRAMES_A_PAGE_MIN: Final = 1 / 16
 _STATEMENT_PAGES: Final = 4  # a leaf, an overflow page, the file's first page, a pointer map
+_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message quotes a damaged schema
 # What a damaged file brings about; the last two where the schema or a text is not what it was.
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, 0}
 _ASSERTED: Final = {"journal_mode": "wal", "synchronous": 2, "page_size": PAGE_BYTES, "auto_vacuum": 2}
@@ -67,7 +68,7 @@ def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] 
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         _fill(new, schema, first)
-    except sqlite3.Error as error:
+    except _ERRORS as error:
         raise _translated(error, path) from error
     new.rename(path)
     _flush_folder(path)
@@ -123,10 +124,17 @@ class Database:
 
     @classmethod
     async def open(
-        cls, path: Path, schema: Schema, *, read_only: bool = False, quota: Quota | None = None
+        cls,
+        path: Path,
+        schema: Schema,
+        *,
+        read_only: bool = False,
+        quota: Quota | None = None,
+        as_found: bool = False,
     ) -> "Database":
         """Opens an existing file and checks that it is what it should be; takes missing schema steps.
 
+        as_found: to read it whatever it is, damaged or of another version.
         A file that is larger than its quota does not grow, and what is free in it is used.
         """
         if not await asyncio.to_thread(path.exists):
@@ -144,13 +152,13 @@ class Database:
             reader = await aiosqlite.connect(_read_only_uri(path), uri=True, isolation_level=None)
             await reader.execute("PRAGMA query_only=ON")
             await reader.execute("PRAGMA cache_size=-1024")
-            if read_only:
+            if read_only and not as_found:
                 await _check(reader, path, schema, upgrade=False)
         except BaseException as error:
             for con in (writer, reader):
                 if con is not None:
                     await con.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, _ERRORS):
                 raise _translated(error, path) from error
             raise
         return cls(path, writer, reader, quota)
@@ -161,7 +169,7 @@ class Database:
             try:
                 row = await self._write.execute_insert(sql, params)
                 await self._checkpoint_if_due(_pages(params))
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise self._failed(error) from error
         return int(row[0]) if row else 0
 
@@ -183,7 +191,7 @@ class Database:
                     return await self._run(statements)
                 finally:
                     await _bound(self._write, quota.pages)
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise self._failed(error) from error
 
     async def _run(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
@@ -212,7 +220,7 @@ class Database:
                 # A pragma of many steps: `execute` would take one of them, and free one page.
                 await self._write.executescript(f"PRAGMA incremental_vacuum({pages})")
                 await self._checkpoint_if_due(pages)
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise self._failed(error) from error
 
     async def fold(self) -> bool:
@@ -225,12 +233,12 @@ class Database:
                     ((busy, _, _),) = await con.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
                 finally:
                     await con.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise self._failed(error) from error
             self._written = 0 if not busy else self._written
         return not busy
 
-    def _failed(self, error: sqlite3.Error) -> FieldgateError:
+    def _failed(self, error: sqlite3.Error | UnicodeDecodeError) -> FieldgateError:
         translated = _translated(error, self.path)
         self._lost |= isinstance(translated, StoreError)
         return translated
@@ -244,7 +252,7 @@ class Database:
         """Folds the WAL into the file. Where there is no room for that it stays as it is: what it holds is durable."""
         try:
             (row,) = await self._write.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             if not isinstance(_translated(error, self.path), StoreFullError):
                 raise
         else:
@@ -261,7 +269,7 @@ class Database:
         """Runs one SELECT that the caller has bounded, and returns all its rows."""
         try:
             return list(await self._reader.execute_fetchall(sql, params))  # type: ignore[arg-type]
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise _translated(error, self.path) from error
 
     async def close(self) -> None:
@@ -271,7 +279,7 @@ class Database:
                 await self._reader.close()
                 if self._writer is not None and not self._lost:
                     await self._checkpoint()
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise _translated(error, self.path) from error
             finally:
                 if self._writer is not None:
@@ -344,7 +352,7 @@ async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgra
             raise DamagedError(f"PRAGMA {name} is {found}, not {wanted}", where=str(path), cure="Restore the file")
 
 
-def _translated(error: sqlite3.Error, path: Path) -> FieldgateError:
+def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> FieldgateError:
     code = getattr(error, "sqlite_errorcode", 0)
     if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the latter while opening
         return StoreFullError("no room left on the disk", where=str(path), cure="Free some space")

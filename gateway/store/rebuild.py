@@ -16,7 +16,7 @@ from gateway.core import block as cose
 from gateway.core import body, limits, merkle, senml
 from gateway.core.body import Item
 from gateway.core.note import VerifierKey
-from gateway.errors import FieldgateError, StoreError, StoreFullError
+from gateway.errors import DamagedError, FieldgateError, NotFoundError, StoreError, StoreFullError
 from gateway.store import SCHEMA, create_database
 from gateway.store.blocks import BlockRow, Blocks, Plan, inflate
 from gateway.store.cosigned import Cosigned, Line
@@ -68,8 +68,8 @@ class Salvage:
     async def open(cls, path: Path) -> "Salvage":
         """Opens the file if that can be done at all."""
         try:
-            return cls(await Database.open(path, SCHEMA, read_only=True))
-        except FieldgateError:
+            return cls(await Database.open(path, SCHEMA, read_only=True, as_found=True))
+        except (DamagedError, NotFoundError):
             return cls(None)
 
     async def close(self) -> None:

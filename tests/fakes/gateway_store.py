@@ -89,7 +89,7 @@ class Pipeline:
         try:
             plan = await store.blocks.plan()
             found = await open_block(
-                store.db, store.blocks.sealed_row, store.blocks.size, plan.height if plan else None
+                store.db, store.blocks.sealed_row, store.blocks.extent, plan.height if plan else None
             )
             journal = Journal(store.db, found, linger_s=linger_s, max_count=max_count, monotonic=clock.monotonic)
             seen = await newest_keys(store.db, windows or {"local"})

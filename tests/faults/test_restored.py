@@ -55,8 +55,8 @@ def _of_another_log(gateway: Restored, kept: Path) -> None:
     [
         (_older, "the sign-state has signed"),
         (_missing, "the sign-state is missing"),
-        (_damaged, "the sign-state "),
-        (_of_another_log, "the sign-state is of another log"),
+        pytest.param(_damaged, "the sign-state ", marks=pytest.mark.nightly),
+        pytest.param(_of_another_log, "the sign-state is of another log", marks=pytest.mark.nightly),
     ],
 )
 async def test_a_sign_state_that_cannot_be_trusted_ends_the_epoch(
