@@ -9,7 +9,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable
-from hashlib import sha256
+from hashlib import sha256, shake_256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,10 @@ from gateway.node.bodies import Budget, Inflater
 from gateway.node.ledger import CBOR, TEXT, Answer, Ledger, Means, answer
 from gateway.node.pull import Fetched, Puller
 from gateway.node.reader import Reader
+from gateway.retention import Retention
 from gateway.settings import NodeLink
 from gateway.store.blocks import Blocks
+from gateway.store.space import quota_of
 from gateway.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 KEY = gateway_store.signer()
 WINDOW = 4  # messages that a broker has under way
+PAYLOADS = [shake_256(b"%d" % n).digest(1_000) for n in range(3)]  # messages that look alike are not the same
 
 
 class Time(FakeClock):
@@ -124,7 +127,7 @@ class Broker:
         items = []
         for packet_id in packet_ids:
             number = self._under_way[packet_id]
-            payload = b"%d" % (number % 3)  # messages that look alike are not the same
+            payload = PAYLOADS[number % 3]
             delivery = Delivery("local", packet_id, sha256(payload).digest()[:8], dup)
             items.append(Sample(f"mqtt-{number % 2}", [("temp", "Cel", number)], payload, delivery=delivery))
         done, connection = self._gateway.emit(items), self._connection
@@ -188,6 +191,7 @@ class Gateway:
         self.upstreams: list[Upstream] = []
         self.process: Process | None = None
         self.full = False
+        self.retention = world.options.retention
 
     def start(self) -> None:
         """Begins a life."""
@@ -208,15 +212,24 @@ class Gateway:
             max_age_s=20.0,
             heartbeat_s=120.0,
             windows={"local": WINDOW},
+            quota=quota_of(self.retention),
         )
         self.pipeline = pipeline
+        retention = Retention(
+            self.retention,
+            pipeline.store,
+            pipeline.journal,
+            pipeline.intake,
+            nodes={node.name: 0 for node in world.nodes},
+            sealing_full=lambda: pipeline.sealer.full,
+        )
         await pipeline.recover(Listening(KEY, world.oracle.log_signed))
         pipeline.start()
         self._judge_lines(pipeline)
         self.upstreams = [self._upstream(pipeline, node) for node in world.nodes]
         pushing = [process.spawn(upstream.run()) for upstream in self.upstreams]
         self.broker.connect(self)
-        await asyncio.gather(*pipeline.tasks, *pushing)
+        await asyncio.gather(*pipeline.tasks, *pushing, process.spawn(retention.run()))
 
     def _judge_lines(self, pipeline: Pipeline) -> None:
         save = pipeline.store.cosigned.save
@@ -275,6 +288,7 @@ class Gateway:
         fresh = self.folder.with_name(f"{self.name}-{self.lives}")
         leave_behind(self.folder, fresh)
         self.folder = fresh
+        self.world.judge_pruned(fresh)
         self.broker.disconnect()
         self.process, dead = None, self.process
         pipeline, self.pipeline = self.pipeline, None

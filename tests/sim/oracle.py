@@ -83,6 +83,13 @@ class Oracle:
         right = merkle.root([self.leaves[height] for height in range(checkpoint.size)])
         self.must(right == checkpoint.root, f"the checkpoint of size {checkpoint.size} is not over the signed entries")
 
+    def entries(self, entries: list[bytes]) -> None:
+        """The entries found on a card are those that were signed, all of them."""
+        found = {height: merkle.leaf_hash(entry) for height, entry in enumerate(entries)}
+        signed = {height: leaf for height, leaf in self.leaves.items() if height in found}
+        self.must(found == signed, "the card holds entries that were never signed")
+        self.must(len(self.leaves) - len(found) in (0, 1), "signed entries are missing")  # the last may be under way
+
     def gateway_believes(self, node: str, disk: Disk, kind: str, size: int) -> None:
         """The gateway keeps a line: what it says must be so at the node."""
         kept = disk[self.log]

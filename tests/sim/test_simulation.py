@@ -33,6 +33,7 @@ def test_an_honest_log_is_safe_and_converges() -> None:
     reports = judged([run(seed) for seed in range(90)])
     assert sum(report.deaths for report in reports) > 90
     assert sum(report.blocks for report in reports) > 500
+    assert sum(report.pruned for report in reports) >= 5
 
 
 @pytest.mark.timeout(300)
