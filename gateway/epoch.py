@@ -115,7 +115,7 @@ async def _unsealed(old: Salvage, lost: Lost, now_ms: int) -> AsyncIterator[Item
             lost.add(row)
         for item in row.items or ():
             yield item
-    if lost.count:
+    if lost.rows:
         yield lost_reading(lost, now_ms), None
 
 

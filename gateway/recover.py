@@ -457,7 +457,7 @@ class _Filling:
             for index, item in enumerate(row.items, at):
                 if index >= len(sealed) or sealed[index] != item:
                     yield item
-        if self._outcome.lost.count:
+        if self._outcome.lost.rows:
             yield lost_reading(self._outcome.lost, self._job.now_ms), None
 
     async def _sealed(self, height: int, secret: bytes | None) -> list[Item]:
@@ -494,8 +494,8 @@ def _verifies(kept: str, text: str, link: NodeLink) -> bool:
 
 
 def lost_reading(lost: Lost, now_ms: int) -> bytes:
-    """The reading that says what was lost (docs/format.md, section 2)."""
-    records: list[senml.Record] = [("event", None, "lost"), ("count", None, lost.count)]
+    """The reading that says what was lost, `count` readings at least (docs/format.md, section 2)."""
+    records: list[senml.Record] = [("event", None, "lost"), ("count", None, lost.readings)]
     if lost.first_ms:
         records += [("from", None, lost.first_ms / 1000), ("to", None, lost.last_ms / 1000)]
     return senml.build(OWN, [*records, ("reason", None, "damaged on disk before they were signed")], bt_ms=now_ms)

@@ -21,6 +21,7 @@ from gateway.errors import FieldgateError, HeldError, KeyFileError, NotFoundErro
 from gateway.keys import Signer
 from gateway.settings import Settings
 from gateway.store import SIGN_STATE, Store, bring_up, moves, take_lock
+from gateway.store.rebuild import Lost
 from gateway.store.signstate import Head, SignState
 
 _RESTART = "Start the gateway again."
@@ -179,9 +180,15 @@ async def _rebuild(site: Site, source: str | None) -> None:
         click.echo(f"From node {source}: {done.entries} entries and the readings of {done.bodies} blocks.")
     if done.missing:
         click.echo(f"Nobody asked here has the readings of {len(done.missing)} blocks, the first is {done.missing[0]}.")
-    if done.lost.count:
-        click.echo(f"{done.lost.count} readings that were in no block yet are lost; a reading of the gateway says so.")
+    _tell_lost(done.lost)
     click.echo(f"What was there before is kept in {plain(str(site.data_dir))}/damaged-*.")
+
+
+def _tell_lost(lost: Lost) -> None:
+    if lost.rows:
+        click.echo(
+            f"Damaged, in no block yet, and lost: {lost.readings} readings at least. A reading of the gateway tells."
+        )
 
 
 async def _settle(site: Site) -> None:
@@ -207,8 +214,7 @@ async def _new_epoch(site: Site) -> None:
     )
     vkey, carried, lost = await epoch.begin(plan)
     click.echo(f"Epoch {plan.epoch} has begun, with {carried} readings that were in no block yet.")
-    if lost.count:
-        click.echo(f"{lost.count} of them are damaged and lost; a reading of the gateway says so.")
+    _tell_lost(lost)
     click.echo(f"new log key    {vkey}")
     click.echo(
         f"in the file    {plain(str(plan.new_key))} (keep a copy in a safe place; the old one is not needed to sign)"

@@ -44,15 +44,17 @@ class Kept(NamedTuple):
 
 @dataclass
 class Lost:
-    """Readings that could not be carried over: how many at least, and from when to when they were received (ms)."""
+    """Readings that could not be carried over: of how many rows, how many at least, received when (ms, 0: unknown)."""
 
-    count: int = 0
+    rows: int = 0
+    readings: int = 0
     first_ms: int = 0
     last_ms: int = 0
 
     def add(self, row: Kept) -> None:
         """One more damaged row."""
-        self.count += row.readings
+        self.rows += 1
+        self.readings += row.readings
         if row.first_ms:
             self.first_ms = min(self.first_ms or row.first_ms, row.first_ms)
             self.last_ms = max(self.last_ms, row.last_ms)
@@ -61,16 +63,19 @@ class Lost:
 class Salvage:
     """What can be read of a store's file. Every answer may be None: not there, or damaged."""
 
-    def __init__(self, db: Database | None) -> None:
+    def __init__(self, db: Database | None, *, unreadable: bool = False) -> None:
         self._db = db
+        self._unreadable = unreadable  # there is a file, and nothing of it can be had
 
     @classmethod
     async def open(cls, path: Path) -> "Salvage":
         """Opens the file if that can be done at all."""
         try:
             return cls(await Database.open(path, SCHEMA, read_only=True, as_found=True))
-        except (DamagedError, NotFoundError):
+        except NotFoundError:
             return cls(None)
+        except DamagedError:
+            return cls(None, unreadable=True)
 
     async def close(self) -> None:
         """Closes it."""
@@ -149,16 +154,20 @@ class Salvage:
         return [kept for number in range(first, last + 1) if (kept := await self.row(number)) is not None]
 
     async def rows_after(self, row: int) -> AsyncIterator[Kept]:
-        """The rows behind `row`, to the end."""
-        top = await self._one("SELECT max(row) FROM journal")
-        end = top[0] if top and isinstance(top[0], int) else None
+        """The rows behind `row`, to the end. One without items stands for each that cannot be read."""
+        end = await self._one("SELECT max(row) FROM journal")
+        last = end[0] or 0 if end and isinstance(end[0], int | None) else None
         misses = 0
-        while misses < _MISSES and (end is None or row < end):
+        while misses < _MISSES and self._db is not None and (last is None or row < last):
             row += 1
             kept = await self.row(row)
             misses = misses + 1 if kept is None else 0
             if kept is not None:
                 yield kept
+            elif last is not None:
+                yield Kept(row, -1, 0, 0, 0, None, None)
+        if self._unreadable or (self._db is not None and last is None):
+            yield Kept(row, -1, 0, 0, 0, None, None)
 
     async def keys(self, brokers: Sequence[str]) -> Redeliveries:
         """Which deliveries the journal knows, as far as that can be read."""
