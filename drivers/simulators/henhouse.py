@@ -54,10 +54,10 @@ async def run(
     waiting: Message | None = None
     source = messages(seed)
     sent = 0
-    while most is None or sent < most:
+    while (most is None or sent < most) and not cancelled():
         try:
             async with aiomqtt.Client(host, port, identifier=client_id, username=user, password=password) as client:
-                while most is None or sent < most:
+                while (most is None or sent < most) and not cancelled():
                     waiting = waiting or next(source)
                     await client.publish(*waiting, qos=1)
                     on_published(*waiting)
@@ -65,3 +65,9 @@ async def run(
                     await asyncio.sleep(every_s)
         except (aiomqtt.MqttError, OSError):
             await asyncio.sleep(RETRY_S)
+
+
+def cancelled() -> bool:
+    """Whether this task was cancelled, which asyncio.wait_for in aiomqtt may forget (Python 3.11) and go on."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -82,3 +82,17 @@ async def test_a_line_that_nobody_reads_loses_and_says_so() -> None:
         assert line.write(b"x" * 100)
         await until(lambda: not line.write(b"y" * 4000))
     line.close()
+
+
+async def test_a_hen_house_that_is_cancelled_ends_whatever_it_waits_for(mosquitto: Mosquitto) -> None:
+    """On Python 3.11 asyncio.wait_for forgets a cancellation that comes together with what it waited for."""
+    for number in range(40):
+        published = asyncio.Event()
+        sends = asyncio.create_task(
+            henhouse.run("127.0.0.1", mosquitto.port, every_s=0, on_published=lambda *_, told=published: told.set())
+        )
+        await published.wait()
+        await asyncio.sleep(number * 0.000_1)
+        sends.cancel()
+        await asyncio.wait({sends}, timeout=30)
+        assert sends.done()

@@ -24,6 +24,7 @@ from fakes.field import PATIENCE_S, Field, Process, fieldgate, until
 from fakes.mqtt_proxy import PUBLISH, SUBACK, MqttProxy
 from fakes.pty_line import Line
 
+from drivers.simulators.henhouse import cancelled
 from gateway.core import block, body, senml
 from gateway.node.sqlite import SqliteStore
 from gateway.store import Store
@@ -211,10 +212,10 @@ class Rig:
     async def _publish(self) -> None:
         await until(lambda: bool(self.proxy.of(SUBACK, up=False)), "the gateway's first subscription")
         number = 0
-        while True:
+        while not cancelled():
             with contextlib.suppress(aiomqtt.MqttError):
                 async with aiomqtt.Client("127.0.0.1", self.broker.port, identifier="publisher", timeout=3) as client:
-                    while True:
+                    while not cancelled():
                         number += 1  # whatever becomes of it, it is published once
                         await client.publish(TOPIC, payload_of(number), qos=1)
                         self.published.append(number)
