@@ -324,18 +324,22 @@ class _Filling:
         if entry is None:
             return False
         self._chain, (parsed,) = self._chain.extend([entry])
-        if (
-            self._job.node is not None
-            and self._job.node.size == height + 1
-            and self._chain.root() != self._job.node.root
-        ):
-            what = f"node {self._job.node.name} shows another tree of {height + 1} blocks: there are two histories"
-            raise HeldError(what, cure="Find who else signs with this key. " + NEW_EPOCH)
+        self._check_history(parsed)
         kept = await self._note(height + 1)
         await self._body(parsed.header, entry, row, kept)
         if kept is not None:
             await self._cosign(height + 1, kept)
         return True
+
+    def _check_history(self, newest: cose.Entry) -> None:
+        """Neither sign-state nor node knows of another history: nothing is signed for a tree that one denies."""
+        head, node, size = self._job.head, self._job.node, self._chain.size
+        if head is not None and head.size == size and head.header != newest.header_bytes:
+            what = f"the sign-state has signed another block {size - 1}: there are two histories"
+            raise HeldError(what, cure=NEW_EPOCH)
+        if node is not None and node.size == size and node.root != self._chain.root():
+            what = f"node {node.name} shows another tree of {size} blocks: there are two histories"
+            raise HeldError(what, cure="Find who else signs with this key. " + NEW_EPOCH)
 
     def _follows(self, entry: bytes | None) -> bytes | None:
         if entry is None:
@@ -443,29 +447,34 @@ class _Filling:
 
     async def _unsealed(self) -> AsyncIterator[Item]:
         """Readings of the old journal that are in no block, in order. Those of a block that was pulled are left out."""
-        secrets: dict[int, bytes] = {}
-        seen: dict[int, int] = {}
+        height, sealed = -1, list[Item]()  # of the block that the rows were meant for: what is behind the last row
         async for row in self._old.rows_after(self._sealed_row):
-            if row.secret is not None:
-                secrets.setdefault(row.height, row.secret)
-            at = seen.get(row.height, 0)
-            seen[row.height] = at + row.readings
             if row.items is None:
                 self._outcome.lost.add(row)
                 continue
-            sealed = await self._sealed(row.height, secrets.get(row.height))
-            for index, item in enumerate(row.items, at):
-                if index >= len(sealed) or sealed[index] != item:
+            if row.height != height:
+                height, sealed = row.height, await self._sealed(row.height)
+            at = _place(row.items, sealed)
+            if at is None:
+                for item in row.items:
                     yield item
+            else:
+                sealed = sealed[at + len(row.items) :]
         if self._outcome.lost.rows:
             yield lost_reading(self._outcome.lost, self._job.now_ms), None
 
-    async def _sealed(self, height: int, secret: bytes | None) -> list[Item]:
-        """The readings of the rebuilt block of that height, if it is the very block that these rows were meant for."""
+    async def _sealed(self, height: int) -> list[Item]:
+        """The readings of the rebuilt block of that height; none where there is no such block, or only its header."""
         row = await self._new.blocks.block(height)
-        if row is None or row.secret is None or row.secret != secret:
+        if row is None or row.secret is None:
             return []
         return [item async for item in self._new.blocks.items(height)]
+
+
+def _place(part: list[Item], whole: list[Item]) -> int | None:
+    """Where the part stands in the whole, in one piece; None: it does not."""
+    ends = len(whole) - len(part)
+    return next((at for at in range(ends + 1) if whole[at : at + len(part)] == part), None) if part else 0
 
 
 def _fits(header: cose.Header, secret: bytes | None, items: list[Item]) -> bool:
