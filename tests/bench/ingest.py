@@ -26,7 +26,7 @@ def run(run: Run) -> dict[str, float]:
         sides = [_gateway, _mosquitto_sub]
         taken = {side: side(broker, run) for side in (sides if run.number % 2 == 0 else sides[::-1])}
     (our_cpu_s, our_s, load_mib), (sub_cpu_s, sub_s, _) = taken[_gateway], taken[_mosquitto_sub]
-    messages = run.scale.messages
+    messages = run.scale.messages - run.scale.tail
     return {
         "ingest.cpu_us": our_cpu_s / messages * 1e6,
         "ingest.per_s": messages / our_s,
@@ -84,7 +84,7 @@ def _mosquitto_sub(broker: Mosquitto, run: Run) -> tuple[float, float, float]:
             process.kill()
             raise
     try:
-        return *drain.wait(run.scale.messages), memory_mib(process.pid, "VmHWM")
+        return *drain.wait(run.scale.messages - run.scale.tail), memory_mib(process.pid, "VmHWM")
     finally:
         process.terminate()
         process.wait()
@@ -97,7 +97,8 @@ def _gateway(broker: Mosquitto, run: Run) -> tuple[float, float, float]:
             gateway = stack.enter_context(home.started())
             gateway.up()
             drain = Drain(broker, gateway.pid, run)
-        taken = drain.wait(run.scale.messages)
+        taken = drain.wait(run.scale.messages - run.scale.tail)
+        drain.wait(run.scale.messages)
         stored = gateway.stored()
         if stored != run.scale.messages:
             raise RuntimeError(f"{stored} of {run.scale.messages} messages were stored")

@@ -12,6 +12,7 @@ from bench.suite import BENCHMARKS
 
 TINY = Scale(
     messages=1_500,
+    tail=500,
     steady_s=0.3,
     warm_s=0.1,
     settle_s=0.1,
