@@ -45,6 +45,7 @@ class LineFramer:
 
     def __init__(self, delimiter: bytes = b"", *, limit: int = LINE_BYTES, drop_first: bool = False) -> None:
         self._ends = re.compile(re.escape(delimiter) if delimiter else rb"[\r\n]")
+        self.delimiter = delimiter or b"\n"  # one that ends a line
         self._overlap = max(len(delimiter) - 1, 0)
         self._limit = limit
         self._first = drop_first

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from drivers.api import Reject, Sample
+from drivers.codecs.base import Found, Framed, FrameReader, One, Refused, StreamCodec
 from drivers.codecs.json_map import JsonMap
 from drivers.codecs.text import TIME, Csv, Decimal, Encoding, Plain, Regex, nmea_checksum_fits
-from drivers.codecs.values import Codec, Table, TimeMap, ValueMap, ValueName, check_values, decode
-from drivers.framing import Broken, FixedFramer, Framer, LineFramer, MarkedFramer
-from drivers.limits import EXAMPLE_BYTES, LINE_BYTES, LINE_BYTES_MAX
+from drivers.codecs.values import Codec, Table, TimeMap, Unfit, ValueMap, ValueName, check_values
+from drivers.framing import FixedFramer, Framer, LineFramer, MarkedFramer
+from drivers.limits import LINE_BYTES, LINE_BYTES_MAX
 
 
 class LineOptions(Table, kw_only=True, frozen=True):
@@ -120,39 +120,21 @@ def framer(options: LineOptions, *, drop_first: bool) -> Framer:
     return LineFramer(options.delimiter.encode("latin-1"), limit=options.line_bytes, drop_first=drop_first)
 
 
-_MASK = bytes(byte & 0x7F for byte in range(256))
+class _Checked:
+    """Only sentences whose NMEA checksum fits are read on."""
+
+    def __init__(self, reader: FrameReader) -> None:
+        self._reader = reader
+
+    def read(self, frame: bytes, now: float | None) -> Sequence[Found | Refused]:
+        if not nmea_checksum_fits(frame):
+            raise Unfit("checksum")
+        return self._reader.read(frame, now)
 
 
-class Lines:
-    """Bytes of one source in, its samples and rejects out. One object for one opening of a port or file."""
-
-    def __init__(self, source: str, options: LineOptions, *, drop_first: bool, quality: int = 0) -> None:
-        self._source, self._quality = source, quality
-        self._codec = codec(options)
-        self._framer = framer(options, drop_first=drop_first)
-        self._delimiter = options.delimiter.encode("latin-1") or b"\n"
-        self._mask = options.mask_bit7
-        self._nmea = options.checksum == "nmea"
-
-    def feed(self, data: bytes, now: float | None) -> list[Sample | Reject]:
-        """What the frames that end in `data` say. `now`: Unix seconds, or None where nobody knows."""
-        if self._mask:
-            data = data.translate(_MASK)
-        return [self._item(frame, now) for frame in self._framer.feed(data)]
-
-    def gap(self, now: float | None) -> list[Sample | Reject]:
-        """The line was silent."""
-        return [self._item(frame, now) for frame in self._framer.gap()]
-
-    def end(self, now: float | None) -> list[Sample | Reject]:
-        """The file is over: its last line may lack a delimiter."""
-        if isinstance(self._framer, LineFramer):
-            return self.feed(self._delimiter, now)
-        return self.gap(now)
-
-    def _item(self, frame: bytes | Broken, now: float | None) -> Sample | Reject:
-        if isinstance(frame, Broken):
-            return Reject(self._source, frame.reason, frame.example)
-        if self._nmea and not nmea_checksum_fits(frame):
-            return Reject(self._source, "checksum", frame[:EXAMPLE_BYTES])
-        return decode(self._codec, self._source, frame, now, self._quality)
+def stream(options: LineOptions, *, drop_first: bool = False) -> StreamCodec:
+    """The codec of a stream of such lines, for one opening of it."""
+    reader: FrameReader = One(codec(options))
+    if options.checksum == "nmea":
+        reader = _Checked(reader)
+    return Framed(framer(options, drop_first=drop_first), reader, mask_bit7=options.mask_bit7)

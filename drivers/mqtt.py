@@ -16,6 +16,7 @@ from typing import Any
 from drivers.api import STALE, Delivery, DriverError, Emit, Item, Link, Reject, Sample, SessionLost
 from drivers.blocking import BlockingCall
 from drivers.codecs.values import Unfit
+from drivers.kinds import Kind
 from drivers.limits import (
     ANSWER_S,
     EXAMPLE_BYTES,
@@ -31,6 +32,7 @@ from drivers.mqtt_connection import Connection, Lost
 from drivers.mqtt_frames import DUP, RETAIN, Publish
 from drivers.mqtt_memory import FilterMemory
 from drivers.mqtt_sources import MqttOptions, Routes, covers, subscriptions
+from drivers.mqtt_sources import codec as codec_of
 from drivers.paho_seam import REFUSED
 from drivers.pending import Pending
 
@@ -300,3 +302,6 @@ class MqttDriver:
             batch.connection.acknowledge(batch.pubacks)
         if self._connection is not None and not self._pending.full and not self._stopping:
             self._connection.resume()
+
+
+KIND = Kind("mqtt", "JSON or one value, by topics of your own", "subscribe", MqttOptions, codec_of)

@@ -1,30 +1,29 @@
 """The drivers by name. A driver's module is imported when it is asked for: without a serial line, no pyserial."""
 
 import difflib
+import functools
 import importlib
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from msgspec import Struct
 
 from drivers.api import Driver
+from drivers.kinds import Kind
 
 Now = Callable[[], float | None]
 
 
-class _Entry(NamedTuple):
-    module: str
-    options: str
-    driver: str
-
-
-_ENTRIES = {
-    "mqtt": _Entry("drivers.mqtt", "MqttOptions", "MqttDriver"),
-    "replay": _Entry("drivers.replay", "ReplayOptions", "ReplayDriver"),
-    "serial_line": _Entry("drivers.serial_line", "SerialLineOptions", "SerialLineDriver"),
+_MODULES = {
+    "mqtt": "drivers.mqtt",
+    "replay": "drivers.replay",
+    "serial_line": "drivers.serial_line",
 }
+GROUP = "fieldgate.drivers"
+"""Entry points: NAME = "package.module:KIND"."""
 
 
 class UnknownDriver(LookupError):
@@ -40,22 +39,41 @@ class Misfit(ValueError):
 
 
 def names() -> tuple[str, ...]:
-    """The drivers there are."""
-    return tuple(sorted(_ENTRIES))
+    """The drivers there are, those of other packages too."""
+    return tuple(sorted({*_MODULES, *_foreign()}))
+
+
+def kind(name: str) -> Kind:
+    """The driver of that name. UnknownDriver for a name that none has, and for one that cannot be loaded."""
+    if name in _MODULES:
+        found: Kind = importlib.import_module(_MODULES[name]).KIND
+        return found
+    if name in _foreign():
+        return _load(name, _foreign()[name])
+    near = difflib.get_close_matches(name, names(), 1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    raise UnknownDriver(f"there is no driver {name!r}. There are: {', '.join(names())}.{guess}")
 
 
 def options_type(name: str) -> type[Struct]:
-    """The type of a driver's source options. UnknownDriver for a name that none has."""
-    entry = _entry(name)
-    return cast("type[Struct]", getattr(importlib.import_module(entry.module), entry.options))
+    """The type of a driver's source options. UnknownDriver as for `kind`."""
+    return kind(name).options
 
 
-def _entry(name: str) -> _Entry:
-    if name not in _ENTRIES:
-        near = difflib.get_close_matches(name, _ENTRIES, 1)
-        guess = f" Did you mean {near[0]}?" if near else ""
-        raise UnknownDriver(f"there is no driver {name!r}. There are: {', '.join(names())}.{guess}")
-    return _ENTRIES[name]
+@functools.cache
+def _foreign() -> dict[str, EntryPoint]:
+    """Drivers of other packages; one that has the name of ours is ours."""
+    return {found.name: found for found in entry_points(group=GROUP) if found.name not in _MODULES}
+
+
+def _load(name: str, found: EntryPoint) -> Kind:
+    try:
+        made = found.load()
+    except Exception as error:
+        raise UnknownDriver(f"the driver {name} of {found.value} cannot be loaded: {error}") from error
+    if not isinstance(made, Kind) or made.name != name:
+        raise UnknownDriver(f"the driver {name} of {found.value} is no Kind of that name (drivers/kinds.py)")
+    return made
 
 
 def build(
@@ -73,12 +91,11 @@ def build(
     drivers: list[Driver] = []
     groups: dict[str, dict[str, Any]] = {}
     for source, (name, options) in sources.items():
-        entry = _entry(name)
-        if name == "mqtt":
+        found = kind(name)
+        if found.driver is None:
             groups.setdefault(_broker(source, options.broker, brokers), {})[source] = options
         else:
-            make = getattr(importlib.import_module(entry.module), entry.driver)
-            drivers.append(make(source, options, now=now))
+            drivers.append(found.driver(source, options, now=now))
     for broker, members in groups.items():
         drivers.append(_mqtt(brokers[broker], members, state_dir, now))
     _check_names(drivers)

@@ -12,8 +12,10 @@ from msgspec import Meta
 
 from drivers.api import REPLAYED, DriverError, Emit, Link, Reject, Sample
 from drivers.blocking import BlockingCall
+from drivers.findings import items
+from drivers.kinds import Kind
 from drivers.limits import REPLAY_LINES
-from drivers.lines import LineOptions, Lines
+from drivers.lines import LineOptions, stream
 
 CHUNK_BYTES = 16_384
 OPEN_S = 10.0
@@ -48,7 +50,7 @@ class ReplayDriver:
     async def _play(self, path: Path, emit: Emit) -> int:
         """Once through the file; how many lines it had."""
         quality = REPLAYED if self._options.replayed else 0
-        lines = Lines(self._source, self._options, drop_first=False, quality=quality)
+        lines = stream(self._options)
         pace = _Pace(self._options.rate)
         try:
             file = await self._opening.run(
@@ -56,8 +58,8 @@ class ReplayDriver:
             )
             try:
                 while data := await asyncio.to_thread(_read, file):
-                    await self._give(lines.feed(data, self._now()), pace, emit)
-                await self._give(lines.end(self._now()), pace, emit)
+                    await self._give(items(self._source, lines.feed(data, self._now()), quality), pace, emit)
+                await self._give(items(self._source, lines.end(self._now()), quality), pace, emit)
             finally:
                 file.close()
         except OSError as error:
@@ -102,3 +104,6 @@ def _open(path: Path) -> BinaryIO:
 
 def _read(file: BinaryIO) -> bytes:
     return file.read(CHUNK_BYTES)
+
+
+KIND = Kind("replay", "a recorded file of lines", "stream", ReplayOptions, stream, ReplayDriver)

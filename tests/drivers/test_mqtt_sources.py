@@ -2,11 +2,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes.decoding import decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import Reject, Sample
-from drivers.codecs.values import Unfit, ValueMap, decode
+from drivers.codecs.values import Unfit, ValueMap
 from drivers.limits import SOURCES_PER_TOPIC, TOPIC_BYTES, TOPICS_CACHED
 from drivers.mqtt_sources import MqttOptions, Routes, check_filter, covers, matches, subscriptions
 

@@ -1,12 +1,13 @@
 from typing import Any
 
 import pytest
+from fakes.decoding import decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.api import OUT_OF_RANGE, UNSTABLE, Reject, Sample
 from drivers.codecs.text import Csv, Plain, Regex, nmea_checksum_fits
-from drivers.codecs.values import Codec, TimeMap, ValueMap, decode, number
+from drivers.codecs.values import Codec, TimeMap, ValueMap, number
 
 NOW = 1_767_225_600.0
 CSV = Csv(

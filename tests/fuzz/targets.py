@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from fakes.decoding import decode
 from fakes.log_maker import LogMaker, signer
 
 from drivers.api import Delivery, Reject, Sample
 from drivers.codecs.json_map import JsonMap
 from drivers.codecs.text import Csv, Plain, Regex
-from drivers.codecs.values import Codec, TimeMap, ValueMap, decode
+from drivers.codecs.values import Codec, TimeMap, ValueMap
 from drivers.limits import EXAMPLE_BYTES
 from drivers.mqtt_frames import Packets, ProtocolError, Publish
 from gateway import httpsig

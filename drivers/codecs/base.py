@@ -1,0 +1,133 @@
+"""What a codec says. Pure: bytes or messages in, findings out; no clock, no I/O, and nothing is raised but Unfit."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from drivers.api import Record
+from drivers.codecs.values import Codec, Unfit
+from drivers.framing import Broken, Framer, LineFramer
+from drivers.limits import EXAMPLE_BYTES
+
+
+class Found(NamedTuple):
+    """What one message says at one time, of the source itself or of one device behind it.
+
+    `raw` is kept as evidence: the bytes it was read from. None: the whole message.
+    """
+
+    records: Sequence[Record]
+    time: float | None = None  # the device's own, Unix seconds, only where it is trusted
+    quality: int = 0
+    device: str = ""  # as it names itself; "": the source
+    raw: bytes | None = None
+
+
+class Refused(NamedTuple):
+    """A message, or a part of one, that becomes no sample; `reason` is a short snake_case word."""
+
+    reason: str
+    example: bytes
+    detail: str = ""
+    device: str = ""
+
+
+class State(NamedTuple):
+    """What a message says of whether a device is there: a last will, a death certificate."""
+
+    up: bool
+    detail: str
+    device: str = ""
+
+
+class Ask(NamedTuple):
+    """A message that the codec wants to have published (MQTT only), with QoS 0, once and with no answer awaited."""
+
+    topic: str
+    payload: bytes
+
+
+class MessageCodec(Protocol):
+    """Reads the messages of one source. One object for one connection; what it remembers has a limit by name."""
+
+    def take(
+        self, topic: str, payload: bytes, now: float | None, *, retained: bool
+    ) -> Sequence[Found | Refused | State | Ask]:
+        """What the message says; nothing, where it only tells the codec how to read others. Unfit: nothing in it fits.
+
+        now: the time of receipt in Unix seconds, None where nobody knows it: then no device's time is trusted.
+        """
+        ...
+
+
+class StreamCodec(Protocol):
+    """Reads one stream of bytes. One object for one opening of it. The findings are the same for any chunking."""
+
+    def feed(self, data: bytes, now: float | None) -> list[Found | Refused]:
+        """What the frames that end in `data` say. Raises nothing."""
+        ...
+
+    def gap(self, now: float | None) -> list[Found | Refused]:
+        """The stream fell silent: what that ends."""
+        ...
+
+    def end(self, now: float | None) -> list[Found | Refused]:
+        """There is no more: of a file whose last frame lacks its delimiter."""
+        ...
+
+
+class FrameReader(Protocol):
+    """Reads the frames of one stream, in order."""
+
+    def read(self, frame: bytes, now: float | None) -> Sequence[Found | Refused]:
+        """What the frame says; nothing where it is of no interest, or a part of something. Unfit: nothing fits."""
+        ...
+
+
+class One:
+    """A FrameReader out of a Codec: each frame is one message of the source."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def read(self, frame: bytes, now: float | None) -> Sequence[Found]:
+        """The frame."""
+        records, time, quality = self._codec.read(frame, now)
+        return (Found(records, time, quality, raw=frame),)
+
+
+_MASK = bytes(byte & 0x7F for byte in range(256))
+
+
+class Framed:
+    """The StreamCodec of a Framer and a FrameReader. mask_bit7 clears the top bit of every byte first."""
+
+    def __init__(self, framer: Framer, reader: FrameReader, *, mask_bit7: bool = False) -> None:
+        self._framer, self._reader, self._mask = framer, reader, mask_bit7
+
+    def feed(self, data: bytes, now: float | None) -> list[Found | Refused]:
+        """What the frames that end in `data` say."""
+        if self._mask:
+            data = data.translate(_MASK)
+        return [found for frame in self._framer.feed(data) for found in self._read(frame, now)]
+
+    def gap(self, now: float | None) -> list[Found | Refused]:
+        """The line was silent."""
+        return [found for frame in self._framer.gap() for found in self._read(frame, now)]
+
+    def end(self, now: float | None) -> list[Found | Refused]:
+        """The file is over."""
+        if isinstance(self._framer, LineFramer):
+            return self.feed(self._framer.delimiter, now)
+        return self.gap(now)
+
+    def _read(self, frame: bytes | Broken, now: float | None) -> Sequence[Found | Refused]:
+        if isinstance(frame, Broken):
+            return (Refused(frame.reason, frame.example),)
+        try:
+            return [_with_raw(found, frame) for found in self._reader.read(frame, now)]
+        except Unfit as unfit:
+            return (Refused(unfit.reason, frame[:EXAMPLE_BYTES], unfit.detail[:200]),)
+
+
+def _with_raw(found: Found | Refused, frame: bytes) -> Found | Refused:
+    return found._replace(raw=frame) if isinstance(found, Found) and found.raw is None else found
