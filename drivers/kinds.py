@@ -20,7 +20,7 @@ class Kind(NamedTuple):
     stream and poll: `driver(source, options, now=now)` makes one driver for one source, and
     `codec(options, drop_first=...)` the codec of one opening, or of a recorded one.
     subscribe: `codec(options)` reads the messages of one source, and the driver is the broker's (drivers/mqtt.py), for
-    which the options have `broker` and `topic`.
+    which the options are SubscribedOptions (drivers/mqtt_sources.py).
     """
 
     name: str

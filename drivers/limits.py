@@ -29,6 +29,9 @@ TOPICS_CACHED = 4_096
 SOURCES_PER_TOPIC = 256  # default of max_sources
 SOURCES_PER_TOPIC_MAX = 4_096
 FILTERS_REMEMBERED = 4_096
+FILTERS = 16  # further filters of one source
+DESCRIPTION_BYTES = 2 * 1024 * 1024  # a message that describes devices and is no reading
+LEARNT_BYTES = 1_048_576  # what one source's codec has learnt of others' names and units
 
 # time
 DEVICE_CLOCK_BEHIND_S = 7 * 86_400  # default of max_behind_s

@@ -20,6 +20,7 @@ from drivers.kinds import Kind
 from drivers.limits import (
     ANSWER_S,
     EXAMPLE_BYTES,
+    MQTT_PACKET_BYTES,
     PAYLOAD_BYTES,
     PENDING_BYTES,
     PENDING_MESSAGES,
@@ -29,10 +30,11 @@ from drivers.limits import (
 )
 from drivers.mqtt_connect import Broker, open_socket, refused, unreachable
 from drivers.mqtt_connection import Connection, Lost
+from drivers.mqtt_findings import Message, read
 from drivers.mqtt_frames import DUP, RETAIN, Publish
-from drivers.mqtt_memory import FilterMemory
-from drivers.mqtt_sources import MqttOptions, Routes, covers, subscriptions
-from drivers.mqtt_sources import codec as codec_of
+from drivers.mqtt_memory import FilterMemory, LearntMemory
+from drivers.mqtt_routes import MakeCodec, Route, Routes
+from drivers.mqtt_sources import Mapped, MqttOptions, SubscribedOptions, covers, subscriptions
 from drivers.paho_seam import REFUSED
 from drivers.pending import Pending
 
@@ -54,15 +56,17 @@ class _Batch:
 class MqttDriver:
     """All sources of one broker.
 
-    state_file keeps the filters that the broker's session may hold. `now` gives Unix seconds, or None where nobody
-    knows the time. `parents`: the sources that topics named so far, with the configured source of each.
+    codecs: what makes the MessageCodec of each source that has not driver = "mqtt". state_file keeps the filters that
+    the broker's session may hold, and beside it is what codecs have learnt. `now` gives Unix seconds, or None where
+    nobody knows the time. `parents`: the sources that topics and devices named, with the configured source of each.
     """
 
     def __init__(
         self,
         broker: Broker,
-        sources: Mapping[str, MqttOptions],
+        sources: Mapping[str, SubscribedOptions],
         *,
+        codecs: Mapping[str, MakeCodec] | None = None,
         state_file: Path | None = None,
         now: Callable[[], float | None] = time.time,
     ) -> None:
@@ -72,9 +76,13 @@ class MqttDriver:
         self._broker = broker
         self._options = sources
         self._filters = subscriptions(sources)
-        self._routes = Routes(self.name, sources)
+        self._routes = Routes(self.name, sources, codecs)
         self.parents: Mapping[str, str] = self._routes.parents
         self._memory = FilterMemory(state_file)
+        self._learnt = LearntMemory(state_file.parent if state_file else None)
+        self._unsaved: dict[str, bytes] = {}  # what codecs have learnt, by source
+        self._recalled = not self._routes.readers
+        self._down: set[str] = set()  # sources of which a message said that they are away
         self._now = now
         self._opening = BlockingCall(self.name)
         self._pending = Pending(PENDING_MESSAGES, PENDING_BYTES)
@@ -90,6 +98,7 @@ class MqttDriver:
     async def run(self, emit: Emit) -> None:
         """Until cancelled. DriverError where the broker cannot be reached, refuses, or goes away."""
         self._stopping = False
+        await self._recall()
         while True:
             self._connection = connection = await self._open(emit)
             try:
@@ -122,6 +131,7 @@ class MqttDriver:
         connection = Connection(
             sock,
             broker,
+            packet_bytes=MQTT_PACKET_BYTES - PAYLOAD_BYTES + self._routes.payload_bytes,
             on_session=functools.partial(self._session, emit),
             on_publishes=functools.partial(self._publishes, emit),
             on_suback=functools.partial(self._suback, emit),
@@ -155,6 +165,9 @@ class MqttDriver:
         """The CONNACK. What the broker forgot is told before any message of this connection."""
         self._present = present
         self._asked.clear()
+        self._note_learnt()
+        for reader in self._routes.readers:
+            reader.renew()
         self._voided = None if present else emit([SessionLost(self._broker.name)])
 
     # A connection's life
@@ -185,6 +198,28 @@ class MqttDriver:
             if removed and not self._asked:
                 removed = False
                 await asyncio.to_thread(self._memory.save, self._filters)
+            await self._save_learnt()
+
+    async def _recall(self) -> None:
+        """What codecs had learnt when the gateway ended."""
+        if self._recalled:
+            return
+        self._recalled = True
+        kept = await asyncio.to_thread(self._learnt.load, [reader.name for reader in self._routes.readers])
+        for reader in self._routes.readers:
+            reader.recall(kept.get(reader.name, b""))
+
+    def _note_learnt(self) -> None:
+        for reader in self._routes.readers:
+            learnt = reader.learnt()
+            if learnt is not None:
+                self._unsaved[reader.name] = learnt
+
+    async def _save_learnt(self) -> None:
+        self._note_learnt()
+        if self._unsaved:
+            unsaved, self._unsaved = self._unsaved, {}
+            await asyncio.to_thread(self._learnt.save, unsaved)
 
     async def _subscribe(self, connection: Connection) -> bool:
         """Subscribes to all that is configured, each time: a broker restored from a backup may know less than it says.
@@ -214,7 +249,8 @@ class MqttDriver:
         detail = f"connected to {self._broker.address}"
         if self._takeovers:
             detail = f"{detail} again; {self._fight()}"
-        links = [Link(up=True, detail=detail)]
+        there = self._not_down()
+        links = [Link(up=True, detail=detail, sources=there)] if there or not self._down else []
         for one, code in self._granted.items():
             if code == REFUSED:
                 detail = f"the broker refuses the topic {one}. Allow it to this user in the broker's access list"
@@ -222,12 +258,23 @@ class MqttDriver:
             elif code < self._filters[one]:
                 detail = f"the broker grants {one} with QoS 0 only: messages may be lost on the way"
                 links.append(Link(up=True, detail=detail, sources=self._sources_under(one)))
-        emit(links)
+        if links:
+            emit(links)
 
     def _sources_under(self, one: str) -> tuple[str, ...]:
-        """The sources that a subscription serves."""
+        """The configured sources that a subscription serves."""
         wide = tuple(one.split("/"))
-        return tuple(name for name, options in self._options.items() if covers(wide, tuple(options.topic.split("/"))))
+        return tuple(
+            name
+            for name, options in self._options.items()
+            if any(covers(wide, tuple(two.split("/"))) for two in options.filters)
+        )
+
+    def _not_down(self) -> tuple[str, ...]:
+        """For a Link of the connection: all sources, but those of which a message said that they are away."""
+        if not self._down:
+            return ()
+        return tuple(source for source in [*self._options, *self._routes.parents] if source not in self._down)
 
     def _fight(self) -> str:
         return (
@@ -252,28 +299,52 @@ class MqttDriver:
         size = 0
         find, broker = self._routes.find, self._broker.name
         new = tuple.__new__  # a NamedTuple made in half the time of its call
-        for flags, topic, packet_id, payload, length in publishes:
+        for publish in publishes:
+            flags, topic, packet_id, payload, length = publish
             delivery = None
             if packet_id:
                 digest = sha256(topic + b"\0" + payload).digest()[:8]
                 delivery = new(Delivery, (broker, packet_id[0] << 8 | packet_id[1], digest, flags & DUP != 0))
                 pubacks.append(packet_id)
             size += len(payload)
-            targets = find(topic)
+            route = find(topic)
+            targets, readers, shared, _ = route
             if length > PAYLOAD_BYTES:
                 example, detail = payload[:EXAMPLE_BYTES], f"{length} bytes"
                 items += [Reject(source, "too_long", example, detail, delivery) for source, _ in targets]
-                continue
-            quality = STALE if flags & RETAIN else 0
-            shared = len(targets) > 1
-            for source, codec in targets:
-                try:
-                    records, time, more = codec.read(payload, now)
-                except Unfit as unfit:
-                    items.append(unfit.reject(source, payload)._replace(delivery=delivery))
-                else:
-                    items.append(new(Sample, (source, records, payload, time, quality | more, delivery, shared)))
+            else:
+                quality = STALE if flags & RETAIN else 0
+                for source, codec in targets:
+                    try:
+                        records, time, more = codec.read(payload, now)
+                    except Unfit as unfit:
+                        items.append(unfit.reject(source, payload)._replace(delivery=delivery))
+                    else:
+                        items.append(new(Sample, (source, records, payload, time, quality | more, delivery, shared)))
+            if readers:
+                items += self._read(connection, route, publish, delivery, now)
         self._hand_over(emit, connection, items, PUBACK.join(pubacks), len(publishes), size)
+
+    def _read(
+        self, connection: Connection, route: Route, publish: Publish, delivery: Delivery | None, now: float | None
+    ) -> list[Item]:
+        """What a message says to those who read it by a MessageCodec. What they ask for leaves with the next flush."""
+        items: list[Item] = []
+        retained = publish.flags & RETAIN != 0
+        message = Message(route.topic, publish.payload, retained, delivery, route.shared)
+        for reader in route.readers:
+            if publish.size > reader.payload_bytes:
+                detail = f"{publish.size} bytes"
+                items.append(Reject(reader.name, "too_long", publish.payload[:EXAMPLE_BYTES], detail, delivery))
+                continue
+            made, asks = read(reader, message, now)
+            items += made
+            for ask in asks:
+                connection.session.publish(ask.topic, ask.payload)
+        for item in items:
+            if isinstance(item, Link):
+                (self._down.difference_update if item.up else self._down.update)(item.sources)
+        return items
 
     def _hand_over(
         self,
@@ -284,6 +355,12 @@ class MqttDriver:
         messages: int,
         size: int,
     ) -> None:
+        if not items:  # they say nothing that must become durable; in order behind those that do (MQTT-4.6.0-2)
+            if self._batch is not None and self._batch.connection is connection:
+                self._batch.pubacks += pubacks
+            else:
+                connection.acknowledge(pubacks)
+            return
         future = emit(items)
         self._pending.add(future, messages, size)
         batch = self._batch
@@ -304,4 +381,4 @@ class MqttDriver:
             self._connection.resume()
 
 
-KIND = Kind("mqtt", "JSON or one value, by topics of your own", "subscribe", MqttOptions, codec_of)
+KIND = Kind("mqtt", "JSON or one value, by topics of your own", "subscribe", MqttOptions, Mapped)

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from drivers.limits import MQTT_OUT_BYTES, MQTT_PACKETS_A_TURN, MQTT_WAKE_BYTES, READ_BYTES
+from drivers.limits import MQTT_OUT_BYTES, MQTT_PACKET_BYTES, MQTT_PACKETS_A_TURN, MQTT_WAKE_BYTES, READ_BYTES
 from drivers.mqtt_connect import Broker
 from drivers.mqtt_frames import Packet, Packets, ProtocolError, Publish
 from drivers.paho_seam import PahoSession
@@ -36,6 +36,7 @@ class Connection:
         sock: socket.socket,
         broker: Broker,
         *,
+        packet_bytes: int = MQTT_PACKET_BYTES,
         on_session: Callable[[bool], None],
         on_publishes: Callable[["Connection", list[Publish]], None],
         on_suback: Callable[[int, Sequence[int]], None],
@@ -43,7 +44,7 @@ class Connection:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._sock = sock
-        self._packets = Packets()
+        self._packets = Packets(packet_bytes)
         self._out = bytearray()
         self._listening = self._writing = self._paused = self._closed = False
         self._accepted = False  # by a CONNACK

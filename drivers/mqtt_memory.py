@@ -1,12 +1,12 @@
-"""The filters that a broker's session may hold, so that a topic taken out of the configuration is unsubscribed."""
+"""What is kept over a restart: the filters that a broker's session may hold, and what codecs have learnt."""
 
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from drivers.limits import FILTERS_REMEMBERED, TOPIC_BYTES
+from drivers.limits import FILTERS_REMEMBERED, LEARNT_BYTES, TOPIC_BYTES
 
 
 class FilterMemory:
@@ -31,17 +31,44 @@ class FilterMemory:
 
         What comes of it is rejected then.
         """
-        if self._path is None:
-            return
-        beside = self._path.with_name(self._path.name + ".new")
-        with contextlib.suppress(OSError):
-            with beside.open("w", encoding="utf-8") as file:
-                json.dump({"filters": sorted(filters)[:FILTERS_REMEMBERED]}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        if self._path is not None:
+            kept = {"filters": sorted(filters)[:FILTERS_REMEMBERED]}
+            _replace(self._path, json.dumps(kept).encode())
+
+
+class LearntMemory:
+    """What the codec of a source has learnt, a file each, or nothing where there is no folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def load(self, sources: Iterable[str]) -> dict[str, bytes]:
+        """What was saved last, by source."""
+        found: dict[str, bytes] = {}
+        for source in sources if self._folder is not None else ():
+            with contextlib.suppress(OSError), self._path(source).open("rb") as file:
+                found[source] = file.read(LEARNT_BYTES)
+        return found
+
+    def save(self, learnt: Mapping[str, bytes]) -> None:
+        """Replaces the files, durably. Where the disk refuses, it is learnt again from what the broker retains."""
+        for source, data in learnt.items() if self._folder is not None else ():
+            _replace(self._path(source), data)
+
+    def _path(self, source: str) -> Path:
+        return (self._folder or Path()) / f"learnt-{source}.json"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    beside = path.with_name(path.name + ".new")
+    with contextlib.suppress(OSError):
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

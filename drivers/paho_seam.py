@@ -120,6 +120,11 @@ class PahoSession:
         """Makes an UNSUBSCRIBE; its packet id."""
         return self._sent(self._client.unsubscribe(list(filters)))
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Makes a PUBLISH with QoS 0. ValueError for a topic that is none."""
+        self._client.publish(topic, payload, qos=0)
+        self._client.loop_write()
+
     def _sent(self, result: tuple[MQTTErrorCode, int | None]) -> int:
         self._client.loop_write()
         code, packet_id = result

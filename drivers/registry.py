@@ -97,7 +97,8 @@ def build(
         else:
             drivers.append(found.driver(source, options, now=now))
     for broker, members in groups.items():
-        drivers.append(_mqtt(brokers[broker], members, state_dir, now))
+        codecs = {source: kind(sources[source][0]).codec for source in members}
+        drivers.append(_mqtt(brokers[broker], members, codecs, state_dir, now))
     _check_names(drivers)
     return drivers
 
@@ -110,11 +111,13 @@ def _broker(source: str, broker: str, brokers: Mapping[str, Any]) -> str:
     return broker
 
 
-def _mqtt(broker: Any, members: Mapping[str, Any], state_dir: Path | None, now: Now) -> Driver:
+def _mqtt(
+    broker: Any, members: Mapping[str, Any], codecs: Mapping[str, Any], state_dir: Path | None, now: Now
+) -> Driver:
     from drivers.mqtt import MqttDriver  # noqa: PLC0415  only where a source needs it
 
     state_file = state_dir / f"mqtt-{broker.name}.json" if state_dir is not None else None
-    return MqttDriver(broker, members, state_file=state_file, now=now)
+    return MqttDriver(broker, members, codecs=codecs, state_file=state_file, now=now)
 
 
 def _check_names(drivers: list[Driver]) -> None:

@@ -1,7 +1,7 @@
 """What a codec says. Pure: bytes or messages in, findings out; no clock, no I/O, and nothing is raised but Unfit."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from drivers.api import Record
 from drivers.codecs.values import Codec, Unfit
@@ -56,6 +56,23 @@ class MessageCodec(Protocol):
 
         now: the time of receipt in Unix seconds, None where nobody knows it: then no device's time is trusted.
         """
+        ...
+
+
+@runtime_checkable
+class Learner(MessageCodec, Protocol):
+    """A MessageCodec that can read messages only by what others said before them: names, units, aliases.
+
+    A broker delivers what waited in its queue before what it retains, so its driver keeps that over connections and
+    restarts. A codec that does not need it is a plain MessageCodec.
+    """
+
+    def learnt(self) -> bytes | None:
+        """All of it, at most LEARNT_BYTES, where it has changed since the last call; else None."""
+        ...
+
+    def recall(self, learnt: bytes) -> None:
+        """What an earlier object had learnt, before the first message. Raises nothing: what does not fit is left."""
         ...
 
 

@@ -66,7 +66,7 @@ STAGES = {  # by the first whose pattern is found in "file:function:text of the 
     "receive_us": ("sockets: receiving", r"^drivers/(mqtt_connection|paho_seam).py"),
     "frames_us": ("MQTT frames", r"^drivers/mqtt_frames.py"),
     "digest_us": ("the digest that knows a redelivery", r"sha256|digest\("),
-    "routing_us": ("routing by topic", r"^drivers/mqtt_sources.py|find\(topic"),
+    "routing_us": ("routing by topic", r"^drivers/mqtt_(sources|routes).py|find\(topic"),
     "json_us": ("JSON to values", r"^drivers/codecs/|decode\("),
     "driver_us": ("driver: items, and PUBACKs to send", r"^drivers/"),
     "pack_us": ("SenML pack in CBOR", r"^gateway/core/(senml|cbor|body).py"),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from drivers.api import Reject, Sample
 from drivers.codecs.values import Unfit, ValueMap
 from drivers.limits import SOURCES_PER_TOPIC, TOPIC_BYTES, TOPICS_CACHED
-from drivers.mqtt_sources import MqttOptions, Routes, check_filter, covers, matches, subscriptions
+from drivers.mqtt_routes import Routes
+from drivers.mqtt_sources import MqttOptions, check_filter, covers, matches, subscriptions
 
 
 def options(topic: str, **more: Any) -> MqttOptions:
@@ -23,7 +24,7 @@ def split(text: str) -> tuple[str, ...]:
 def found(routes: Routes, topic: str | bytes) -> list[tuple[str, str]]:
     """(source, "" or why it is refused)."""
     result = []
-    for source, codec in routes.find(topic.encode() if isinstance(topic, str) else topic):
+    for source, codec in routes.find(topic.encode() if isinstance(topic, str) else topic).targets:
         try:
             codec.read(b'{"t": 1}', None)
             result.append((source, ""))
@@ -179,7 +180,7 @@ def test_the_cache_of_topics_is_bounded() -> None:
 @given(st.binary(max_size=40), st.text(max_size=20))
 def test_whatever_topic_comes_has_a_target(topic: bytes, payload: str) -> None:
     routes = Routes("mqtt-local", {"houses": options("+/#", id="{1}-{2}", payload="text"), "one": options("a/b")})
-    for source, codec in routes.find(topic):
+    for source, codec in routes.find(topic).targets:
         assert isinstance(decode(codec, source, payload.encode(errors="replace"), 0.0), Sample | Reject)
 
 
