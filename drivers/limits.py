@@ -18,6 +18,16 @@ REPLAY_LINES = 256  # of a file, handed over at once
 LINE_BYTES = 4_096  # default; a longer one is rejected and reading goes on behind the next delimiter
 LINE_BYTES_MAX = 65_536
 READ_BYTES = 65_536  # taken from a socket or a file at once
+CHUNK_BYTES = 1_024  # taken from a stream at once: of the shortest lines no more than one turn of the loop should take
+
+# UDP
+DATAGRAM_BYTES = 65_535
+UDP_BUFFER_BYTES = 1_048_576  # asked of the kernel for what comes while a turn lasts; it grants net.core.rmem_max
+UDP_PEERS = 64  # senders of one source whose lines are put together apart; beyond it the one not heard for longest goes
+
+# who holds a port
+HOLDER_S = 2.0  # for the search
+HOLDERS = 3  # named
 
 # MQTT
 MQTT_PACKET_BYTES = PAYLOAD_BYTES + 1_024  # remaining length of a packet; a longer PUBLISH is rejected and skipped

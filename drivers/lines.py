@@ -37,9 +37,14 @@ class LineOptions(Table, kw_only=True, frozen=True):
     time: TimeMap | None = None  # the device's own time: a pointer, or the column or group named "time"
 
     def __post_init__(self) -> None:
-        check_values(self.values)
-        _check_framing(self)
-        _CHECKS[self.format](self)
+        check(self)
+
+
+def check(options: LineOptions) -> None:
+    """ValueError where they do not fit each other."""
+    check_values(options.values)
+    _check_framing(options)
+    _CHECKS[options.format](options)
 
 
 def _check_framing(options: LineOptions) -> None:

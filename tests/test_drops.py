@@ -14,7 +14,7 @@ from fakes.pty_line import Line, feed
 
 from drivers.api import Dropped, Link
 from drivers.limits import PENDING_LINES
-from drivers.serial_line import SerialLineDriver, SerialLineOptions
+from drivers.serial_line import KIND, SerialLineOptions
 from gateway.core import limits, senml
 from gateway.intake import OWN
 from gateway.store import journal
@@ -55,7 +55,7 @@ async def test_a_serial_line_is_read_on_and_every_line_is_stored_or_counted(tmp_
     async with pipeline(tmp_path, max_count=limits.BLOCK_LEAVES, linger_s=0.01) as gateway:
         with Line() as line:
             table = {"port": str(line.path), "format": "text", "values": {"n": {}}}
-            driver = SerialLineDriver("scale", msgspec.convert(table, SerialLineOptions))
+            driver = KIND.driver("scale", msgspec.convert(table, SerialLineOptions))
             intake = gateway.intake
             emit = intake.emitter(driver.name, {"scale": "none"})
             supervisor = Supervisor(driver, emit, monotonic=gateway.clock.monotonic, rng=random.Random(1))

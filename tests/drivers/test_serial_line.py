@@ -15,19 +15,21 @@ from fakes.collector import Collector, until
 from fakes.driving import failure, running
 from fakes.pty_line import Line, feed
 
-from drivers import serial_line
+from drivers import limits, streams
 from drivers.api import Link
 from drivers.limits import LINE_BYTES, PENDING_LINES
-from drivers.serial_line import SerialLineDriver, SerialLineOptions, check_port
+from drivers.port_paths import check_port
+from drivers.serial_line import KIND, SerialLineOptions
 from drivers.simulators import quay
+from drivers.streams import StreamDriver
 
 TIOCGEXCL = 0x80045440
 
 
-def driver_on(line: Line | Path, **more: Any) -> SerialLineDriver:
+def driver_on(line: Line | Path, **more: Any) -> StreamDriver:
     path = line.path if isinstance(line, Line) else line
     table = {"port": str(path), "format": "text", "values": {"n": {}}, **more}
-    return SerialLineDriver("scale", msgspec.convert(table, SerialLineOptions))
+    return KIND.driver("scale", msgspec.convert(table, SerialLineOptions))
 
 
 def numbers(collector: Collector) -> list[Any]:
@@ -53,7 +55,7 @@ async def test_lines_become_samples_in_order_and_the_first_partial_one_is_droppe
 
 
 async def test_after_a_silence_the_first_line_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serial_line, "QUIET_S", 0.05)
+    monkeypatch.setattr(streams, "QUIET_S", 0.05)
     collector, busy = Collector(), Collector()
     with Line() as line:
         async with running(driver_on(line, first_line="quiet"), collector):
@@ -71,25 +73,22 @@ async def test_after_a_silence_the_first_line_is_whole(monkeypatch: pytest.Monke
 
 async def test_an_unplug_and_the_same_path_again(tmp_path: Path) -> None:
     link = tmp_path / "usb-scale-if00"
-    driver, first, second = driver_on(link), Collector(), Collector()
+    collector = Collector()
     line = Line(link)
-    task = asyncio.create_task(failure(driver, first))
-    await first.up()
-    await feed(line, b"\n1\n2\nhal")
-    await first.count(2)
-    line.close()
-    error = await task
-    assert "is gone" in error.what
-    assert "Plug it in" in error.cure
-    link.unlink()
-    assert "is not there" in (await failure(driver)).what
-    with Line(link) as line:
-        async with running(driver, second):
-            await second.up()
+    async with running(driver_on(link), collector):
+        await collector.up()
+        await feed(line, b"\n1\n2\nhal")
+        await collector.count(2)
+        line.close()
+        await until(lambda: len(collector.links) == 3)
+        with Line(link) as line:
+            await until(lambda: len(collector.links) == 4)
             await feed(line, b"f\n3\n")
-            await second.count(1)
-    assert numbers(first) == [1, 2]
-    assert numbers(second) == [3]
+            await collector.count(3)
+    assert numbers(collector) == [1, 2, 3]
+    assert [link.up for link in collector.links] == [True, False, False, True]
+    assert f"{link} is gone. Plug it in again" in collector.links[1].detail
+    assert f"{link} is not there. Plug the device in" in collector.links[2].detail
 
 
 async def test_a_port_has_one_reader() -> None:
@@ -97,7 +96,7 @@ async def test_a_port_has_one_reader() -> None:
         collector = Collector()
         async with running(driver_on(line), collector):
             await collector.up()
-            assert "in use by another program" in (await failure(driver_on(line))).what
+            assert "in use by this gateway itself" in (await failure(driver_on(line))).what
             fd = os.open(line.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
             try:
                 assert struct.unpack("i", fcntl.ioctl(fd, TIOCGEXCL, b"\0\0\0\0"))[0] == 1
@@ -126,7 +125,7 @@ async def test_what_does_not_fit_is_read_dropped_and_counted() -> None:
             await feed(line, b"\n" + text(range(total)) + b"wrong\n" + text(range(total, total + 100)) + b"12")
             await until(lambda: len(collector.samples) + dropped() == total + 100)
             kept = len(collector.samples)
-            assert PENDING_LINES <= kept <= PENDING_LINES + serial_line.CHUNK_BYTES // 3
+            assert PENDING_LINES <= kept <= PENDING_LINES + limits.CHUNK_BYTES // 3
             assert [reject.reason for reject in collector.rejects] == ["wrong_type"]
             collector.commit()
             await feed(line, b"34\n5\n")
@@ -150,12 +149,12 @@ async def test_a_line_that_is_dropped_is_not_read_without_a_pause(monkeypatch: p
             await collector.up()
             await feed(line, b"\n" + text(range(PENDING_LINES * 2)))
             await until(lambda: collector.dropped)
-            monkeypatch.setattr(serial_line.asyncio, "sleep", counting)
+            monkeypatch.setattr(streams.asyncio, "sleep", counting)
             before = len(collector.dropped)
             os.write(line.master, b"8\n" * 1_000)
             await until(lambda: sum(one.messages for one in collector.dropped[before:]) >= 1_000)
             monkeypatch.undo()
-    assert pauses.count(serial_line.FULL_PAUSE_S) >= len(collector.dropped) - before - 1 > 0
+    assert pauses.count(streams.FULL_PAUSE_S) >= len(collector.dropped) - before - 1 > 0
 
 
 async def test_a_stop_ends_nobody_elses_commit() -> None:
@@ -184,9 +183,15 @@ async def test_overlong_lines_and_noise_harm_only_themselves() -> None:
 
 
 async def test_a_line_that_fell_silent_is_opened_again() -> None:
+    collector = Collector()
     with Line() as line:
-        error = await failure(driver_on(line, silence_s=0.1))
-    assert "no byte for" in error.what
+        async with running(driver_on(line, silence_s=0.1), collector):
+            await until(lambda: len(collector.links) == 2)
+            while not collector.samples:  # what comes while it is opened is flushed
+                await feed(line, b"\n1\n")
+                await asyncio.sleep(0.01)
+    assert [link.up for link in collector.links[:3]] == [True, False, True]
+    assert "no byte for 0.1 s" in collector.links[1].detail
 
 
 async def test_fixed_frames_with_silences_between_them() -> None:
@@ -227,11 +232,12 @@ async def test_a_weighbridge() -> None:
 
 @pytest.mark.parametrize("bare", ["/dev/ttyUSB0", "/dev/ttyUSB12", "/dev/ttyACM1"])
 def test_a_bare_name_is_refused_with_its_stable_one(bare: str, tmp_path: Path) -> None:
-    (tmp_path / "usb-FTDI_FT232R_A50285BI-if00-port0").symlink_to(bare)
-    (tmp_path / "usb-other").symlink_to("/dev/ttyUSB99")
+    (tmp_path / "by-id").mkdir()
+    (tmp_path / "by-id" / "usb-FTDI_FT232R_A50285BI-if00-port0").symlink_to(bare)
+    (tmp_path / "by-id" / "usb-other").symlink_to("/dev/ttyUSB99")
     fault = check_port(bare, tmp_path)
     assert fault is not None
-    assert fault.endswith(f"Write {tmp_path}/usb-FTDI_FT232R_A50285BI-if00-port0")
+    assert fault.endswith(f"Write {tmp_path}/by-id/usb-FTDI_FT232R_A50285BI-if00-port0")
     assert "by-path" in (check_port(bare, tmp_path / "none") or "")
     with pytest.raises(msgspec.ValidationError, match="may be another device"):
         msgspec.convert({"port": bare, "format": "text", "values": {"n": {}}}, SerialLineOptions)

@@ -11,7 +11,7 @@ from fakes.driving import running
 from drivers.codecs.text import nmea_checksum_fits
 from drivers.codecs.values import ValueMap
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
-from drivers.serial_line import SerialLineDriver, SerialLineOptions
+from drivers.serial_line import KIND, SerialLineOptions
 from drivers.simulators import henhouse, nmea, quay
 
 
@@ -68,7 +68,7 @@ async def test_the_quay_writes_to_a_terminal_that_a_gateway_reads(tmp_path: Path
     }
     collector, written = Collector(), list[bytes]()
     with quay.Line(tmp_path / "usb-ship-if00") as line:
-        driver = SerialLineDriver("ship", msgspec.convert({"port": str(line.path), **options}, SerialLineOptions))
+        driver = KIND.driver("ship", msgspec.convert({"port": str(line.path), **options}, SerialLineOptions))
         async with running(driver, collector):
             await collector.up()
             await quay.run(line, sentences, every_s=0, on_written=written.append)

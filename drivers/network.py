@@ -1,0 +1,177 @@
+"""Streams over the network: a TCP connection that this side opens, and UDP datagrams that others send here."""
+
+import errno
+import ipaddress
+import socket
+import struct
+from urllib.parse import urlsplit
+
+from drivers.api import DriverError
+from drivers.limits import CHUNK_BYTES, DATAGRAM_BYTES, UDP_BUFFER_BYTES
+from drivers.wires import Chunk
+
+CONNECT_S = 8.0  # for each address of a name
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""A peer that vanished without a word is noticed after 60 s."""
+
+_DROPS = 40  # SO_RXQ_OVFL, socket(7): with each datagram how many before it found no room
+_COUNT = struct.Struct("I")
+
+
+def check_tcp(address: str) -> str | None:
+    """What is wrong with an address to connect to; None where nothing is."""
+    return None if _parts(address) else f"tcp is no host:port: {address}. Write the two, as in 192.168.1.20:4001"
+
+
+def check_udp(address: str) -> str | None:
+    """What is wrong with an address to listen on; None where nothing is."""
+    parts = _parts(address)
+    try:
+        ipaddress.ip_address(parts[0] if parts else "")
+    except ValueError:
+        return f"udp is no address:port of this computer: {address}. Write 0.0.0.0 and the port for all it has"
+    return None
+
+
+def _parts(address: str) -> tuple[str, int] | None:
+    """Host and port, of host:port or [IPv6 address]:port."""
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    plain = address in (f"{host}:{port}", f"[{host}]:{port}")
+    return (host, port) if plain and host and port else None
+
+
+def clash(one: str, other: str) -> bool:
+    """Whether two addresses to listen on are of one socket: a wildcard takes every address."""
+    ours, theirs = _parts(one), _parts(other)
+    if ours is None or theirs is None or ours[1] != theirs[1]:
+        return False
+    hosts = [ipaddress.ip_address(host) for host, _ in (ours, theirs)]
+    return hosts[0] == hosts[1] or any(host.is_unspecified for host in hosts)
+
+
+class TcpWire:
+    """A connection. What it brings is one stream, from somewhere within a frame on."""
+
+    datagrams = False
+
+    def __init__(self, sock: socket.socket, address: str) -> None:
+        self._sock, self._address = sock, address
+        self.detail = f"reads {address}"
+
+    def fileno(self) -> int:
+        """Of the socket."""
+        return self._sock.fileno()
+
+    def read(self) -> Chunk:
+        """What has arrived. DriverError where the connection is over."""
+        try:
+            data = self._sock.recv(CHUNK_BYTES)
+        except BlockingIOError:
+            return Chunk(b"")
+        except OSError as error:
+            raise DriverError(f"{self._address}: the connection is lost: {error.strerror}", _WAY) from error
+        if not data:
+            raise DriverError(f"{self._address} has closed the connection", "Does it serve another client already?")
+        return Chunk(data)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._sock.close()
+
+
+class UdpWire:
+    """A bound socket. Each sender's datagrams are a stream of their own, and begin with a frame."""
+
+    datagrams = True
+
+    def __init__(self, sock: socket.socket, address: str) -> None:
+        self._sock, self._address, self._dropped = sock, address, 0
+        self.detail = f"listens on UDP {address}"
+
+    def fileno(self) -> int:
+        """Of the socket."""
+        return self._sock.fileno()
+
+    def read(self) -> Chunk:
+        """One datagram, with how many the kernel had no room for since the one before."""
+        try:
+            data, extra, _, peer = self._sock.recvmsg(DATAGRAM_BYTES, socket.CMSG_SPACE(_COUNT.size))
+        except BlockingIOError:
+            return Chunk(b"")
+        except OSError as error:
+            raise DriverError(f"UDP {self._address} cannot be read: {error.strerror}", _WAY) from error
+        missed = 0
+        for level, kind, value in extra:
+            if (level, kind) == (socket.SOL_SOCKET, _DROPS):
+                dropped = _COUNT.unpack(value)[0]
+                missed, self._dropped = (dropped - self._dropped) % (1 << 32), dropped
+        return Chunk(data, peer, missed)
+
+    def close(self) -> None:
+        """Listens no more."""
+        self._sock.close()
+
+
+_WAY = "Check the device and the network"
+
+
+def open_tcp(address: str) -> TcpWire:
+    """Blocking: name look-up and connection. DriverError where there is none."""
+    host, port = _checked(address, check_tcp(address))
+    try:
+        sock = socket.create_connection((host, port), CONNECT_S)
+    except OSError as error:
+        raise _unreachable(address, host, error) from error
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    sock.setblocking(False)
+    return TcpWire(sock, address)
+
+
+def open_udp(address: str) -> UdpWire:
+    """Binds the address, for itself alone. DriverError where that cannot be."""
+    host, port = _checked(address, check_udp(address))
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, _DROPS, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise _not_bound(address, port, error) from error
+    return UdpWire(sock, address)
+
+
+def _checked(address: str, fault: str | None) -> tuple[str, int]:
+    parts = _parts(address)
+    if fault or parts is None:
+        raise DriverError(fault or address, "Correct the source's table")
+    return parts
+
+
+def _unreachable(address: str, host: str, error: OSError) -> DriverError:
+    if isinstance(error, socket.gaierror):
+        return DriverError(f"the name {host} has no address", "Check the name, and the network's DNS")
+    if isinstance(error, ConnectionRefusedError):
+        return DriverError(f"nothing listens at {address}", "Switch the device on, or correct tcp")
+    if isinstance(error, TimeoutError):
+        return DriverError(f"{address} does not answer", _WAY)
+    return DriverError(f"{address} cannot be reached: {error.strerror or error}", _WAY)
+
+
+def _not_bound(address: str, port: int, error: OSError) -> DriverError:
+    if error.errno == errno.EADDRINUSE:
+        return DriverError(
+            f"UDP port {port} is in use by another program", f"`ss -ulpn sport = {port}` names it: end it"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return DriverError(f"{address} is no address of this computer", "Correct udp; 0.0.0.0 takes all it has")
+    if error.errno == errno.EACCES:
+        return DriverError(f"UDP port {port} may not be opened", "Take a port from 1024 on")
+    return DriverError(f"UDP {address} cannot be opened: {error.strerror}", "Correct udp")

@@ -1,0 +1,157 @@
+"""A serial port: pyserial opens it for this gateway alone."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import termios
+from pathlib import Path
+from typing import Protocol
+
+import serial
+
+from drivers.api import DriverError
+from drivers.limits import CHUNK_BYTES
+from drivers.port_holders import holder
+from drivers.port_paths import there_are
+from drivers.wires import Chunk, Gone
+
+_AWAY = frozenset([errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.EBADF])
+_PARITY = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
+_PTS = range(136, 144)  # the major numbers of pseudo-terminals, devices.txt of Linux
+
+
+class PortSettings(Protocol):
+    """What StreamOptions says of a port."""
+
+    @property
+    def port(self) -> str | None: ...  # noqa: D102
+    @property
+    def baud(self) -> int: ...  # noqa: D102
+    @property
+    def bytesize(self) -> int: ...  # noqa: D102
+    @property
+    def parity(self) -> str: ...  # noqa: D102
+    @property
+    def stopbits(self) -> int: ...  # noqa: D102
+    @property
+    def dtr(self) -> str: ...  # noqa: D102
+    @property
+    def rts(self) -> str: ...  # noqa: D102
+
+
+class _Port(serial.Serial):  # type: ignore[misc]  # pyserial has no types
+    """pyserial sets both pins as it opens a port; one that is to be kept is left alone."""
+
+    kept: frozenset[str] = frozenset()
+
+    def _update_dtr_state(self) -> None:
+        if "dtr" not in self.kept:
+            super()._update_dtr_state()
+
+    def _update_rts_state(self) -> None:
+        if "rts" not in self.kept:
+            super()._update_rts_state()
+
+
+class PortWire:
+    """An open port."""
+
+    datagrams = False
+
+    def __init__(self, port: serial.Serial, path: str) -> None:
+        self._port, self._path = port, path
+        self._fd: int = port.fileno()
+        self.detail = f"reads {path}"
+
+    def fileno(self) -> int:
+        """Of the port."""
+        return self._fd
+
+    def read(self) -> Chunk:
+        """What has arrived. Gone where the device is unplugged: an end of file, EIO, ENODEV, ENXIO."""
+        try:
+            data = os.read(self._fd, CHUNK_BYTES)
+        except BlockingIOError:
+            return Chunk(b"")
+        except OSError as error:
+            if error.errno in _AWAY:
+                raise _gone(self._path) from error
+            cure = "Unplug it and plug it in again"
+            raise DriverError(f"{self._path} cannot be read: {error.strerror}", cure) from error
+        if not data:
+            raise _gone(self._path)
+        return Chunk(data)
+
+    def close(self) -> None:
+        """Lets others have the port."""
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._fd, termios.TIOCNXCL)
+        with contextlib.suppress(OSError, termios.error):
+            self._port.close()
+
+
+def open_port(options: PortSettings) -> PortWire:
+    """Blocking. The port with an advisory lock, and TIOCEXCL against those who ask for none.
+
+    Gone where it is not there; DriverError, which names who holds it, where it is in use.
+    """
+    path = options.port or ""
+    try:
+        return PortWire(_opened(options, path), path)
+    except (OSError, ValueError, termios.error) as error:
+        raise _not_opened(path, error) from error
+
+
+def _opened(options: PortSettings, path: str) -> serial.Serial:
+    port = _Port(
+        None,
+        baudrate=options.baud,
+        bytesize=options.bytesize,
+        parity=_PARITY[options.parity],
+        stopbits=options.stopbits,
+        timeout=0,
+        exclusive=True,
+    )
+    port.kept = frozenset(pin for pin in ("dtr", "rts") if getattr(options, pin) == "keep")
+    port.dtr, port.rts = options.dtr != "off", options.rts != "off"
+    port.port = path
+    try:
+        port.open()
+    except termios.error:
+        if os.major(Path(path).stat().st_rdev) not in _PTS:
+            raise
+        # A pseudo-terminal has bytes and no bits: what the kernel does not keep, the C library calls invalid.
+        port.bytesize, port.parity = serial.EIGHTBITS, serial.PARITY_NONE
+        port.open()
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
+    _hold_the_pins(port.fileno())
+    return port
+
+
+def _hold_the_pins(fd: int) -> None:
+    """HUPCL off: DTR stays as it is when the port is closed, so opening it again is no edge that resets an Arduino."""
+    with contextlib.suppress(termios.error):
+        attributes = termios.tcgetattr(fd)
+        attributes[2] &= ~termios.HUPCL
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
+
+
+def _gone(path: str) -> Gone:
+    return Gone(f"{path} is gone", "Plug it in again: it is read on as soon as it is there")
+
+
+def _not_opened(path: str, error: Exception) -> DriverError:
+    number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
+    if number in _AWAY:
+        return Gone(f"{path} is not there", " ".join(["Plug the device in, or correct port.", there_are(path)]).strip())
+    if number in (errno.EACCES, errno.EPERM):
+        return DriverError(f"{path} may not be opened", "Add the gateway's user to the group dialout")
+    if number in (errno.EBUSY, errno.EAGAIN):
+        return DriverError(
+            f"{path} is in use by {holder(path)}",
+            f"End it (`sudo fuser -v {path}` names it); a login console (serial-getty) and ModemManager take ports: "
+            "switch them off for this one",
+        )
+    return DriverError(f"{path} cannot be opened: {error}", "Check port, baud, bytesize, parity and stopbits")
