@@ -43,6 +43,9 @@ FILTERS = 16  # further filters of one source
 DESCRIPTION_BYTES = 2 * 1024 * 1024  # a message that describes devices and is no reading
 LEARNT_BYTES = 1_048_576  # what one source's codec has learnt of others' names and units
 
+# what was recorded
+RECORDED_BYTES = 64 * 1024 * 1024  # of messages, which are held whole; a stream's file has no limit
+
 # time
 DEVICE_CLOCK_BEHIND_S = 7 * 86_400  # default of max_behind_s
 DEVICE_CLOCK_AHEAD_S = 60  # default of max_ahead_s

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from math import isfinite
+from math import inf, isfinite
 from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import Meta, Struct
@@ -87,6 +87,9 @@ class Unfit(Exception):
         """As the driver hands it over."""
         return Reject(source, self.reason, payload[:EXAMPLE_BYTES], self.detail[:200])
 
+
+AS_TOLD = inf
+"""For `now`: a device's time is taken as it is, whatever it is (`fieldgate decode --trust-time`)."""
 
 MISSING: Any = object()
 """Stands for a value that a message does not have."""
@@ -193,7 +196,10 @@ def number(text: str, decimal: str = ".") -> int | float | str | None:
 
 
 def device_time(value: object, options: TimeMap, now: float | None) -> float | None:
-    """Unix seconds, or None where the device's time is absent, no time, or outside its window around `now`."""
+    """Unix seconds, or None where the device's time is absent, no time, or outside its window around `now`.
+
+    now: AS_TOLD has no window.
+    """
     if now is None:
         return None
     try:
@@ -207,6 +213,8 @@ def device_time(value: object, options: TimeMap, now: float | None) -> float | N
             seconds = float(value) / (1000 if options.format == "unix_ms" else 1)
     except (ValueError, OverflowError):
         return None
+    if now == AS_TOLD:
+        return seconds if isfinite(seconds) else None
     return seconds if now - options.max_behind_s <= seconds <= now + options.max_ahead_s else None
 
 
