@@ -11,17 +11,18 @@ import atheris
 with atheris.instrument_imports(
     include=["gateway.core", "gateway.httpsig", "gateway.node", "gateway.upstream", "drivers"]
 ):
-    from fuzz.targets import TARGETS, bodies_of_blocks, seeds, strict_cbor, sync
+    from fuzz.targets import TARGETS, seeds
 
-_BEHIND = {"strict_cbor": (strict_cbor, sync, bodies_of_blocks)}  # what decodes it further takes the same bytes
+_BEHIND = {"strict_cbor": ("strict_cbor", "sync", "bodies_of_blocks")}  # what decodes it further takes the same bytes
 
 
 def main() -> None:
     name, folder, seconds = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    targets = _BEHIND.get(name, (TARGETS[name],))
+    names = _BEHIND.get(name, (name,))
+    targets = [TARGETS[one] for one in names]
     corpus = folder / "corpus"
     corpus.mkdir(parents=True)
-    for number, seed in enumerate(seed for target in targets for seed in seeds(target.__name__)):
+    for number, seed in enumerate(seed for one in names for seed in seeds(one)):
         (corpus / f"{number:04}").write_bytes(seed)
 
     def run(data: bytes) -> None:

@@ -3,7 +3,7 @@
 It returns, whatever they are: an input is refused in the words of its own layer, and what is taken is written back as
 it came. Any other exception is a defect.
 
-Hypothesis calls them in test_fuzz.py, and atheris those that face the network in cover.py; both begin at `seeds`.
+Hypothesis calls them in test_fuzz.py, and atheris some of them in cover.py; both begin at `seeds`.
 """
 
 import json
@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from fakes import recordings
 from fakes.decoding import decode
 from fakes.log_maker import LogMaker, signer
 
 from drivers.api import Delivery, Reject, Sample
+from drivers.codecs.base import Refused
 from drivers.codecs.json_map import JsonMap
 from drivers.codecs.text import Csv, Plain, Regex
 from drivers.codecs.values import Codec, TimeMap, ValueMap
+from drivers.kinds import Kind
 from drivers.limits import EXAMPLE_BYTES
 from drivers.mqtt_frames import Packets, ProtocolError, Publish
 from gateway import httpsig
@@ -305,8 +308,32 @@ def mapped(payload: bytes) -> None:
             assert senml.resolve(pack).source == "henhouse-3"
 
 
+# The codecs of the drivers
+
+
+def codec_of(kind: Kind) -> Callable[[bytes], bool]:
+    """Each recording's options over any bytes, in two pieces where it is a stream, and as all kinds of messages."""
+
+    def codec(data: bytes) -> bool:
+        taken = False
+        for recording in recordings.of(kind):
+            found = recordings.findings(kind, recording, NOW, data, cuts=(data[0] if data else 0,))
+            for one in found:
+                if isinstance(one, Refused):
+                    assert len(one.example) <= EXAMPLE_BYTES
+            for one in recordings.found(found):
+                taken = True
+                with suppress(FormatError):
+                    senml.resolve(senml.build("henhouse-3", one.records, bt_ms=NOW * 1000))
+        return taken
+
+    return codec
+
+
+KINDS = {f"codec_{kind.name}": kind for kind in recordings.kinds() if kind.name in recordings.RECORDINGS}
 TARGETS: dict[str, Callable[[bytes], bool]] = {
-    one.__name__: one for one in (strict_cbor, sync, bodies_of_blocks, compressed, notes, proofs, requests, mqtt)
+    **{one.__name__: one for one in (strict_cbor, sync, bodies_of_blocks, compressed, notes, proofs, requests, mqtt)},
+    **{name: codec_of(kind) for name, kind in KINDS.items()},
 }
 
 
@@ -315,6 +342,8 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
 
 def seeds(name: str) -> list[bytes]:
     """Inputs that are taken, or nearly."""
+    if name in KINDS:
+        return list(dict.fromkeys(one for made in recordings.of(KINDS[name]) for one in made.payloads))
     return list(dict.fromkeys(_SEEDS[name]()))
 
 

@@ -1,0 +1,127 @@
+"""What each driver's device sends, written by hand from its protocol: where the codecs' shared suites begin.
+
+A driver joins them by being registered; one that has no recording here fails `contracts/test_codecs.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import msgspec
+
+from drivers import recorded, registry
+from drivers.codecs.base import Found
+from drivers.kinds import Kind
+from drivers.simulators import nmea
+
+
+class Recording(NamedTuple):
+    """One stream, or the messages (topic, payload) of one source; `options` of its driver's table."""
+
+    options: Mapping[str, Any]
+    stream: bytes = b""
+    messages: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def payloads(self) -> tuple[bytes, ...]:
+        """What a mutation begins with."""
+        return (self.stream, *(payload for _, payload in self.messages))
+
+
+SHIP = b"".join(line for line, _ in zip(nmea.log(), range(8), strict=False))
+NUMBER = {"values": {"n": {}}}
+LINES = {
+    "framing": "line",
+    "format": "csv",
+    "columns": ["time", "temp", "", "state"],
+    "separator": ";",
+    "values": {
+        "temp": {"unit": "Cel", "scale": 0.1, "sentinels": [-9999, "err"], "optional": True},
+        "state": {"type": "text", "unit": "mood"},
+    },
+    "time": {"format": "unix"},
+}
+CSV = b"1795500000;215;x;on\r\n1795500060;-9999;x;\xff\n\n;err;x;off\r1795500060;1;\r\n"
+WEIGHT = {
+    "format": "regex",
+    "pattern": r"(?:ST|(?P<unstable>US)),GS,(?P<mass>[-+] *\d+)kg",
+    "values": {"mass": {"unit": "kg"}},
+}
+JSON = {
+    "values": {
+        "t": {"unit": "Cel", "optional": True, "sentinels": [-99.9]},
+        "s": {"type": "text", "optional": True},
+        "deep": {"pointer": "/a/0/b", "optional": True},
+    },
+    "time": {"pointer": "/at", "format": "unix"},
+}
+DOCUMENTS = (b'{"t": 21.5, "s": "on", "at": 1795500000}', b'{"t": -99.9, "a": [{"b": 12345678901234567890}]}', b"[]")
+
+_LINES = (
+    Recording(LINES, CSV),
+    Recording(WEIGHT, b"US,GS,+   900kg\r\nST,GS,+  1000kg\r\nST,GS,-     0kg\r\n"),
+    Recording(
+        {"framing": "marked", "trailer": 1, "format": "text", **NUMBER}, b"\x02 21\x03!\r\n\x0222\x03!x\x0223\x03!"
+    ),
+    Recording(
+        {"framing": "fixed", "start": "AB", "length": 5, "format": "regex", "pattern": "AB(?P<n>.*)", **NUMBER},
+        b"AB123xAB456A",
+    ),
+    Recording({"framing": "fixed", "length": 3, "format": "text", **NUMBER}, b"12345"),
+    Recording({"format": "json", **JSON}, b"\n".join(DOCUMENTS) + b"\n"),
+    Recording({"checksum": "nmea", "format": "regex", "pattern": r"\$..MTW,(?P<n>[\d.]+),C.*", **NUMBER}, SHIP),
+)
+RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
+    "mqtt": (
+        Recording(JSON, messages=tuple(("farm/3/climate", one) for one in DOCUMENTS)),
+        Recording({"payload": "text", **NUMBER}, messages=(("farm/3/t", b"-  21.5"), ("farm/3/t", b"on"))),
+    ),
+    "serial_line": _LINES,
+}
+
+
+def kinds() -> list[Kind]:
+    """Every driver that has a codec."""
+    return [kind for kind in map(registry.kind, registry.names()) if kind.codec is not None]
+
+
+def of(kind: Kind) -> tuple[Recording, ...]:
+    """Its recordings; for a driver that has none yet, one without any bytes."""
+    return RECORDINGS.get(kind.name, (Recording({}),))
+
+
+def options(kind: Kind, recording: Recording) -> Any:
+    """The options of its table, checked by its own type."""
+    table = recorded.plan(kind, recording.options).table
+    return msgspec.convert(table, kind.options)
+
+
+def codec(kind: Kind, recording: Recording, *, drop_first: bool = False) -> Any:
+    """A new codec for it."""
+    assert kind.codec is not None
+    made = options(kind, recording)
+    return kind.codec(made) if kind.shape == "subscribe" else kind.codec(made, drop_first=drop_first)
+
+
+def findings(
+    kind: Kind, recording: Recording, now: float | None, data: bytes | None = None, cuts: tuple[int, ...] = ()
+) -> list[recorded.Finding]:
+    """What a new codec finds in the recording, or in `data` in its place, which for a stream is cut into chunks."""
+    made = codec(kind, recording)
+    if hasattr(made, "feed"):
+        whole = recording.stream if data is None else data
+        places = [0, *sorted(cut for cut in cuts if cut <= len(whole)), len(whole)]
+        found = [one for a, b in pairwise(places) for one in made.feed(whole[a:b], now)]
+        return [*found, *made.end(now)]
+    messages = recording.messages if data is None else [(topic, data) for topic in topics(kind, recording)]
+    return [one for topic, payload in messages for one in recorded.message(made, topic, payload, now)]
+
+
+def topics(kind: Kind, recording: Recording) -> list[str]:
+    """Those of the recording, and what a topic can also be."""
+    return list(dict.fromkeys([*(topic for topic, _ in recording.messages), kind.topic or "a/b", "x"]))
+
+
+def found(findings: list[recorded.Finding]) -> Iterator[Found]:
+    """The samples among them."""
+    return (one for one in findings if isinstance(one, Found))
