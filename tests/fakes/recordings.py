@@ -67,7 +67,7 @@ _LINES = (
         {"framing": "fixed", "start": "AB", "length": 5, "format": "regex", "pattern": "AB(?P<n>.*)", **NUMBER},
         b"AB123xAB456A",
     ),
-    Recording({"framing": "fixed", "length": 3, "format": "text", **NUMBER}, b"12345"),
+    Recording({"framing": "fixed", "length": 20, "format": "text", **NUMBER}, b"00000000000000000012345"),
     Recording({"format": "json", **JSON}, b"\n".join(DOCUMENTS) + b"\n"),
     Recording({"checksum": "nmea", "format": "regex", "pattern": r"\$..MTW,(?P<n>[\d.]+),C.*", **NUMBER}, SHIP),
 )
