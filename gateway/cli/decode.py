@@ -17,7 +17,9 @@ from drivers.codecs.base import Ask, Found, Refused, State
 from drivers.codecs.values import AS_TOLD
 from drivers.kinds import Kind
 from drivers.limits import READ_BYTES
+from drivers.mqtt_sources import SubscribedOptions
 from drivers.registry import UnknownDriver
+from drivers.streams import StreamOptions
 from gateway.cli.common import format_time, moment
 from gateway.config import convert, words
 from gateway.core.text import plain
@@ -25,9 +27,7 @@ from gateway.errors import ConfigError, Fault
 from gateway.errors import Refused as RefusedInput
 
 _QUALITIES = {UNSTABLE: "unstable", STALE: "stale", OUT_OF_RANGE: "out of range", REPLAYED: "replayed"}
-_TRANSPORT = {"port", "baud", "bytesize", "parity", "stopbits", "first_line", "gap_ms", "silence_s"} | {
-    *("broker", "topic", "qos", "id", "max_sources")
-}
+_TRANSPORT = {one.encode_name for type_ in (StreamOptions, SubscribedOptions) for one in msgspec.structs.fields(type_)}
 _EXAMPLE = 60
 
 
