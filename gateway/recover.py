@@ -20,6 +20,7 @@ from gateway.core.body import Item, WholeBody
 from gateway.core.chain import BlockCheck, Chain
 from gateway.core.note import Checkpoint, Note, VerifierKey
 from gateway.errors import DamagedError, FieldgateError, FormatError, HeldError, NotFoundError, Refused
+from gateway.files import sync_file
 from gateway.keys import Signer, sign_checkpoint, sign_entry
 from gateway.node.bodies import Budget
 from gateway.node.pull import Remote
@@ -283,7 +284,7 @@ def _check_room(data_dir: Path) -> None:
 
 
 def _swap(data_dir: Path, staging: Path, now_ms: int) -> None:
-    moves.sync_file(staging / DATABASE)
+    sync_file(staging / DATABASE)
     kept = data_dir / f"damaged-{now_ms // 1000}"
     away = [(data_dir / f"{DATABASE}{tail}", kept / f"{DATABASE}{tail}") for tail in ("", "-wal", "-shm")]
     moves.decide(data_dir, [*away, (staging / DATABASE, data_dir / DATABASE)])
