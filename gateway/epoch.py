@@ -17,6 +17,7 @@ from gateway.core import senml
 from gateway.core.body import Item
 from gateway.core.note import ED25519, VerifierKey
 from gateway.errors import KeyFileError, Refused
+from gateway.files import sync_file, sync_folder
 from gateway.recover import OWN, lost_reading
 from gateway.settings import Settings
 from gateway.store import DATABASE, SIGN_STATE, moves, signstate
@@ -134,8 +135,8 @@ def _put_in_place(plan: Plan, staging: Path, text: str) -> None:
     part.chmod(plan.config.stat().st_mode & 0o777)
     plan.kept_config.write_text(text, "utf-8")
     for path in (staging / DATABASE, staging / SIGN_STATE, staging / "old.toml", part, plan.kept_config):
-        moves.sync_file(path)
-    moves.sync_folder(plan.config.parent, plan.old_key.parent)
+        sync_file(path)
+    sync_folder(plan.config.parent, plan.old_key.parent)
     away = [(plan.data_dir / f"{DATABASE}{tail}", folder / f"{DATABASE}{tail}") for tail in _TAILS]
     # Under another name: the old log is never continued.
     away += [(plan.data_dir / f"{SIGN_STATE}{tail}", folder / f"retired-{SIGN_STATE}{tail}") for tail in _TAILS]

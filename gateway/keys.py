@@ -38,6 +38,7 @@ from gateway.core.note import (
     cosignature_line,
 )
 from gateway.errors import BugError, FormatError, KeyFileError
+from gateway.files import sync_folder
 
 _HEAD = ["PRIVATE", "KEY"]
 _SEED_BYTES = 32
@@ -103,7 +104,7 @@ def write_key(path: Path, text: str) -> None:
             file.write(text.encode())
             file.flush()
             os.fsync(descriptor)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as exc:
         with suppress(OSError):
             path.unlink()
@@ -220,14 +221,6 @@ def _text(data: bytes, uri: str) -> str:
     if not text or "�" in text or "\n" in text or "\0" in text:
         raise KeyFileError("a secret is one line of UTF-8 text", where=uri)
     return text
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unusable(path: Path, exc: OSError) -> KeyFileError:

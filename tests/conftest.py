@@ -1,11 +1,13 @@
 """What every test may ask for, and two guards: the event loop is never blocked, and no test is skipped unlisted."""
 
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
+from fakes.telling import Tell
 from hypothesis import settings
 
 SKIPS = Path(__file__).with_name("skips.txt")
@@ -28,6 +30,25 @@ def captures() -> Path:
 def vectors() -> Path:
     """The standards' own test vectors."""
     return _folder("FIELDGATE_VECTORS")
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Says a line in the summary of the run, and with the test's output where it fails."""
+
+    def say(line: str) -> None:
+        record_property("told", line)
+        print(line)
+
+    return say
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest, tell: Tell) -> int:
+    """Of what a test makes up. FIELDGATE_SEED=N repeats a run; it is told before anything can go wrong."""
+    number = int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
+    tell(f"FIELDGATE_SEED={number} {request.node.nodeid}")
+    return number
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +80,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if nightly:
         config.hook.pytest_deselected(items=nightly)
         items[:] = [item for item in items if item not in nightly]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The lines of `tell`, of tests that passed and of those that did not."""
+    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, [])]
+    told = [str(line) for one in reports if one.when == "call" for name, line in one.user_properties if name == "told"]
+    if told:
+        terminalreporter.section("told")
+        for line in told:
+            terminalreporter.write_line(line)
 
 
 def _listed(reason: str) -> bool:

@@ -22,6 +22,7 @@ from gateway import config, keys, place, store
 from gateway.core.limits import ORIGIN_BYTES
 from gateway.core.note import ED25519, is_origin
 from gateway.errors import FieldgateError, Refused
+from gateway.files import sync_folder, write_new
 from gateway.settings import Host
 
 STAGING, READY = ".init.tmp", ".init"
@@ -125,7 +126,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """The folder, made where it is missing (mode 0700), for this init alone; gone again if nothing was made in it."""
     made = not folder.exists()
     folder.mkdir(mode=0o700, exist_ok=True)
-    _sync(folder.parent)
+    sync_folder(folder.parent)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,14 +179,14 @@ def _stage(plan: Plan) -> None:
         signer = config.open_signer(f"file:{staging / _KEY}")
         keys.write_key(staging / _READ_KEY, keys.generate(f"{plan.name}/read", ED25519))
         store.create(staging / _STORE, signer.vkey, place.find(plan.data_dir))
-        _write(staging / _CONFIG, plan.text(), 0o644)
+        write_new(staging / _CONFIG, plan.text(), 0o644)
         config.load(staging / _CONFIG)
-        _sync(staging / _STORE, staging)
+        sync_folder(staging / _STORE, staging)
         staging.rename(plan.data_dir / READY)
     except (FieldgateError, OSError):
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    _sync(plan.data_dir)
+    sync_folder(plan.data_dir)
 
 
 def _publish(plan: Plan) -> tuple[str, str]:
@@ -196,14 +197,14 @@ def _publish(plan: Plan) -> tuple[str, str]:
     for name, key in ((_KEY, plan.key), (_READ_KEY, plan.read_key)):
         if (ready / name).exists():
             _copy(ready / name, key)
-            _sync(key.parent)
+            sync_folder(key.parent)
             (ready / name).unlink()  # before there is a configuration: no second copy of a key in use
     vkeys = [str(config.open_signer(f"file:{key}").vkey) for key in (plan.key, plan.read_key)]
     _copy(ready / _CONFIG, plan.config)
-    _sync(plan.data_dir, plan.key.parent)
+    sync_folder(plan.data_dir, plan.key.parent)
     ready.rename(plan.data_dir / STAGING)
     shutil.rmtree(plan.data_dir / STAGING)
-    _sync(plan.data_dir)
+    sync_folder(plan.data_dir)
     return vkeys[0], vkeys[1]
 
 
@@ -216,29 +217,11 @@ def _copy(source: Path, target: Path) -> None:
         if target.is_file() and target.read_text(encoding="utf-8") == text:
             return
         raise Refused("is there already, and is not what was to be written", where=str(target), cure="Move it away")
-    _write(part, text, source.stat().st_mode & 0o777)
+    write_new(part, text, source.stat().st_mode & 0o777)
     try:
         os.link(part, target)
     finally:
         part.unlink()
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """A new file of this mode, flushed to the device."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(*folders: Path) -> None:
-    for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _toml(value: Path | str) -> str:

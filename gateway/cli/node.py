@@ -15,6 +15,7 @@ from gateway import config, keys
 from gateway.cli.run import log_to_stderr
 from gateway.core.note import COSIGNATURE, ED25519
 from gateway.errors import FieldgateError, Refused
+from gateway.files import sync_folder, write_new
 from gateway.settings import Host, Listen, Url
 
 _KEYS = {"seen": ("", COSIGNATURE), "stored": ("/stored", COSIGNATURE), "read": ("/read", ED25519)}
@@ -109,14 +110,14 @@ def _make(name: str, folder: Path, listen: str, url: str) -> dict[str, str]:
         asyncio.run(_make_store(staging / "data"))
         authority = url.split("://", 1)[1].split("/", 1)[0].lower()
         text = Template(TEMPLATE).substitute(name=name, listen=listen, authority=authority, folder=_toml(folder))
-        _write(staging / _CONFIG, text)
+        write_new(staging / _CONFIG, text, 0o644)
         config.load_node(staging / _CONFIG)
-        _sync(staging)
+        sync_folder(staging)
         staging.rename(folder)
     except (FieldgateError, OSError):
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    _sync(folder.parent)
+    sync_folder(folder.parent)
     return vkeys
 
 
@@ -130,22 +131,6 @@ def _table_name(name: str) -> str:
     """A name for the gateway's table: the node's first label, as settings.Name wants it."""
     label = re.sub(r"[^a-z0-9-]", "-", name.split(".", 1)[0])[:32].lstrip("-")
     return label or "node"
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _toml(path: Path) -> str:

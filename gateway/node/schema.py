@@ -8,6 +8,7 @@ from typing import Any, Final
 import aiosqlite
 
 from gateway.errors import NotFoundError, StoreError
+from gateway.files import sync_folder
 
 APPLICATION_ID: Final = 0x46474E44  # FGND
 PAGE_BYTES: Final = 4096  # a sync writes many entries, a body many pages
@@ -161,11 +162,7 @@ async def _pragma(con: aiosqlite.Connection, name: str) -> Any:
 def flush_folder(folder: Path) -> None:
     """Makes the names in it durable. StoreError where the device refuses."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
     except OSError as error:
         what = f"the folder cannot be flushed to the device: {error.strerror}"
         raise StoreError(what, where=str(folder), cure="Check the disk") from error

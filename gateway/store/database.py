@@ -21,6 +21,7 @@ from zlib import compress
 import aiosqlite
 
 from gateway.errors import BugError, DamagedError, FieldgateError, NotFoundError, StoreError, StoreFullError
+from gateway.files import sync_folder
 
 Row = tuple[Any, ...]
 Params = Sequence[Any]
@@ -77,11 +78,7 @@ def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] 
 def _flush_folder(path: Path) -> None:
     """Makes the names beside `path` durable. StoreError where the device refuses."""
     try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         what = f"its folder cannot be flushed to the device: {error.strerror}"
         raise StoreError(what, where=str(path), cure="Check the disk") from error

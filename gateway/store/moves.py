@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.errors import InUseError
+from gateway.files import sync_folder
 
 STAGING, DECIDED = ".recover.tmp", ".recover"
 _LIST = "moves.json"
@@ -70,22 +71,3 @@ def finish(data_dir: Path) -> None:
     (decided / _LIST).unlink()  # from here on there is nothing left to do
     shutil.rmtree(decided, ignore_errors=True)
     sync_folder(data_dir)
-
-
-def sync_folder(*folders: Path) -> None:
-    """Flushes what is in the folders by name."""
-    for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def sync_file(path: Path) -> None:
-    """Flushes a file's bytes."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from fakes.gateway_store import Pipeline, check_chain, values
 from fakes.mqtt_proxy import CONNACK, PUBACK, SUBACK, SUBSCRIBE, Seen
 from fakes.mqtt_scripted import Peer, ScriptedBroker, publish
 from fakes.rig import TOPIC, Rig, Verdict, payload_of
+from fakes.telling import Tell
 
 from drivers.api import Delivery, DriverError
 from drivers.codecs.values import ValueMap
@@ -30,13 +31,12 @@ from gateway.store.journal import newest_keys
 SAVES_ALWAYS = "autosave_on_changes true\nautosave_interval 1"
 
 
-def told(capsys: pytest.CaptureFixture[str], what: str, verdict: Verdict) -> None:
+def told(tell: Tell, what: str, verdict: Verdict) -> None:
     """Prints what was counted, and judges."""
-    with capsys.disabled():
-        print(
-            f"\n{what}: {verdict.acknowledged} of {verdict.published} acknowledged, "
-            f"{verdict.redeliveries} redeliveries, {verdict.heights} blocks, {verdict.stored} stored by the node"
-        )
+    tell(
+        f"{what}: {verdict.acknowledged} of {verdict.published} acknowledged, "
+        f"{verdict.redeliveries} redeliveries, {verdict.heights} blocks, {verdict.stored} stored by the node"
+    )
     assert verdict.sound, verdict
     assert verdict.acknowledged > 0
 
@@ -65,22 +65,18 @@ async def _broker_dies(folder: Path, deaths: int) -> Verdict:
 
 
 @pytest.mark.timeout(120)
-async def test_a_broker_that_is_killed_and_comes_back_with_its_sessions(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told(capsys, "2 deaths of the broker", await _broker_dies(tmp_path, 2))
+async def test_a_broker_that_is_killed_and_comes_back_with_its_sessions(tmp_path: Path, tell: Tell) -> None:
+    told(tell, "2 deaths of the broker", await _broker_dies(tmp_path, 2))
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
-async def test_a_broker_that_is_killed_again_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told(capsys, "25 deaths of the broker", await _broker_dies(tmp_path, 25))
+async def test_a_broker_that_is_killed_again_and_again(tmp_path: Path, tell: Tell) -> None:
+    told(tell, "25 deaths of the broker", await _broker_dies(tmp_path, 25))
 
 
 @pytest.mark.timeout(120)
-async def test_a_broker_that_comes_back_without_its_sessions(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_broker_that_comes_back_without_its_sessions(tmp_path: Path, tell: Tell) -> None:
     """Its packet ids begin anew: the same payload under the same packet id is another message, even when its first copy
     was lost on the wire and it comes marked as a duplicate."""
     rig = Rig(tmp_path, publishes=False)
@@ -123,7 +119,7 @@ async def test_a_broker_that_comes_back_without_its_sessions(
     assert (first.packet_id, first.payload, first.dup) == (again.packet_id, again.payload, False)
     assert again.dup
     assert stored == [7, 7, 8]
-    told(capsys, "a broker without its sessions", verdict)
+    told(tell, "a broker without its sessions", verdict)
 
 
 async def _knows(rig: Rig, packet_id: int, payload: bytes, known: list[bool]) -> None:
@@ -160,20 +156,18 @@ def _half_open(rig: Rig):
 
 
 @pytest.mark.timeout(150)
-async def test_a_broker_that_says_nothing_and_a_connection_that_is_half_open(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_broker_that_says_nothing_and_a_connection_that_is_half_open(tmp_path: Path, tell: Tell) -> None:
     """Both at once: each waits for its keepalive."""
     stopped, half = await asyncio.gather(
         _silent(tmp_path / "stopped", lambda rig: rig.broker.held()),
         _silent(tmp_path / "half", _half_open),
     )
-    told(capsys, "a broker that is stopped", stopped)
-    told(capsys, "a half-open connection", half)
+    told(tell, "a broker that is stopped", stopped)
+    told(tell, "a half-open connection", half)
 
 
 @pytest.mark.timeout(120)
-async def test_a_slow_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_slow_broker(tmp_path: Path, tell: Tell) -> None:
     """Every byte of every packet by itself, and connections that are cut between two of them."""
     rig = Rig(tmp_path, rate_s=0.02)
     async with rig.running():
@@ -183,14 +177,13 @@ async def test_a_slow_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             await rig.acknowledges(25)
             rig.proxy.cut()
         await rig.acknowledges(25)
-        told(capsys, "a slow broker", await rig.settle())
+        told(tell, "a slow broker", await rig.settle())
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1_200)
-async def test_everything_that_goes_wrong_in_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_everything_that_goes_wrong_in_turn(tmp_path: Path, tell: Tell, seed: int) -> None:
     """FIELDGATE_SEED=N repeats the order of a run that printed `seed N`."""
-    seed = int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
     rng = random.Random(seed)
     rig = Rig(tmp_path, serial=True, broker_extra=SAVES_ALWAYS)
     faults = [_broker_back, _gateway_back, _node_back, _cut, _pubacks_lost, _half_open_at_once, _asleep, _drips]
@@ -207,7 +200,7 @@ async def test_everything_that_goes_wrong_in_turn(tmp_path: Path, capsys: pytest
         await rig.acknowledges(10)
         verdict = await rig.settle(broker_forgets=True)
     assert verdict.serial > 0
-    told(capsys, f"64 faults in turn, seed {seed}", verdict)
+    told(tell, f"64 faults in turn, seed {seed}", verdict)
 
 
 async def _broker_back(rig: Rig) -> None:

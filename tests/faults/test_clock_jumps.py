@@ -26,6 +26,7 @@ from fakes.dating import UNSYNCHRONISED, dated, facts
 from fakes.field import Field, Process, fieldgate, until
 from fakes.mqtt_proxy import SUBACK, MqttProxy
 from fakes.rig import Rig, node_lacks
+from fakes.telling import Tell
 
 from gateway import app, config
 from gateway.core.block import Header, parse_entry
@@ -184,7 +185,7 @@ def check_dates(found: Found) -> int:
 
 
 @pytest.mark.timeout(180)
-async def test_jumps_while_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_jumps_while_it_runs(tmp_path: Path, tell: Tell) -> None:
     """An hour and ten years, there and back, in both directions; then the clock is set right and synchronised."""
     offsets = [HOUR_S, 0.0, -HOUR_S, 0.0, TEN_YEARS_S, 0.0, -TEN_YEARS_S]
     made = Installation(tmp_path)
@@ -213,16 +214,14 @@ async def test_jumps_while_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture
         later.sealed < one.sealed for one, later in zip(found.headers, found.headers[1:], strict=False)
     ), "the claims went back, and nothing minded"
     wrong = check_dates(found)
-    with capsys.disabled():
-        print(f"\n{len(told)} jumps of the clock, {made.count} readings, {wrong} of them dated by the offsets alone")
+    tell(f"{len(told)} jumps of the clock, {made.count} readings, {wrong} of them dated by the offsets alone")
     assert wrong == 5 * 4
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
-async def test_a_clock_that_is_set_again_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_clock_that_is_set_again_and_again(tmp_path: Path, tell: Tell, seed: int) -> None:
     """Wherever it stands it is not synchronised, unless it is right; and the gateway is killed meanwhile."""
-    seed = int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
     rng = random.Random(seed)
     made = Installation(tmp_path)
     kills = 0
@@ -244,18 +243,16 @@ async def test_a_clock_that_is_set_again_and_again(tmp_path: Path, capsys: pytes
         await made.measure()
         found = await made.stopped()
     wrong = check_dates(found)
-    with capsys.disabled():
-        steps, again = len(found.events("clock-step")), len(found.events("clock-synchronised"))
-        print(f"\nseed {seed}: {steps} jumps, {again} synchronisations, {kills} kills, {wrong} of {made.count} dated")
+    steps, again = len(found.events("clock-step")), len(found.events("clock-synchronised"))
+    tell(f"seed {seed}: {steps} jumps, {again} synchronisations, {kills} kills, {wrong} of {made.count} dated")
     assert wrong > 0
 
 
 @pytest.mark.timeout(180)
-async def test_starts_in_another_age(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_starts_in_another_age(tmp_path: Path, tell: Tell) -> None:
     """1970 without a clock battery, 2015 by an old fake-hwclock, 2100; then the clock is set and synchronised."""
     await asyncio.gather(*(_in_another_age(tmp_path / age, wall_s) for age, wall_s in AGES.items()))
-    with capsys.disabled():
-        print(f"\nstarts in {', '.join(AGES)}: dated by the readings alone, pulled by challenge, then by date")
+    tell(f"starts in {', '.join(AGES)}: dated by the readings alone, pulled by challenge, then by date")
 
 
 async def _in_another_age(folder: Path, wall_s: float) -> None:
@@ -304,9 +301,7 @@ def _number(event: dict[str, object], name: str) -> float:
 
 
 @pytest.mark.timeout(120)
-async def test_a_gateway_that_is_stopped_for_longer_than_keepalive_and_max_age(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_gateway_that_is_stopped_for_longer_than_keepalive_and_max_age(tmp_path: Path, tell: Tell) -> None:
     """SIGSTOP until the broker has given it up (keepalive 5 s), then SIGCONT: no clock has jumped, nothing is lost."""
     rig = Rig(tmp_path, rate_s=0.02)
     async with rig.running():
@@ -323,8 +318,7 @@ async def test_a_gateway_that_is_stopped_for_longer_than_keepalive_and_max_age(
     assert verdict.sound, verdict
     assert verdict.never_came == []
     assert "clock-step" not in events
-    with capsys.disabled():
-        print(f"\na gateway stopped and continued: {verdict.acknowledged} of {verdict.published} acknowledged")
+    tell(f"a gateway stopped and continued: {verdict.acknowledged} of {verdict.published} acknowledged")
 
 
 async def test_a_machine_that_has_been_up_for_years(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from fakes.field import CLI
 from fakes.gateway_store import signer
 from fakes.new_gateway import assert_whole, init_words, make_folders
 from fakes.restarts import judge
+from fakes.telling import Tell
 
 from drivers.mqtt_memory import FilterMemory
 from gateway import store as stores
@@ -100,49 +101,41 @@ def _check(recording: Recording, rng: random.Random, more: int, at_most: int) ->
 
 
 @pytest.mark.timeout(120)
-def test_any_cut_between_commits_seals_and_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_cut_between_commits_seals_and_checkpoints(tmp_path: Path, tell: Tell, seed: int) -> None:
     calls.need_ptrace()
-    seed = random.randrange(2**32)
     recording = Recording(tmp_path, "cscbs", OFTEN)
     told, count, wrong = _check(recording, random.Random(seed), 3, 60)
-    with capsys.disabled():
-        print(f"\ncrash states, seed {seed}: {told}")
+    tell(f"crash states, seed {seed}: {told}")
     assert not wrong, "\n".join(wrong)
     assert count["good"] > 30
 
 
 @pytest.mark.parametrize("how", ["synchronous=NORMAL", "ack-early"])
 @pytest.mark.timeout(120)
-def test_control_that_does_not_wait_for_the_device(
-    tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_control_that_does_not_wait_for_the_device(tmp_path: Path, how: str, tell: Tell) -> None:
     calls.need_ptrace()
     told, count, _ = _check(Recording(tmp_path, "ccs", how), random.Random(1), 1, 24)
-    with capsys.disabled():
-        print(f"\ncrash states, control {how}: {told}")
+    tell(f"crash states, control {how}: {told}")
     assert count["lost"], "the states would not show a store that does not wait for the device"
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
-def test_control_that_waits_for_nothing_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_that_waits_for_nothing_breaks(tmp_path: Path, tell: Tell) -> None:
     calls.need_ptrace()
     told, count, _ = _check(Recording(tmp_path, "cscbs", "synchronous=OFF", OFTEN), random.Random(1), 3, 300)
-    with capsys.disabled():
-        print(f"\ncrash states, control synchronous=OFF: {told}")
+    tell(f"crash states, control synchronous=OFF: {told}")
     assert count["broken"], "the states would not show a file whose pages were not written in order"
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("sequence", ["cscbshcsbcs", "bbbbbbbbbbbbbbbbbbbbcs"])
-def test_any_cut_in_a_longer_run(tmp_path: Path, sequence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_cut_in_a_longer_run(tmp_path: Path, sequence: str, tell: Tell, seed: int) -> None:
     calls.need_ptrace()
-    seed = random.randrange(2**32)
     hows = (OFTEN,) if "s" in sequence[:-1] else ()
     told, _, wrong = _check(Recording(tmp_path, sequence, *hows), random.Random(seed), 12, 3_000)
-    with capsys.disabled():
-        print(f"\ncrash states, seed {seed}: {told}")
+    tell(f"crash states, seed {seed}: {told}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -152,7 +145,7 @@ def test_any_cut_in_a_longer_run(tmp_path: Path, sequence: str, capsys: pytest.C
 @pytest.mark.parametrize("at_most", [40, pytest.param(10_000, marks=pytest.mark.nightly)])
 @pytest.mark.timeout(300)
 def test_any_cut_of_init_leaves_a_whole_gateway_or_nothing_that_counts(
-    tmp_path: Path, at_most: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, at_most: int, tell: Tell, seed: int
 ) -> None:
     """Configuration and key are on another device than data_dir: what is written there has an order of its own."""
     calls.need_ptrace()
@@ -164,16 +157,16 @@ def test_any_cut_of_init_leaves_a_whole_gateway_or_nothing_that_counts(
     shutil.rmtree(home)
     shutil.copytree(tmp_path / "begin", home)
     ops = [op for op in recorded(traced.calls, home, said, set()) if not op.path.endswith("-shm")]
-    *begun, done = states(home, ops, random.Random(), 2, [home / "etc"])
-    for state in random.sample(begun, min(at_most, len(begun))):
+    rng = random.Random(seed)
+    *begun, done = states(home, ops, rng, 2, [home / "etc"])
+    for state in rng.sample(begun, min(at_most, len(begun))):
         _lay_out(state, home)
         again = CliRunner().invoke(init, init_words(home)[1:])
         assert again.exception is None or "is there already" in str(again.exception), (state.after, again.exception)
         assert_whole(home)
     _lay_out(done, home)
     assert_whole(home)
-    with capsys.disabled():
-        print(f"\ncrash states, init: {len(ops)} operations, {min(at_most, len(begun))} of {len(begun) + 1} states")
+    tell(f"crash states, init: {len(ops)} operations, {min(at_most, len(begun))} of {len(begun) + 1} states")
 
 
 def _lay_out(state: State, home: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from fakes.rig import Rig, Verdict
+from fakes.telling import Tell
 from faults.killable import GATEWAY_STEPS, NODE_STEPS
 
 
@@ -93,14 +94,13 @@ async def _kill_loop(folder: Path, seed: int, *, steps: int, at_random: int) -> 
     return lives, verdict
 
 
-def _judge(capsys: pytest.CaptureFixture[str], seed: int, lives: Lives, verdict: Verdict, at_least: int) -> None:
+def _judge(tell: Tell, seed: int, lives: Lives, verdict: Verdict, at_least: int) -> None:
     kills = sum(lives.kills.values())
-    with capsys.disabled():
-        print(
-            f"\nkill loop, seed {seed}: {kills} kills ({lives.words()}); {verdict.acknowledged} of {verdict.published} "
-            f"acknowledged, {verdict.redeliveries} redeliveries, {verdict.serial} serial readings, "
-            f"{verdict.heights} blocks, {verdict.stored} stored by the node"
-        )
+    tell(
+        f"kill loop, seed {seed}: {kills} kills ({lives.words()}); {verdict.acknowledged} of {verdict.published} "
+        f"acknowledged, {verdict.redeliveries} redeliveries, {verdict.serial} serial readings, "
+        f"{verdict.heights} blocks, {verdict.stored} stored by the node"
+    )
     assert kills >= at_least
     assert not (GATEWAY_STEPS.keys() | NODE_STEPS.keys()) - lives.kills.keys()
     assert verdict.sound, verdict
@@ -108,23 +108,15 @@ def _judge(capsys: pytest.CaptureFixture[str], seed: int, lives: Lives, verdict:
     assert min(verdict.redeliveries, verdict.acknowledged, verdict.serial) > 0
 
 
-def _seed() -> int:
-    return int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
-
-
 @pytest.mark.timeout(240)
-async def test_acknowledged_readings_survive_every_kill_exactly_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seed = _seed()
-    _judge(capsys, seed, *await _kill_loop(tmp_path, seed, steps=1, at_random=24), 50)
+async def test_acknowledged_readings_survive_every_kill_exactly_once(tmp_path: Path, tell: Tell, seed: int) -> None:
+    _judge(tell, seed, *await _kill_loop(tmp_path, seed, steps=1, at_random=24), 50)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1_800)
-async def test_some_hundred_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seed = _seed()
-    _judge(capsys, seed, *await _kill_loop(tmp_path, seed, steps=8, at_random=80), 300)
+async def test_some_hundred_kills(tmp_path: Path, tell: Tell, seed: int) -> None:
+    _judge(tell, seed, *await _kill_loop(tmp_path, seed, steps=8, at_random=80), 300)
 
 
 @pytest.mark.timeout(120)

@@ -25,6 +25,7 @@ from fakes.card import Card
 from fakes.field import CLI, Field, Process, fieldgate, until
 from fakes.mqtt_proxy import PUBLISH, SUBACK, MqttProxy
 from fakes.new_gateway import assert_whole, init_words, make_folders
+from fakes.telling import Tell
 
 from gateway.cli import HELD
 from gateway.cli.verify_store import verify_store
@@ -214,8 +215,7 @@ async def entries_of_node(folder: Path) -> dict[int, bytes]:
         await store.close()
 
 
-async def _cut_and_settle(folder: Path, kind: str, cuts: int, steps: int, capsys: pytest.CaptureFixture[str]) -> None:
-    seed = random.randrange(2**32)
+async def _cut_and_settle(folder: Path, kind: str, cuts: int, steps: int, tell: Tell, seed: int) -> None:
     rng = random.Random(seed)
     rig = Rig(folder, kind)
     async with rig.running():
@@ -232,41 +232,33 @@ async def _cut_and_settle(folder: Path, kind: str, cuts: int, steps: int, capsys
                 await rig.cut_at(life)
             await rig.check()
         await rig.settle()
-        with capsys.disabled():
-            print(f"\npower cuts, seed {seed}: {rig.told()}")
+        tell(f"power cuts, seed {seed}: {rig.told()}")
     assert rig.cuts == cuts + steps
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_acknowledged_readings_survive_the_power(
-    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await _cut_and_settle(tmp_path, kind, 4, 4, capsys)
+async def test_acknowledged_readings_survive_the_power(tmp_path: Path, kind: str, tell: Tell, seed: int) -> None:
+    await _cut_and_settle(tmp_path, kind, 4, 4, tell, seed)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_acknowledged_readings_survive_many_cuts(
-    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    await _cut_and_settle(tmp_path, kind, 30, 12, capsys)
+async def test_acknowledged_readings_survive_many_cuts(tmp_path: Path, kind: str, tell: Tell, seed: int) -> None:
+    await _cut_and_settle(tmp_path, kind, 30, 12, tell, seed)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.nightly)])
-async def test_control_with_synchronous_normal_loses(
-    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_control_with_synchronous_normal_loses(tmp_path: Path, kind: str, tell: Tell) -> None:
     rig = Rig(tmp_path, kind, linger_ms=60, max_age_s=60, rate_s=0.02)
     async with rig.running():
         for _ in range(3):
             await rig.cut_after(0.4, "synchronous=NORMAL")
             if rig.lost_after_a_cut:
                 break
-        with capsys.disabled():
-            print(f"\npower cuts, control: {rig.told()}")
+        tell(f"power cuts, control: {rig.told()}")
     assert rig.lost_after_a_cut > 0, "the rig would not notice a gateway that acknowledges before it is flushed"
 
 
@@ -307,11 +299,10 @@ def _cut_init(folder: Path, kind: str, at: Iterable[int]) -> int:
 
 
 @pytest.mark.timeout(120)
-def test_a_new_gateway_is_made_whole_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_gateway_is_made_whole_or_not_at_all(tmp_path: Path, tell: Tell) -> None:
     at = [*sorted(random.sample(range(5, 50), 4)), 10_000]
     cuts = _cut_init(tmp_path, "ext4", at)
-    with capsys.disabled():
-        print(f"\npower cuts: init cut before its calls {at[:cuts]}, and when it was done")
+    tell(f"power cuts: init cut before its calls {at[:cuts]}, and when it was done")
     assert cuts >= 2
 
 

@@ -23,6 +23,7 @@ from fakes.gateway_store import signer
 from fakes.new_gateway import assert_whole, init_words, make_folders
 from fakes.restarts import judge
 from fakes.sweep import Program, Sweep
+from fakes.telling import Tell
 
 from drivers.mqtt_memory import FilterMemory
 from gateway import store as stores
@@ -88,21 +89,18 @@ def driven(sequence: str, *hows: str) -> Program:
     )
 
 
-def _sweep(folder: Path, program: Program, capsys: pytest.CaptureFixture[str], what: str) -> Sweep:
+def _sweep(folder: Path, program: Program, tell: Tell, what: str) -> Sweep:
     calls.need_ptrace()
     sweep = Sweep(folder, program)
     wrong = sweep.run(faults(sweep.calls), as_promised)
-    with capsys.disabled():
-        print(f"\nsystem calls of {what}: {sweep.told()}")
+    tell(f"system calls of {what}: {sweep.told()}")
     assert not wrong, "\n".join(wrong)
     return sweep
 
 
 @pytest.mark.timeout(240)
-def test_every_call_of_a_commit_a_seal_and_a_sign_fails_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sweep = _sweep(tmp_path, driven("cs"), capsys, "a commit, a seal and a sign")
+def test_every_call_of_a_commit_a_seal_and_a_sign_fails_once(tmp_path: Path, tell: Tell) -> None:
+    sweep = _sweep(tmp_path, driven("cs"), tell, "a commit, a seal and a sign")
     assert {"EIO exit 4", "ENOSPC survived", "SIGKILL exit -9"} <= set(sweep.outcomes)
 
 
@@ -116,8 +114,8 @@ def test_control_acknowledging_before_the_commit_fails_the_sweep(tmp_path: Path)
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200)
-def test_every_call_of_a_longer_run_with_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep = _sweep(tmp_path, driven("csbchbscbs", "checkpoint-pages=24"), capsys, "a longer run with checkpoints")
+def test_every_call_of_a_longer_run_with_checkpoints(tmp_path: Path, tell: Tell) -> None:
+    sweep = _sweep(tmp_path, driven("csbchbscbs", "checkpoint-pages=24"), tell, "a longer run with checkpoints")
     folded = [call for call in sweep.calls if call.name == "fdatasync" and call.path.endswith("fieldgate.db")]
     assert len(folded) > 1, "no checkpoint before that of the stop"
 
@@ -127,7 +125,7 @@ def test_every_call_of_a_longer_run_with_checkpoints(tmp_path: Path, capsys: pyt
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200)
-def test_every_call_of_init(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_call_of_init(tmp_path: Path, tell: Tell) -> None:
     def after(home: Path, traced: Traced) -> list[str]:
         if traced.code:
             again = CliRunner().invoke(init, init_words(home / "home")[1:])
@@ -145,14 +143,13 @@ def test_every_call_of_init(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     words: Callable[[Path], list[str | Path]] = lambda home: [*CLI, *init_words(home / "home")]  # noqa: E731
     sweep = Sweep(tmp_path, Program(lambda home: make_folders(home / "home"), words, "home", after))
     wrong = sweep.run(faults(sweep.calls), promise)
-    with capsys.disabled():
-        print(f"\nsystem calls of init: {sweep.told()}")
+    tell(f"system calls of init: {sweep.told()}")
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200)
-def test_calls_of_a_whole_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calls_of_a_whole_gateway(tmp_path: Path, tell: Tell) -> None:
     """`fieldgate run` with its own events for readings, and its ordered stop; one call of each kind on each file."""
 
     def make(home: Path) -> None:
@@ -176,14 +173,13 @@ def test_calls_of_a_whole_gateway(tmp_path: Path, capsys: pytest.CaptureFixture[
     sweep = Sweep(tmp_path, Program(make, words, "disk/data", after))
     chosen = [call for call in sweep.one_of_each if not call.path.endswith("control.sock")]  # comes when it comes
     wrong = sweep.run(faults(chosen), as_promised)
-    with capsys.disabled():
-        print(f"\nsystem calls of a whole gateway: {sweep.told()}")
+    tell(f"system calls of a whole gateway: {sweep.told()}")
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200)
-def test_every_call_of_a_nodes_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_call_of_a_nodes_store(tmp_path: Path, tell: Tell) -> None:
     def make(home: Path) -> None:
         (home / "data").mkdir()
         create_file(home / "data" / "node.sqlite")
@@ -199,7 +195,7 @@ def test_every_call_of_a_nodes_store(tmp_path: Path, capsys: pytest.CaptureFixtu
         "data",
         after,
     )
-    _sweep(tmp_path, program, capsys, "a node's store")
+    _sweep(tmp_path, program, tell, "a node's store")
 
 
 async def _node_size(path: Path) -> int:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes.telling import Tell
 from fuzz.targets import KINDS
 
 TESTS = Path(__file__).parent.parent
@@ -17,7 +18,7 @@ SECONDS = 60
 @pytest.mark.nightly
 @pytest.mark.timeout(3 * SECONDS)
 @pytest.mark.parametrize("name", ["strict_cbor", "requests", "mqtt", *KINDS])
-def test_nothing_is_found_in_a_while(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_found_in_a_while(name: str, tmp_path: Path, tell: Tell) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris does not install here")
     seconds = SECONDS if name not in KINDS else SECONDS // 3
@@ -27,6 +28,5 @@ def test_nothing_is_found_in_a_while(name: str, tmp_path: Path, capsys: pytest.C
     found = sorted((tmp_path / "fuzz").glob("[cto]*-*"))  # crash-, timeout-, oom-
     cases = "\n".join(f"TARGETS[{name!r}]({path.read_bytes()!r})" for path in found)
     assert done.returncode == 0 and not found, f"{cases}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    with capsys.disabled():
-        runs = re.findall(r"Done (\d+) runs", done.stderr)
-        print(f"\nfuzzing {name}: {runs[0] if runs else '?'} runs in {seconds} s")
+    runs = re.findall(r"Done (\d+) runs", done.stderr)
+    tell(f"fuzzing {name}: {runs[0] if runs else '?'} runs in {seconds} s")

@@ -6,13 +6,13 @@ A run that fails prints its seed, what the seed decided, its last events, and th
 import concurrent.futures
 import multiprocessing
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fakes.telling import Tell
 from sim.world import Report, run
 
 pytestmark = pytest.mark.may_block  # SQLite works on the loop here
@@ -61,14 +61,12 @@ def test_a_seed_is_the_same_run_in_another_process() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1_800)
-def test_thousands_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_thousands_of_seeds(tell: Tell, seed: int) -> None:
     """Other seeds each time. Each worker starts afresh, so that none inherits this process's threads."""
-    start = int(os.environ.get("FIELDGATE_SEED", random.randrange(2**32)))
-    runs = [(start + n, ("", "", "", "restored", "cloned")[n % 5]) for n in range(NIGHTLY)]
+    runs = [(seed + n, ("", "", "", "restored", "cloned")[n % 5]) for n in range(NIGHTLY)]
     fresh = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(mp_context=fresh) as pool:
         reports = judged(list(pool.map(run, *zip(*runs, strict=True), chunksize=20)))
-    with capsys.disabled():
-        deaths, blocks = sum(report.deaths for report in reports), sum(report.blocks for report in reports)
-        both = sum(bool(report.both) for report in reports)
-        print(f"\nsimulation, seeds from {start}: {deaths} deaths, {blocks} blocks, {both} forks shown to a node")
+    deaths, blocks = sum(report.deaths for report in reports), sum(report.blocks for report in reports)
+    both = sum(bool(report.both) for report in reports)
+    tell(f"simulation, seeds from {seed}: {deaths} deaths, {blocks} blocks, {both} forks shown to a node")

@@ -89,9 +89,7 @@ async def _headers(folder: Path) -> dict[int, str]:
         await gateway.kill()
 
 
-async def test_kill_9_at_random_points(tmp_path: Path, killed: Killed) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
+async def test_kill_9_at_random_points(tmp_path: Path, killed: Killed, seed: int) -> None:
     chosen = random.Random(seed)
     first = 0
     for _ in range(KILLS):

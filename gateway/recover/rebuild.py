@@ -1,227 +1,29 @@
-"""What `fieldgate recover` does: find out what is wrong, rebuild a store from what is sound here and at a node, let a
-log go on in another place. A new epoch is begun by epoch.py. Nothing is believed that the log's key does not cover.
-
-Whatever is made is made beside what is there, and takes its place in one stroke (store/moves.py); what it replaces is
-kept under another name. The gateway does not run meanwhile: the caller holds the folder's lock.
-"""
+"""A store made anew, block by block, out of what is sound here and at a node."""
 
 import asyncio
 import shutil
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
-from gateway import place, scrub
 from gateway.core import block as cose
-from gateway.core import body, limits, merkle, note, senml, tiles
-from gateway.core.body import Item, WholeBody
+from gateway.core import limits, note, senml
+from gateway.core.body import Item
 from gateway.core.chain import BlockCheck, Chain
 from gateway.core.note import Checkpoint, Note, VerifierKey
-from gateway.errors import DamagedError, FieldgateError, FormatError, HeldError, NotFoundError, Refused
+from gateway.errors import FormatError, HeldError, Refused
+from gateway.files import sync_file
 from gateway.keys import Signer, sign_checkpoint, sign_entry
-from gateway.node.bodies import Budget
-from gateway.node.pull import Remote
+from gateway.recover.cures import FROM_NODE, NEW_EPOCH
+from gateway.recover.node_reader import NodeReader
 from gateway.settings import NodeLink
-from gateway.store import DATABASE, SIGN_STATE, Store, moves, wal
+from gateway.store import DATABASE, moves
 from gateway.store.blocks import BlockRow
-from gateway.store.cosigned import SEEN, STORED
 from gateway.store.rebuild import Kept, Lost, Rebuilt, Salvage
-from gateway.store.signstate import Head, SignState
+from gateway.store.signstate import Head
 
 _LOOK_AHEAD = 64  # blocks looked at for where a damaged one ends
 OWN = "gateway"
-
-
-# -- what a node shows ------------------------------------------------------------------------------------------------
-
-
-class NodeReader:
-    """One node of the configuration, as a reader sees it. `read_key`: None for what needs no key."""
-
-    def __init__(self, name: str, link: NodeLink, vkey: VerifierKey, read_key: Signer | None) -> None:
-        self.name = name
-        self.link = link
-        self._vkey = vkey
-        log = sha256(vkey.name.encode()).hexdigest()
-        budget = Budget(4 * limits.BODY_BYTES)
-        enrol = f'Its operator adds "{read_key.vkey if read_key else ""}" to `consumers` of this log in node.toml'
-        base = link.url.rstrip("/")
-        self._open = Remote(base, None, time.time, budget, link.ca_file)
-        self._log = Remote(f"{base}/v1/logs/{log}", read_key, time.time, budget, link.ca_file, enrol=enrol)
-        self._id = log
-        self._bundle: tuple[int, list[bytes]] = (-1, [])
-        self.size = 0
-        self.root = merkle.EMPTY_ROOT
-        self.note: Note | None = None
-
-    async def close(self) -> None:
-        """Ends the connections."""
-        await self._open.close()
-        await self._log.close()
-
-    async def witnessed(self) -> Note | None:
-        """The largest checkpoint that it has co-signed, under the log's key; None where it has none. No key needed."""
-        fetched = await self._open.get(f"{self._id}/checkpoint", limits.NOTE_BYTES)
-        return self._checked(fetched.data) if fetched.status == 200 else None
-
-    async def look(self) -> None:
-        """Learns how far it can give the log back."""
-        fetched = await self._log.get("checkpoint", limits.NOTE_BYTES)
-        if fetched.status != 200:
-            return
-        self.note = self._checked(fetched.data)
-        checkpoint = note.parse_checkpoint(self.note.text)
-        self.size, self.root = checkpoint.size, checkpoint.root
-
-    def _checked(self, data: bytes) -> Note:
-        shown = note.parse_note(data)
-        note.verify_note(shown, self._vkey)
-        return shown
-
-    async def entry(self, height: int) -> bytes | None:
-        """The entry that it holds; not checked."""
-        if height >= self.size:
-            return None
-        n, at = divmod(height, tiles.WIDTH)
-        if self._bundle[0] != n:
-            path = tiles.entries_path(n, tiles.width_at(self.size, 0, n))
-            fetched = await self._log.get(path, limits.PULL_BUNDLE_BYTES)
-            self._bundle = n, tiles.decode_bundle(fetched.data)
-        return self._bundle[1][at] if at < len(self._bundle[1]) else None
-
-    async def body(self, header: cose.Header) -> WholeBody | None:
-        """The readings of a block as it holds them, whole and checked against the header; None where it has none."""
-        if header.height >= self.size:
-            return None
-        fetched = await self._log.get(f"blocks/{header.height}", limits.BODY_BYTES, whole_s=limits.NODE_UPLOAD_S)
-        if fetched.status != 200:
-            return None
-        try:
-            found = await asyncio.to_thread(body.verify_body, header, fetched.data)
-        except FormatError:
-            return None
-        return found if isinstance(found, WholeBody) else None
-
-    def lines(self) -> list[tuple[str, str]]:
-        """(kind, line) of its own co-signatures over the checkpoint that `look` has learnt, verified."""
-        if self.note is None:
-            return []
-        found = []
-        for kind, text in ((SEEN, self.link.seen_key), (STORED, self.link.stored_key)):
-            key = VerifierKey.parse(text) if text else None
-            for line in self.note.lines:
-                if key is not None and line.is_by(key):
-                    note.verify_cosignature(self.note.text, line, key)
-                    found.append((kind, note.format_line(line)))
-        return found
-
-
-# -- what is wrong ----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Diagnosis:
-    """What is wrong, in plain words; each with what to do. `sound`: nothing is."""
-
-    findings: list[tuple[str, str]] = field(default_factory=list)
-    size: int = 0  # blocks in the store
-    signed: int | None = None  # blocks that the sign-state knows of
-
-    @property
-    def sound(self) -> bool:
-        """Nothing stands against signing, and everything in the store verifies."""
-        return not self.findings
-
-    def add(self, what: str, cure: str) -> None:
-        """One more thing."""
-        self.findings.append((what, cure))
-
-
-NEW_EPOCH = "`fieldgate recover --new-epoch` begins a new log with a new key; everything here is kept"
-FROM_NODE = "`fieldgate recover --from NODE` fetches it from a node"
-DROP = "`fieldgate recover --drop-damaged` keeps everything that is sound, and records how much was lost"
-
-
-async def diagnose(data_dir: Path, vkey: VerifierKey, here: place.Place) -> Diagnosis:
-    """Looks at everything. The folder is locked by the caller, and nothing is changed."""
-    found = Diagnosis()
-    head = await _diagnose_state(data_dir, vkey, here, found)
-    unread = wal.damage(data_dir / f"{DATABASE}-wal")
-    if unread:
-        found.add(unread, FROM_NODE + " what was sealed; the rest is lost")
-    try:
-        store = await Store.open(data_dir, read_only=True)
-    except FieldgateError as error:
-        cure = FROM_NODE if isinstance(error, DamagedError | NotFoundError) else error.cure
-        found.add(f"the store cannot be opened: {error.what}", cure)
-        return found
-    try:
-        await _diagnose_store(store, vkey, head, found)
-    finally:
-        await store.close()
-    return found
-
-
-async def _diagnose_state(data_dir: Path, vkey: VerifierKey, here: place.Place, found: Diagnosis) -> Head | None:
-    try:
-        state = await SignState.inspect(data_dir / SIGN_STATE, str(vkey))
-    except HeldError as error:
-        cure = "If the newest sign-state.db is at hand, put it back. It is never taken from a copy: else "
-        found.add(error.what, cure + NEW_EPOCH)
-        return None
-    try:
-        if moved := state.place.changed(here):
-            found.add(
-                moved, "If no other copy of this log is in use, `fieldgate recover --only-copy`; else " + NEW_EPOCH
-            )
-        found.signed = state.head.size
-        return state.head
-    finally:
-        await state.close()
-
-
-async def _diagnose_store(store: Store, vkey: VerifierKey, head: Head | None, found: Diagnosis) -> None:
-    if store.vkey != vkey:
-        found.add(
-            f"the store is of the log {store.vkey}, the key is {vkey}", "Restore the configuration of this folder"
-        )
-        return
-    found.size = store.blocks.extent
-    report = scrub.Report()
-    async for _ in scrub.Walk(store, report).blocks():
-        pass
-    for what in await store.file_damage():
-        report.fault(store.blocks.extent, f"SQLite: {what}")
-    if report.first is not None:
-        height, what = report.first
-        place_of = f"first at block {height}" if height < found.size else "behind its blocks"
-        found.add(f"the store is damaged, {place_of}: {what}", FROM_NODE if height < found.size else DROP)
-    if head is not None and not report.faulty:
-        await _compare(store, head, found)
-
-
-async def _compare(store: Store, head: Head, found: Diagnosis) -> None:
-    size, plan = store.blocks.size, await store.blocks.plan()
-    if head.size == size + 1 and plan is not None and (plan.height, plan.header) == (size, head.header):
-        return  # a crash between two steps: the next start finishes it
-    if head.size > size:
-        found.add(
-            f"the sign-state has signed {head.size} blocks, the store holds {size}: it is an older copy", FROM_NODE
-        )
-    elif head.size < size:
-        found.add(
-            f"the sign-state has signed {head.size} blocks, the store holds {size}: the sign-state is an older copy",
-            "Put the newest sign-state.db back if it is at hand; else " + NEW_EPOCH,
-        )
-    elif size and cose.parse_entry((await store.blocks.entries(size - 1, 1))[0]).header_bytes != head.header:
-        found.add(
-            f"the sign-state and the store disagree about block {size - 1}: one is a copy of another life", NEW_EPOCH
-        )
-
-
-# -- rebuilding -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -283,7 +85,7 @@ def _check_room(data_dir: Path) -> None:
 
 
 def _swap(data_dir: Path, staging: Path, now_ms: int) -> None:
-    moves.sync_file(staging / DATABASE)
+    sync_file(staging / DATABASE)
     kept = data_dir / f"damaged-{now_ms // 1000}"
     away = [(data_dir / f"{DATABASE}{tail}", kept / f"{DATABASE}{tail}") for tail in ("", "-wal", "-shm")]
     moves.decide(data_dir, [*away, (staging / DATABASE, data_dir / DATABASE)])
@@ -508,55 +310,3 @@ def lost_reading(lost: Lost, now_ms: int) -> bytes:
     if lost.first_ms:
         records += [("from", None, lost.first_ms / 1000), ("to", None, lost.last_ms / 1000)]
     return senml.build(OWN, [*records, ("reason", None, "damaged on disk before they were signed")], bt_ms=now_ms)
-
-
-# -- the same log in another place ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Asked:
-    """What the nodes say of this log: those that follow it as it is here, and those that cannot be asked, and why."""
-
-    agree: list[str] = field(default_factory=list)
-    silent: list[tuple[str, str]] = field(default_factory=list)
-
-
-async def ask_nodes(store: Store, signed: int, nodes: Sequence[NodeReader]) -> Asked:
-    """Raises HeldError where a node has seen more of this log than was signed here, or another tree."""
-    asked = Asked()
-    for node in nodes:
-        try:
-            shown = await node.witnessed()
-        except FieldgateError as error:
-            asked.silent.append((node.name, error.what))
-            continue
-        if shown is not None:
-            await _compare_shown(store, signed, node.name, note.parse_checkpoint(shown.text))
-        asked.agree.append(node.name)
-    return asked
-
-
-async def _compare_shown(store: Store, signed: int, name: str, shown: Checkpoint) -> None:
-    if shown.size > signed:
-        what = (
-            f"node {name} holds {shown.size} blocks of this log, only {signed} were signed here: another copy goes on"
-        )
-        raise HeldError(what, cure="Find and stop the other one; here " + NEW_EPOCH)
-    if shown.size <= store.blocks.size and await store.blocks.root(shown.size) != shown.root:
-        what = f"node {name} shows another tree of {shown.size} blocks: there are two histories under this key"
-        raise HeldError(what, cure="Keep the node's evidence. " + NEW_EPOCH)
-
-
-async def settle(data_dir: Path, vkey: VerifierKey, here: place.Place, nodes: Sequence[NodeReader]) -> Asked:
-    """The log goes on here: a person says that no other copy is in use, and no node knows better."""
-    store = await Store.open(data_dir, read_only=True)
-    try:
-        state = await SignState.inspect(data_dir / SIGN_STATE, str(vkey))
-        try:
-            asked = await ask_nodes(store, state.head.size, nodes)
-            await state.settle(here)
-        finally:
-            await state.close()
-    finally:
-        await store.close()
-    return asked
