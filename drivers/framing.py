@@ -89,6 +89,17 @@ class LineFramer:
         return []
 
 
+_MARKS = bytes.maketrans(bytes((STX, ETX)), b"\n\n")
+
+
+class MarkedLineFramer(LineFramer):
+    """Lines that may stand between STX and ETX: those end a line as CR and LF do, and are no part of it."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The lines that end in `data`."""
+        return super().feed(data.translate(_MARKS))
+
+
 class MarkedFramer:
     """Frames between a start and an end byte, which are no part of them; `trailer` bytes behind the end are skipped.
 

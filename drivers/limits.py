@@ -29,6 +29,13 @@ UDP_PEERS = 64  # senders of one source whose lines are put together apart; beyo
 HOLDER_S = 2.0  # for the search
 HOLDERS = 3  # named
 
+# a weighing ticket, of several lines
+TICKET_LINES = 100
+TICKET_BYTES = 8_192
+
+# tags of animals that a reader has read
+TAGS_REMEMBERED = 1_024  # to tell a repeated read; the one read longest ago is forgotten
+
 # MQTT
 MQTT_PACKET_BYTES = PAYLOAD_BYTES + 1_024  # remaining length of a packet; a longer PUBLISH is rejected and skipped
 MQTT_WAKE_BYTES = 262_144  # taken from a TLS socket at once

@@ -8,6 +8,8 @@ import tty
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from drivers.simulators import scales
+
 
 class Line:
     """A pseudo-terminal: this side writes, a gateway opens `path`. `link`: a stable name for it, replaced where it is.
@@ -46,22 +48,17 @@ class Line:
         self.close()
 
 
-def weighbridge(seed: int = 1) -> Iterator[bytes]:
-    """Lines of a weighing indicator without end: lorries roll on, come to rest, and drive off. ST is stable, US not."""
+def weighbridge(seed: int = 1, form: str = "st-gs") -> Iterator[bytes]:
+    """What a weighing indicator writes, without end: lorries roll on, come to rest, and drive off."""
     rng = random.Random(seed)  # noqa: S311  a simulation
+    weight = scales.FORMS[form]
     while True:
         mass = rng.uniform(7_000, 39_000)
-        for part in (0.4, 0.9, 1.02):
-            yield _weight("US", mass * part)
-        for _ in range(4):
-            yield _weight("ST", mass)
-        yield _weight("US", mass * 0.3)
-        for _ in range(2):
-            yield _weight("ST", 0.0)
-
-
-def _weight(state: str, mass: float) -> bytes:
-    return f"{state},GS,+{round(mass / 20) * 20:8d}kg\r\n".encode("ascii")
+        steps = [(False, mass * 0.4), (False, mass * 0.9), (False, mass * 1.02), *[(True, mass)] * 4]
+        for stable, now in [*steps, (False, mass * 0.3), (True, 0.0), (True, 0.0)]:
+            written = weight(stable, round(now / 20) * 20)
+            if written:
+                yield written
 
 
 async def run(

@@ -1,0 +1,24 @@
+"""Readers of animals' transponders, in the hand or on a panel: lines of text, whatever the maker."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from drivers.codecs.animal_tag import TagReader
+from drivers.codecs.base import Framed, StreamCodec
+from drivers.codecs.values import Table
+from drivers.framing import MarkedLineFramer
+from drivers.limits import LINE_BYTES
+
+
+class AnimalTagOptions(Table, kw_only=True, frozen=True):
+    """[source.ID] with driver = "animal_tag"."""
+
+    repeat_s: Annotated[float, Meta(ge=0, le=86_400)] = 30.0  # the same tag again so soon is a repeat; 0: never
+    allow_test: bool = False  # true: code 999, which is for tests, is a reading
+
+
+def codec(options: AnimalTagOptions, *, drop_first: bool = False) -> StreamCodec:
+    """The codec of one opening of the line."""
+    lines = MarkedLineFramer(limit=LINE_BYTES, drop_first=drop_first)
+    return Framed(lines, TagReader(repeat_s=options.repeat_s, allow_test=options.allow_test))
