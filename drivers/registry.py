@@ -18,8 +18,10 @@ Now = Callable[[], float | None]
 
 
 _MODULES = {
+    "animal_tag": "drivers.animal_tag",
     "mqtt": "drivers.mqtt",
     "replay": "drivers.replay",
+    "scale": "drivers.scale",
     "serial_line": "drivers.serial_line",
 }
 GROUP = "fieldgate.drivers"

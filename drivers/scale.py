@@ -9,17 +9,19 @@ from msgspec import Meta, field
 from drivers.codecs.base import Framed, StreamCodec
 from drivers.codecs.mass import Rules
 from drivers.codecs.scale import ScaleLines
-from drivers.codecs.scale_continuous import Continuous, ContinuousFramer
+from drivers.codecs.scale_continuous import Continuous, ContinuousFramer, ContinuousStream
 from drivers.codecs.ticket import Tickets, TicketStream
-from drivers.codecs.values import Table, ValueMap, ValueName, check_values
+from drivers.codecs.values import ValueMap, ValueName, check_values
 from drivers.framing import LineFramer, MarkedLineFramer
+from drivers.kinds import Kind
 from drivers.limits import LINE_BYTES
+from drivers.streams import RECORDED, StreamOptions, driver_of
 
 Variant = Literal["mt-continuous", "mt-sics", "st-gs", "kern", "ohaus", "rinstrum", "ticket"]
 Pattern = Annotated[str, Meta(max_length=1024)]
 
 
-class ScaleOptions(Table, kw_only=True, frozen=True):
+class ScaleOptions(StreamOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "scale"."""
 
     variant: Variant
@@ -33,6 +35,7 @@ class ScaleOptions(Table, kw_only=True, frozen=True):
     values: dict[ValueName, ValueMap] = field(default_factory=dict)  # ticket: required
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ticket = {"begin": self.begin, "end": self.end, "pattern": self.pattern, "values": self.values}
         if self.variant != "ticket":
             for name in [name for name, given in ticket.items() if given]:
@@ -65,9 +68,20 @@ def codec(options: ScaleOptions, *, drop_first: bool = False) -> StreamCodec:
     rules = Rules(options.unit, options.keep_motion)
     if options.variant == "mt-continuous":
         framer = ContinuousFramer(checksum=options.checksum, drop_first=drop_first)
-        return Framed(framer, Continuous(rules, checksum=options.checksum), mask_bit7=options.mask_bit7)
+        return ContinuousStream(framer, Continuous(rules, checksum=options.checksum), mask_bit7=options.mask_bit7)
     if options.variant == "ticket":
         tickets = Tickets(options.begin, options.end, options.pattern, options.values, rules)
         return TicketStream(LineFramer(limit=LINE_BYTES, drop_first=drop_first), tickets, mask_bit7=options.mask_bit7)
     lines = MarkedLineFramer(limit=LINE_BYTES, drop_first=drop_first)
     return Framed(lines, ScaleLines(options.variant, rules), mask_bit7=options.mask_bit7)
+
+
+KIND = Kind(
+    "scale",
+    "weighing scales and weighbridges",
+    "stream",
+    ScaleOptions,
+    codec,
+    driver_of("scale", codec),
+    recorded=RECORDED,
+)

@@ -6,7 +6,7 @@ The checksum byte may have any value, STX and CR too, so frames are found by the
 from collections.abc import Sequence
 from decimal import Decimal
 
-from drivers.codecs.base import Found
+from drivers.codecs.base import Found, Framed, FrameReader, Refused
 from drivers.codecs.mass import IN_MOTION, OVERLOAD, UNDERLOAD, Rules, Weight, no_match, said
 from drivers.codecs.values import Unfit
 from drivers.framing import BLANK, STX, Broken, Frame
@@ -80,13 +80,30 @@ class ContinuousFramer:
         self._told, self._reason = False, "noise"
 
     def gap(self) -> list[Frame]:
-        """A frame that stopped short is no frame."""
+        """What was noise is told; a frame may go on behind a silence."""
+        frames = list[Frame]()
+        self._tell(frames)
+        return frames
+
+    def end(self) -> list[Frame]:
+        """There is no more: a frame that stopped short is noise too."""
         frames = list[Frame]()
         for byte in self._buffer:
             self._skip(byte, frames)
         self._buffer.clear()
-        self._tell(frames)
-        return frames
+        return frames + self.gap()
+
+
+class ContinuousStream(Framed):
+    """The StreamCodec of such frames."""
+
+    def __init__(self, framer: ContinuousFramer, reader: FrameReader, *, mask_bit7: bool = False) -> None:
+        super().__init__(framer, reader, mask_bit7=mask_bit7)
+        self._frames = framer
+
+    def end(self, now: float | None) -> list[Found | Refused]:
+        """The file is over."""
+        return [Refused(frame.reason, frame.example) for frame in self._frames.end() if isinstance(frame, Broken)]
 
 
 class Continuous:
