@@ -41,7 +41,8 @@ def _code(text: str, kind: str = "", reserved: str = "") -> Read | None:
 
 
 _LINE = re.compile(
-    r"(?:[#LXG]?([HF]?[ARWP])[ ,;\t]*)?(?:([0-9]{5})[ ,;\t][01][ ,;\t])?([0-9]{3,4}[ ,;\t_.]?[0-9]{12,16})"
+    r"(?:[#LXG]?([HF]?[ARWP])(?:[ ,;\t]+|(?<=[#LXGHF][ARWP])))?"  # one letter alone may be a hexadecimal digit
+    r"(?:([0-9]{5})[ ,;\t][01][ ,;\t])?([0-9]{3,4}[ ,;\t_.]?[0-9]{12,16})"
 )
 
 

@@ -66,7 +66,7 @@ def decode(
     \b
     Examples:
       fieldgate decode nmea0183 gps.log
-      fieldgate decode scale scale.log --option variant=st_gs --json
+      fieldgate decode scale scale.log --option variant=st-gs --json
       fieldgate decode json climate.json --option 'values={ temp = { pointer = "/t", unit = "Cel" } }'
 
     Exit 0: decoded, whatever was rejected. 1: nothing was decoded. 2: an option is wrong. 3: there is no such file.

@@ -12,7 +12,7 @@ import msgspec
 from drivers import recorded, registry
 from drivers.codecs.base import Found
 from drivers.kinds import Kind
-from drivers.simulators import nmea
+from drivers.simulators import nmea, scales, sticks
 
 
 class Recording(NamedTuple):
@@ -57,6 +57,19 @@ JSON = {
 }
 DOCUMENTS = (b'{"t": 21.5, "s": "on", "at": 1795500000}', b'{"t": -99.9, "a": [{"b": 12345678901234567890}]}', b"[]")
 
+TAGS = b"".join(sticks.FORMS[form](982, 199702347) for form in sticks.FORMS) + b">UP\r\nLR 0006 0000000018514243\r\n"
+TICKET = {
+    "begin": "WEIGHBRIDGE .*",
+    "end": "-+",
+    "pattern": r".*\nGROSS +(?P<gross>\d+) kg\nTARE +(?P<tare>\d+) kg\n-+",
+    "values": {"gross": {"unit": "kg"}, "tare": {"unit": "kg"}},
+}
+
+
+def _weighed(form: str) -> bytes:
+    return b"".join(scales.FORMS[form](stable, mass) for stable, mass in ((False, 900), (True, 1000), (True, 0)))
+
+
 _LINES = (
     Recording(LINES, CSV),
     Recording(WEIGHT, b"US,GS,+   900kg\r\nST,GS,+  1000kg\r\nST,GS,-     0kg\r\n"),
@@ -72,9 +85,18 @@ _LINES = (
     Recording({"checksum": "nmea", "format": "regex", "pattern": r"\$..MTW,(?P<n>[\d.]+),C.*", **NUMBER}, SHIP),
 )
 RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
+    "animal_tag": (
+        Recording({"repeat_s": 0, "allow_test": True}, TAGS),
+        Recording({}, TAGS),
+    ),
     "mqtt": (
         Recording(JSON, messages=tuple(("farm/3/climate", one) for one in DOCUMENTS)),
         Recording({"payload": "text", **NUMBER}, messages=(("farm/3/t", b"-  21.5"), ("farm/3/t", b"on"))),
+    ),
+    "scale": (
+        *(Recording({"variant": form, "unit": "kg"}, _weighed(form)) for form in scales.FORMS if form != "ticket"),
+        Recording({"variant": "mt-continuous", "checksum": True, "keep_motion": True}, _weighed("mt-continuous")),
+        Recording({"variant": "ticket", **TICKET}, _weighed("ticket")),
     ),
     "serial_line": _LINES,
 }

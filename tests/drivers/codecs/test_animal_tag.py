@@ -40,6 +40,10 @@ READS: list[tuple[bytes, dict[str, Any]]] = [
     (b"3D9.1BF1A2B3C4", {"tag": "985120018088900", "manufacturer": 985, "id": 120018088900}),
     (b"\x02010784F22151\x03", {"em4100": "010784F221"}),
     (b"\x02010784f22151\r\n\x03", {"em4100": "010784F221"}),
+    (  # its first digit is no letter of Allflex
+        b"A400000000210001",
+        {"tag": "528000000000037", "country": 528, "id": 37, "animal": True, "retagging": 0},
+    ),
     (
         b"D2ECE7D001AF0001",
         {"tag": "982000199702347", "manufacturer": 982, "id": 199702347, "animal": True, "retagging": 0},
