@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Protocol
 from msgspec import Meta, Struct
 
 from drivers.api import OUT_OF_RANGE, Record, Reject, Value
+from drivers.codecs.sentinels import Sentinels
 from drivers.codecs.units import PRIMARY
 from drivers.limits import (
     DEVICE_CLOCK_AHEAD_S,
@@ -41,7 +42,9 @@ class ValueMap(Table, kw_only=True, frozen=True):
     scale: float = 1.0
     offset: float = 0.0
     type: Kind = "number"  # what the device must send; anything else is rejected as wrong_type
-    sentinels: tuple[float | str, ...] = ()  # what the device sends for "no value": quality 8, and no record
+    sentinels: tuple[
+        float | str, ...
+    ] = ()  # what is no value: 85, "ERR", "0x7FFF", "-9999..-9990". Quality 8, no record
     optional: bool = False  # true: may be absent or null
 
     def __post_init__(self) -> None:
@@ -49,6 +52,7 @@ class ValueMap(Table, kw_only=True, frozen=True):
             raise ValueError("scale and offset belong to a number. Remove them, or type")
         if not isfinite(self.scale) or not isfinite(self.offset) or self.scale == 0.0:
             raise ValueError("scale and offset are finite, and scale is not 0")
+        Sentinels(self.sentinels, of_numbers=self.type == "number")
 
 
 class TimeMap(Table, kw_only=True, frozen=True):
@@ -111,8 +115,7 @@ class Field:
         self.extra: Record | None = None if known else (f"{name}.unit", None, options.unit or "")
         self._scale, self._offset = options.scale, options.offset
         self._scaled = options.scale != 1.0 or options.offset != 0.0
-        self._numbers = frozenset(float(one) for one in options.sentinels if not isinstance(one, str))
-        self._texts = frozenset(one for one in options.sentinels if isinstance(one, str))
+        self._sentinels = Sentinels(options.sentinels, of_numbers=options.type == "number")
         self.plain = options.type == "number" and not self._scaled and not options.sentinels and known
 
     def put(self, value: object, records: list[Record]) -> bool:
@@ -130,7 +133,7 @@ class Field:
         return True
 
     def _convert(self, value: object) -> Value | None:
-        if isinstance(value, str) and value in self._texts:
+        if isinstance(value, str) and self._sentinels.has_word(value):
             return None
         if self.type == "number":
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -144,7 +147,7 @@ class Field:
 
     def _number(self, value: int | float) -> Value | None:
         try:
-            if not isfinite(value) or float(value) in self._numbers:
+            if not isfinite(value) or self._sentinels.has(float(value)):
                 return None
             if self._scaled:
                 value = float(f"{value * self._scale + self._offset:.12g}")
@@ -159,7 +162,7 @@ class Field:
     def read(self, text: str, decimal: str = ".") -> object:
         """What a field of text says, as a value for `put`: of `type`, or the text itself where it is none."""
         text = text.strip()
-        if text in self._texts:
+        if self._sentinels.has_word(text):
             return text
         if self.type == "number":
             return number(text, decimal)
