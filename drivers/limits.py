@@ -61,3 +61,11 @@ TAKEOVERS = 3  # in a row: another client has this id
 ANSWER_S = 30.0  # to a SUBSCRIBE
 STOP_S = 2.0  # at a stop, for what is handed over to become durable and be acknowledged
 QUIET_S = 0.5  # of silence after opening a line: what comes next is not the rest of a line
+
+# ships
+NMEA_DATE_S = 60.0  # between a time of day and the dated sentence that gives it its date
+XDR_TRANSDUCERS = 32  # in one sentence: with their units no more than RECORDS
+AIS_PARTS = 32  # messages of which a part is missing, of one receiver
+AIS_PART_SENTENCES = 64  # heard since a message's last part: beyond it, the next part is another message's
+AIS_PART_S = 10.0  # the same by the clock
+AIS_SHIPS = 4_096  # remembered for min_interval_s

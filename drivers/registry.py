@@ -18,8 +18,10 @@ Now = Callable[[], float | None]
 
 
 _MODULES = {
+    "ais": "drivers.ais",
     "animal_tag": "drivers.animal_tag",
     "mqtt": "drivers.mqtt",
+    "nmea0183": "drivers.nmea0183",
     "replay": "drivers.replay",
     "scale": "drivers.scale",
     "serial_line": "drivers.serial_line",

@@ -116,15 +116,20 @@ _MASK = bytes(byte & 0x7F for byte in range(256))
 
 
 class Framed:
-    """The StreamCodec of a Framer and a FrameReader. mask_bit7 clears the top bit of every byte first."""
+    """The StreamCodec of a Framer and a FrameReader. mask_bit7 clears the top bit of every byte first.
 
-    def __init__(self, framer: Framer, reader: FrameReader, *, mask_bit7: bool = False) -> None:
+    whole: each chunk is a datagram, whose end is the end of a line even where its sender wrote none.
+    """
+
+    def __init__(self, framer: Framer, reader: FrameReader, *, mask_bit7: bool = False, whole: bool = False) -> None:
         self._framer, self._reader, self._mask = framer, reader, mask_bit7
+        self._close = framer.delimiter if whole and isinstance(framer, LineFramer) else b""
 
     def feed(self, data: bytes, now: float | None) -> list[Found | Refused]:
         """What the frames that end in `data` say."""
         if self._mask:
             data = data.translate(_MASK)
+        data += self._close
         return [found for frame in self._framer.feed(data) for found in self._read(frame, now)]
 
     def gap(self, now: float | None) -> list[Found | Refused]:
