@@ -4,7 +4,7 @@ A driver joins them by being registered; one that has no recording here fails `c
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from drivers import recorded, registry
 from drivers.codecs.base import Found
 from drivers.kinds import Kind
-from drivers.simulators import nmea, scales, sticks
+from drivers.simulators import ais, nmea, scales, sticks
 
 
 class Recording(NamedTuple):
@@ -29,6 +29,8 @@ class Recording(NamedTuple):
 
 
 SHIP = b"".join(line for line, _ in zip(nmea.log(), range(8), strict=False))
+BRIDGE = b"".join(islice(nmea.bridge(), 17)) + b"$SDDBT,7.9,f,2.4,M,1.3,F*0D\r\n$GPGGA,1\r\n"
+HEARD = b"".join(islice(ais.traffic(), 7)) + ais.tagged(b"!AIVDM,1,1,,A,,0*26", s="r1", c=1_795_500_000) + b"\r\n"
 NUMBER = {"values": {"n": {}}}
 LINES = {
     "framing": "line",
@@ -89,6 +91,7 @@ RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
         Recording({"repeat_s": 0, "allow_test": True}, TAGS),
         Recording({}, TAGS),
     ),
+    "ais": (Recording({}, HEARD), Recording({"min_interval_s": 60}, HEARD)),
     "mqtt": (
         Recording(JSON, messages=tuple(("farm/3/climate", one) for one in DOCUMENTS)),
         Recording({"payload": "text", **NUMBER}, messages=(("farm/3/t", b"-  21.5"), ("farm/3/t", b"on"))),
@@ -98,6 +101,7 @@ RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
         Recording({"variant": "mt-continuous", "checksum": True, "keep_motion": True}, _weighed("mt-continuous")),
         Recording({"variant": "ticket", **TICKET}, _weighed("ticket")),
     ),
+    "nmea0183": (Recording({}, BRIDGE), Recording({"checksum": "optional", "text": ["GSA"]}, BRIDGE)),
     "serial_line": _LINES,
 }
 
