@@ -84,7 +84,7 @@ class TcpWire:
 
 
 class UdpWire:
-    """A bound socket. Each sender's datagrams are a stream of their own, and begin with a frame."""
+    """A bound socket. The datagrams of each address are a stream of their own, which begins with a frame."""
 
     datagrams = True
 
@@ -109,7 +109,7 @@ class UdpWire:
             if (level, kind) == (socket.SOL_SOCKET, _DROPS):
                 dropped = _COUNT.unpack(value)[0]
                 missed, self._dropped = (dropped - self._dropped) % (1 << 32), dropped
-        return Chunk(data, peer, missed)
+        return Chunk(data, peer[0], missed)  # some programs take another port for each datagram
 
     def close(self) -> None:
         """Listens no more."""

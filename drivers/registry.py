@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from drivers.api import Driver
 from drivers.kinds import Kind
+from drivers.network import clash
 
 Now = Callable[[], float | None]
 
@@ -137,3 +138,17 @@ def _check_names(drivers: list[Driver]) -> None:
             if port is not None and readers.setdefault(str(Path(port).resolve()), source) != source:
                 what = f"{port} is read by source {readers[str(Path(port).resolve())]} already"
                 raise Misfit(source, "port", what, "Give each source its own port")
+    _check_listeners(drivers)
+
+
+def _check_listeners(drivers: list[Driver]) -> None:
+    """A UDP port of this computer has one listener. A TCP server may have as many clients as it likes."""
+    heard: dict[str, str] = {}
+    for driver in drivers:
+        for source, options in driver.sources.items():
+            if udp := getattr(options, "udp", None):
+                for other, address in heard.items():
+                    if clash(udp, address):
+                        what = f"{udp} is listened on by source {other} already"
+                        raise Misfit(source, "udp", what, "Give each source its own port")
+                heard[source] = udp

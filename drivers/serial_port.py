@@ -79,7 +79,7 @@ class PortWire:
                 raise _gone(self._path) from error
             cure = "Unplug it and plug it in again"
             raise DriverError(f"{self._path} cannot be read: {error.strerror}", cure) from error
-        if not data:
+        if not data:  # unplugged, or somebody else took what there was to read
             raise _gone(self._path)
         return Chunk(data)
 

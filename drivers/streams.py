@@ -91,11 +91,11 @@ class StreamDriver:
         self._pending = Pending(PENDING_LINES, PENDING_BYTES)
         self._told = Link(up=False, detail="")
         self._silent = False
+        self._pause_s = AGAIN_S
 
     async def run(self, emit: Emit) -> None:
         """Until cancelled. DriverError where the wire cannot be opened or has ended; a port that is gone is awaited."""
-        self._told, self._silent = Link(up=False, detail=""), False
-        pause_s = AGAIN_S
+        self._told, self._silent, self._pause_s = Link(up=False, detail=""), False, AGAIN_S
         while True:
             try:
                 wire = await self._open()
@@ -103,11 +103,11 @@ class StreamDriver:
                     await self._read(wire, emit)
                 finally:
                     wire.close()
-                pause_s = AGAIN_S
             except Gone as gone:
+                self._silent = False
                 self._tell(emit, up=False, detail=f"{gone.what}. {gone.cure}")
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, AGAIN_MOST_S)
+                await asyncio.sleep(self._pause_s)
+                self._pause_s = min(2 * self._pause_s, AGAIN_MOST_S)
 
     async def _open(self) -> Wire:
         options = self._options
@@ -146,9 +146,13 @@ class StreamDriver:
                     return
 
     def _take(self, wire: Wire, codecs: "_Codecs", emit: Emit) -> None:
-        chunk = wire.read()
+        try:
+            chunk = wire.read()
+        except DriverError:
+            self._hand_over(emit, codecs.gap(self._now()))
+            raise
         if chunk.data:
-            self._silent = False
+            self._silent, self._pause_s = False, AGAIN_S
             self._tell(emit, up=True, detail=wire.detail)
         if chunk.missed:
             emit([Dropped(self._source, chunk.missed, "no_room")])

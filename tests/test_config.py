@@ -266,6 +266,35 @@ def test_two_sources_on_one_port(tmp_path: Path) -> None:
     assert "source.one" in fault.what
 
 
+def test_two_sources_on_one_udp_port(tmp_path: Path) -> None:
+    def source(name: str, wire: str) -> str:
+        return serial(name, "x").replace('port = "x"', wire)
+
+    good = source("one", 'udp = "0.0.0.0:2000"') + source("two", 'udp = "0.0.0.0:2001"')
+    assert len(config.load(write(tmp_path, GATEWAY + good)).source) == 3
+    shared = source("one", 'tcp = "a:2000"') + source("two", 'tcp = "a:2000"')
+    assert len(config.load(write(tmp_path, GATEWAY + shared)).source) == 3
+    (fault,) = faults(tmp_path, GATEWAY + good.replace("2001", "2000").replace("0.0.0.0", "127.0.0.1", 1))
+    assert (fault.key, fault.line) == ("source.two.udp", ADDED + 7)
+    assert "source.one" in fault.what
+
+
+@pytest.mark.parametrize(
+    ("wires", "key", "words"),
+    [
+        ("", "source.one.port", "tcp or udp"),
+        ('port = "/dev/ttyS0"\ntcp = "a:1"', "source.one.tcp", "stands beside port"),
+        ('tcp = "a"', "source.one.tcp", "host:port"),
+        ('udp = "a:1"', "source.one.udp", "0.0.0.0"),
+    ],
+)
+def test_where_a_stream_comes_from(wires: str, key: str, words: str, tmp_path: Path) -> None:
+    text = GATEWAY + serial("one", "x").replace('port = "x"', wires)
+    (fault,) = faults(tmp_path, text)
+    assert fault.key == key
+    assert words in str(fault)
+
+
 def test_a_port_that_moves_is_refused(tmp_path: Path) -> None:
     text = GATEWAY + serial("one", "/dev/ttyUSB0")
     (fault,) = faults(tmp_path, text)

@@ -7,6 +7,15 @@ import random
 import tty
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
+
+
+class Writable(Protocol):
+    """A line to write to: `Line` here, and those of network.py."""
+
+    def write(self, data: bytes) -> bool:
+        """True if it took all of the data."""
+        ...
 
 from drivers.simulators import scales
 
@@ -22,6 +31,7 @@ class Line:
         tty.setraw(slave)
         self.path = Path(os.ttyname(slave))
         self._slave: int | None = slave  # held: without any reader a terminal forgets its settings
+        self._closed = False
         os.set_blocking(self.master, False)
         if link is not None:
             link.unlink(missing_ok=True)
@@ -34,12 +44,18 @@ class Line:
             return os.write(self.master, data) == len(data)
         return False
 
-    def close(self) -> None:
-        """Unplugs it."""
+    def let_go(self) -> None:
+        """This program has the gateway's side open no more."""
         if self._slave is not None:
             os.close(self._slave)
-            os.close(self.master)
             self._slave = None
+
+    def close(self) -> None:
+        """Unplugs it."""
+        self.let_go()
+        if not self._closed:
+            os.close(self.master)
+            self._closed = True
 
     def __enter__(self) -> "Line":
         return self
@@ -62,7 +78,7 @@ def weighbridge(seed: int = 1, form: str = "st-gs") -> Iterator[bytes]:
 
 
 async def run(
-    line: Line,
+    line: Writable,
     lines: Iterable[bytes],
     *,
     every_s: float = 0.25,

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
+from drivers.network import clash
 from gateway.core.limits import ORIGIN_BYTES, STORE_BYTES_MIN
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
 from gateway.errors import FormatError
@@ -84,6 +85,8 @@ def _sources(root: Draft) -> Iterator[Problem]:
     ports: dict[str, str] = {}
     taken = {f"mqtt-{broker}" for broker in brokers}
     taken |= {f"{kind}-{name}" for name in root.get("source") or () for kind in ("serial", "replay")}
+    taken |= {f"{source.get('driver')}-{name}" for name, source in root.drafts("source").items()}
+    heard: dict[str, str] = {}
     for name, source in root.drafts("source").items():
         if name == _RESERVED:
             yield Problem(source.path, "is the id of the gateway's own events", "Choose another id")
@@ -108,6 +111,14 @@ def _sources(root: Draft) -> Iterator[Problem]:
                 f"is the port of source.{ports[device]} too: a port has one reader",
                 "Give each source its own port",
             )
+        udp = options.get("udp")
+        if isinstance(udp, str):
+            yield from (
+                Problem((*source.path, "udp"), f"is where source.{other} listens too", "Give each source its own port")
+                for other, address in heard.items()
+                if clash(udp, address)
+            )
+            heard[name] = udp
 
 
 def _nodes(root: Draft) -> Iterator[Problem]:

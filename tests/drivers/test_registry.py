@@ -13,7 +13,8 @@ from drivers.mqtt import Broker, MqttDriver
 
 REPOSITORY = Path(__file__).parents[2]
 MQTT = {"broker": "local", "topic": "a", "values": {"t": {}}}
-SERIAL = {"port": "/dev/ttyS0", "format": "text", "values": {"n": {}}}
+LINE = {"format": "text", "values": {"n": {}}}
+SERIAL = {"port": "/dev/ttyS0", **LINE}
 
 
 def sources(**tables: dict[str, Any]) -> dict[str, tuple[str, Any]]:
@@ -68,6 +69,10 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         r"source mqtt-locale: id is the name of a driver": sources(
             **{"mqtt-locale": {"driver": "mqtt", **MQTT, "broker": "locale"}}
         ),
+        r"0\.0\.0\.0:2000 is listened on by source one already": sources(
+            one={"driver": "serial_line", **LINE, "udp": "127.0.0.1:2000"},
+            two={"driver": "serial_line", **LINE, "udp": "0.0.0.0:2000"},
+        ),
         r"read by source one already": sources(
             one={"driver": "serial_line", **SERIAL}, two={"driver": "serial_line", **SERIAL, "port": str(link)}
         ),
@@ -77,8 +82,23 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
             registry.build(tables, brokers("locale"))
 
 
+def test_several_sources_may_read_one_tcp_server_and_listen_on_several_ports() -> None:
+    tables = sources(
+        one={"driver": "serial_line", **LINE, "tcp": "10.0.0.1:2000"},
+        two={"driver": "serial_line", **LINE, "tcp": "10.0.0.1:2000"},
+        three={"driver": "serial_line", **LINE, "udp": "0.0.0.0:2000"},
+        four={"driver": "serial_line", **LINE, "udp": "0.0.0.0:2001"},
+    )
+    assert len(registry.build(tables, {})) == 4
+
+
 def test_a_gateway_without_serial_lines_loads_no_pyserial() -> None:
-    code = "import sys; from drivers import registry; registry.options_type('mqtt'); print('serial' in sys.modules)"
+    table = {"tcp": "127.0.0.1:1", "format": "text", "values": {"n": {}}}
+    code = (
+        "import msgspec, sys; from drivers import registry; registry.options_type('mqtt');"
+        f"options = msgspec.convert({table}, registry.options_type('serial_line'));"
+        "registry.build({'a': ('serial_line', options)}, {}); print('serial' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout == "False\n"
 
