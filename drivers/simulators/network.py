@@ -8,6 +8,8 @@ import struct
 BUFFER_BYTES = 1 << 20  # for a client that does not read; beyond it data is lost for it
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close without a goodbye
 
+_TURNS = 8  # of the loop, until a connection that was accepted just now is known here
+
 
 class TcpLine:
     """A serial server (`async with`). Whoever connects to `address` hears what is written from then on."""
@@ -16,6 +18,7 @@ class TcpLine:
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None
         self.clients: list[asyncio.StreamWriter] = []
+        self._open: set[asyncio.StreamWriter] = set()
 
     @property
     def address(self) -> str:
@@ -30,16 +33,27 @@ class TcpLine:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        self.hang_up()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        for writer in list(self._open):
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.clients.append(writer)
-        with contextlib.suppress(OSError):
-            while await reader.read(1_024):
-                pass  # what a client says goes nowhere
-        if writer in self.clients:
-            self.clients.remove(writer)
-            writer.close()
+        self._open.add(writer)
+        try:
+            with contextlib.suppress(OSError):
+                while await reader.read(1_024):
+                    pass  # what a client says goes nowhere
+            if writer in self.clients:
+                self.clients.remove(writer)
+                writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        finally:
+            self._open.discard(writer)
 
     def write(self, data: bytes) -> bool:
         """True if there is a client, and each took it all."""
