@@ -33,7 +33,7 @@ class TcpLine:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        for _ in range(_TURNS):
+        for _turn in range(_TURNS):
             await asyncio.sleep(0)
         for writer in list(self._open):
             writer.transport.abort()

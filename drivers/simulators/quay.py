@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from drivers.simulators import scales
+
 
 class Writable(Protocol):
     """A line to write to: `Line` here, and those of network.py."""
@@ -16,8 +18,6 @@ class Writable(Protocol):
     def write(self, data: bytes) -> bool:
         """True if it took all of the data."""
         ...
-
-from drivers.simulators import scales
 
 
 class Line:
