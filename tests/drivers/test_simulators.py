@@ -12,11 +12,11 @@ from drivers.codecs.text import nmea_checksum_fits
 from drivers.codecs.values import ValueMap
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
 from drivers.serial_line import KIND, SerialLineOptions
-from drivers.simulators import henhouse, nmea, quay
+from drivers.simulators import henhouse, nmea, quay, sticks
 
 
 def test_they_say_the_same_for_a_seed() -> None:
-    for make in (henhouse.messages, nmea.log, quay.weighbridge):
+    for make in (henhouse.messages, nmea.log, quay.weighbridge, sticks.drover):
         first, again, other = (list(itertools.islice(make(seed), 30)) for seed in (3, 3, 4))
         assert first == again != other
 
