@@ -75,12 +75,11 @@ _KERN_UNITS: Units = {
     **{short: UNITS[unit] for short, unit in (("ot", "ozt"), ("dw", "dwt"), ("gr", "gn"), ("mo", "mom"))},
 }
 _KERN = re.compile(r"([+ -])([ 0-9./]{7,9})([ A-Za-z]{2}| %)([ A-Za-z0-9])([SUE])")
-_KERN_LENGTHS = (12, 13, 14)  # without the line's end: 6 digits, 7, and 7 with a point and a slash
 
 
 def _kern(text: str) -> Weight:
     """Sign, digits, unit of two characters, a result of sorting, and S at rest, U not, E over or under the range."""
-    match = _KERN.fullmatch(text) if len(text) in _KERN_LENGTHS else None
+    match = _KERN.fullmatch(text)
     if match is None:
         no_match()
     sign, digits, unit, _, state = match.groups()

@@ -45,7 +45,7 @@ class ContinuousFramer:
         buffer, frames, at = self._buffer, list[Frame](), 0
         buffer += data
         while at < len(buffer):
-            if buffer[at] != STX or buffer.find(STX, at + 1, at + _LENGTH) >= 0:
+            if buffer[at] != STX:
                 self._skip(buffer[at], frames)
                 at += 1
             elif len(buffer) - at < self._length:

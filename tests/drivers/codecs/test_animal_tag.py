@@ -193,6 +193,9 @@ def test_the_tags_that_are_remembered_are_bounded() -> None:
     stream.feed(line(TAGS_REMEMBERED), NOW)
     assert reasons(stream.feed(line(1), NOW)) == {"repeat": 1}
     assert reasons(stream.feed(line(0), NOW)) == {}
+    assert reasons(stream.feed(line(2), NOW + 3600)) == {}  # read anew: now the one read last
+    stream.feed(line(TAGS_REMEMBERED + 1), NOW + 3600)
+    assert reasons(stream.feed(line(2), NOW + 3600)) == {"repeat": 1}
 
 
 def test_frames_in_marks_and_in_lines_on_one_wire() -> None:

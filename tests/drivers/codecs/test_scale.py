@@ -137,6 +137,7 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("rinstrum", b"\x02   12.34GSO   \x03", "overload"),
     ("rinstrum", b"   12.34KGM", "in_motion"),
     ("rinstrum", b"   12.34KGO", "overload"),
+    ("rinstrum", b"\x02  12.34GSI   \x03", "no_match"),
     ("rinstrum", b"\x02   12.34G\x03", "no_unit"),
     ("rinstrum", b":01050026:     1234 kg", "no_match"),
 ]

@@ -73,6 +73,10 @@ def test_a_ticket_has_limits() -> None:
     assert all(len(one.example) <= 512 for one in found if isinstance(one, Refused))
 
 
+def test_the_limits_are_of_one_ticket() -> None:
+    assert len(values(play(make(), PRINTED * 300, chunk=1000))) == 300
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
