@@ -7,6 +7,10 @@ TEXT_BYTES = 1_024  # of one text value (docs/format.md, section 2)
 RECORDS = 64  # values of one source
 INTEGER_MAX = 2**53 - 1  # a larger one travels as text (docs/format.md, section 1)
 JSON_DEPTH = 16  # arrays and objects inside each other
+NAME_BYTES = 64  # of the name of a value, with its ending, where the message itself names it
+DATA_BYTES = 8_192  # of one value of bytes
+UNIT_BYTES = 64  # of one unit
+FLAT_VALUES = 112  # values and units out of one message that names them itself
 
 # handed over and not yet durable, by one driver; beyond it the driver stops reading, or drops
 PENDING_MESSAGES = 4_096
@@ -52,6 +56,13 @@ LEARNT_BYTES = 1_048_576  # what one source's codec has learnt of others' names 
 
 # what was recorded
 RECORDED_BYTES = 64 * 1024 * 1024  # of messages, which are held whole; a stream's file has no limit
+
+# LoRaWAN and SenML
+LORAWAN_FRAMES = 4_096  # remembered by one source, to tell a frame that comes again
+LORAWAN_FRAME_BYTES = 255  # no radio frame carries more
+LORAWAN_AGAIN_S = 600.0  # the same frame, its counter and bytes, received so much later is a new one
+SENML_RECORDS = 512  # of one pack
+CBOR_DEPTH = 16  # arrays, maps and tags inside each other
 
 # time
 DEVICE_CLOCK_BEHIND_S = 7 * 86_400  # default of max_behind_s

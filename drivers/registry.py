@@ -21,11 +21,14 @@ Now = Callable[[], float | None]
 _MODULES = {
     "ais": "drivers.ais",
     "animal_tag": "drivers.animal_tag",
+    "chirpstack": "drivers.chirpstack",
     "mqtt": "drivers.mqtt",
     "nmea0183": "drivers.nmea0183",
     "replay": "drivers.replay",
     "scale": "drivers.scale",
+    "senml": "drivers.senml",
     "serial_line": "drivers.serial_line",
+    "tts": "drivers.tts",
 }
 GROUP = "fieldgate.drivers"
 """Entry points: NAME = "package.module:KIND"."""
