@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from drivers.codecs.base import Found, Refused
 from drivers.codecs.measures import Measures, unit
-from drivers.codecs.values import TimeMap, Unfit, device_time, number
+from drivers.codecs.values import AS_TOLD, TimeMap, Unfit, device_time, number
 from drivers.limits import EXAMPLE_BYTES, LORAWAN_AGAIN_S, LORAWAN_FRAMES
 
 OWN = frozenset(
@@ -23,7 +23,6 @@ OWN = frozenset(
 """Names that the network server's own values have: a decoder's value of such a name is called rssi-2."""
 
 _EUI = re.compile(r"[0-9a-f]{16}")
-_ANY_TIME = TimeMap(max_behind_s=inf, max_ahead_s=inf)
 
 
 class Heard(NamedTuple):
@@ -87,7 +86,7 @@ class Uplinks:
     def _again(self, uplink: Uplink) -> bool:
         text = f"{uplink.device} {uplink.f_cnt} {uplink.f_port} {uplink.session}\0"
         key = sha256(text.encode(errors="replace") + uplink.data).digest()[:16]
-        received = device_time(uplink.time, _ANY_TIME, 0.0) or 0.0
+        received = device_time(uplink.time, self._time, AS_TOLD) or 0.0
         before = self._seen.get(key)
         if before is not None and abs(received - before) <= LORAWAN_AGAIN_S:
             return True

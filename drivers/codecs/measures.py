@@ -5,6 +5,7 @@ A value is a number, a text or a bool. "30.11 °C", "0 uS/cm" and "23.59" are nu
 
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -63,6 +64,8 @@ _SPELLING = str.maketrans({"℃": "°C", "℉": "°F", "º": "°", "µ": "u", "�
 _WRITTEN = re.compile(r"([+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:e[+-][0-9]{1,3})?)\s*(\S(?:.{0,14}\S)?)?", re.IGNORECASE)
 _NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)(?:\s+\S{1,16})?", re.IGNORECASE)
 _OTHER = re.compile(r"[^A-Za-z0-9:._/-]")
+_NO_FIRST = ":._/-"
+_ROOM = NAME_BYTES - len("-999.unit")
 
 
 def known(text: str) -> Unit | None:
@@ -78,11 +81,16 @@ def unit(text: str) -> Unit:
     return found
 
 
+def _short(name: str) -> str:
+    """The name; its beginning and a digest of it where it has no room for an ending."""
+    return name if len(name) <= _ROOM else f"{name[: _ROOM - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
+
+
 class Measures:
     """The records of one message, in order. A name has one value: a second one of that name is called name-2.
 
     taken: names that the caller keeps for its own. units: of the values that are plain numbers, by name. Unfit for more
-    than FLAT_VALUES records, for a text over TEXT_BYTES, and for a name over NAME_BYTES.
+    than FLAT_VALUES records, and for a text over TEXT_BYTES.
     """
 
     def __init__(self, taken: frozenset[str] = frozenset(), units: Mapping[str, Unit] | None = None) -> None:
@@ -99,14 +107,12 @@ class Measures:
     def _branch(self, path: str, members: Any) -> None:
         for key, value in members:
             name = path + (_OTHER.sub("_", str(key)) or "_")
-            if len(name) > NAME_BYTES:
-                raise Unfit("name_too_long", f"{name[:80]} ... has more than {NAME_BYTES} letters")
             if isinstance(value, dict):
                 self._branch(name + "/", value.items())
             elif isinstance(value, list):
                 self._branch(name + "/", enumerate(value))
             elif value is not None:
-                self.put(name, value)
+                self.put(_short(name.lstrip(_NO_FIRST) or "value"), value)
 
     def put(self, name: str, value: Value) -> None:
         """One value; a text that says a number is one, and one that says "not a number" only makes quality 8."""

@@ -14,7 +14,16 @@ from drivers.codecs.base import Found, Refused
 from drivers.codecs.octets import base64
 from drivers.codecs.units import PRIMARY
 from drivers.codecs.values import TimeMap, Unfit, device_time
-from drivers.limits import DATA_BYTES, EXAMPLE_BYTES, INTEGER_MAX, NAME_BYTES, SENML_RECORDS, TEXT_BYTES, UNIT_BYTES
+from drivers.limits import (
+    DATA_BYTES,
+    EXAMPLE_BYTES,
+    INTEGER_MAX,
+    NAME_BYTES,
+    RECORDS,
+    SENML_RECORDS,
+    TEXT_BYTES,
+    UNIT_BYTES,
+)
 
 ABSOLUTE_S = 2**28
 """Section 4.5.3: a time from here on is Unix time, one below is relative to now."""
@@ -173,19 +182,24 @@ class _Sample:
         self.names: set[str] = set()
 
     def put(self, name: str, unit: str | None, value: Value) -> None:
-        if isinstance(value, float) and not isfinite(value):
+        if isinstance(value, str | bytes | bool):
+            unit = None
+        elif not isfinite(value):
             self.quality |= OUT_OF_RANGE
             return
         known = unit is None or unit in PRIMARY
+        ending = "" if known else ".unit"
+        if len(name + ending) > NAME_BYTES:
+            raise Unfit("bad_name", f"{name}{ending} has more than {NAME_BYTES} letters")
         self.records.append((name, unit if known else None, value))
         if not known:
-            self.records.append((f"{name}.unit", None, unit or ""))
+            self.records.append((name + ending, None, unit or ""))
 
 
 def _measure(row: dict[str, Any], base: dict[str, Any], samples: list[_Sample], where: str) -> None:
     """One record: its value, its sum, or both."""
     name = base.get("bn", "") + row.get("n", "")
-    if not _NAME.fullmatch(name) or len(name) > NAME_BYTES or name in ("raw", "raw.sha256"):
+    if not _NAME.fullmatch(name) or name in ("raw", "raw.sha256"):
         raise Unfit("bad_name", f"{where}: {name[:80]!r}")
     unit = row.get("u", base.get("bu")) or None
     value = _value(row, base, where)
@@ -201,8 +215,9 @@ def _measure(row: dict[str, Any], base: dict[str, Any], samples: list[_Sample], 
 
 
 def _sample(samples: list[_Sample], time: float, names: set[str]) -> _Sample:
-    """The last sample, or a new one where that has another time or one of the names."""
-    if not samples or samples[-1].time != time or names & samples[-1].names:
+    """The last sample, or a new one where that has another time, one of the names, or RECORDS of them."""
+    last = samples[-1] if samples else None
+    if last is None or last.time != time or names & last.names or len(last.records) >= RECORDS:
         samples.append(_Sample(time))
     samples[-1].names |= names
     return samples[-1]
