@@ -12,7 +12,7 @@ import msgspec
 from drivers import recorded, registry
 from drivers.codecs.base import Found
 from drivers.kinds import Kind
-from drivers.simulators import ais, nmea, scales, sticks
+from drivers.simulators import ais, lorawan, nmea, scales, sticks
 
 
 class Recording(NamedTuple):
@@ -86,12 +86,31 @@ _LINES = (
     Recording({"format": "json", **JSON}, b"\n".join(DOCUMENTS) + b"\n"),
     Recording({"checksum": "nmea", "format": "regex", "pattern": r"\$..MTW,(?P<n>[\d.]+),C.*", **NUMBER}, SHIP),
 )
+FIELD = tuple(islice(lorawan.messages(), 30))
+MEASURED = {"units": {"battery": "mV"}}
+DECODED = b"""{"deviceInfo": {"devEui": "0011223344556677"}, "time": "2026-11-24T06:00:00Z", "data": "AAE", "object": {
+ "a": "1 ppm", "a.unit": 2, "": {"_": [true, null, 12345678901234567890, "NaN", "9e+999"]}, "raw": "x", "rssi": 1}}"""
+
+
+def _field(*topics: str) -> tuple[tuple[str, bytes], ...]:
+    return tuple((topic, payload) for topic, payload in FIELD if topic in topics)
+
+
 RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
     "animal_tag": (
         Recording({"repeat_s": 0, "allow_test": True}, TAGS),
         Recording({}, TAGS),
     ),
     "ais": (Recording({}, HEARD), Recording({"min_interval_s": 60}, HEARD)),
+    "chirpstack": (
+        Recording({}, messages=_field(lorawan.CHIRPSTACK_TOPIC)),
+        Recording(MEASURED, messages=((lorawan.CHIRPSTACK_TOPIC, DECODED),)),
+    ),
+    "tts": (Recording(MEASURED, messages=_field(lorawan.TTS_TOPIC)),),
+    "senml": (
+        Recording({"topic": "senml/+"}, messages=_field(lorawan.SENML_TOPIC, lorawan.SENML_CBOR_TOPIC)),
+        Recording({"topic": "senml/+", "device_level": 2}, messages=_field(lorawan.SENML_CBOR_TOPIC)),
+    ),
     "mqtt": (
         Recording(JSON, messages=tuple(("farm/3/climate", one) for one in DOCUMENTS)),
         Recording({"payload": "text", **NUMBER}, messages=(("farm/3/t", b"-  21.5"), ("farm/3/t", b"on"))),
