@@ -51,15 +51,15 @@ def _sics(text: str) -> Weight:
 
 _ST_GS = re.compile(
     r"(ST|US|QT|OL)"
-    r"(?:, ?(GS|GR|NT|TR|PT|G|N|T) ?)?"
+    r"(?:,? ?(GS|GR|NT|TR|PT|G|N|T) ?)?"
     r"(?:,[^,]{2}(?=,))?"  # CAS: the device's number and its lamps
-    rf"(?:,|(?= )) *({_NUMBER}) *([A-Za-z%]{{0,3}}) *"
+    rf"(?:,|(?=[ +-])) *({_NUMBER}) *([A-Za-z%]{{0,3}}) *"
 )
 
 
 def _st_gs(text: str) -> Weight:
-    """A&D, CAS, T-Scale and their kin. `t` without GS or NT comes from a balance: a tola there as well as a tonne."""
-    if re.match(r"OL(?:[, ]|\Z)", text):
+    """A&D, CAS, T-Scale, Rinstrum's FMT_4. `t` without GS or NT comes from a balance: a tola there as well as a tonne."""
+    if re.match(r"OL(?:GR|NT|[, ]|\Z)", text):
         return Weight(fault=UNDERLOAD if "-" in text else OVERLOAD)
     match = _ST_GS.fullmatch(text)
     if match is None:

@@ -47,6 +47,8 @@ WEIGHTS: list[tuple[str, bytes, dict[str, Any]]] = [
     ("st-gs", b"ST,GS    20.7g  ", {"mass": 0.0207, "mode": "gross"}),
     ("st-gs", b"ST,GS,   245.6 g", {"mass": 0.2456, "mode": "gross"}),
     ("st-gs", b"ST,+00123.45  g", {"mass": 0.12345}),
+    ("st-gs", b"STGR   12.34kg", {"mass": 12.34, "mode": "gross"}),
+    ("st-gs", b"STNT-  12.34 t", {"mass": -12340.0, "mode": "net"}),
     ("st-gs", b"ST,GS,  18.000kg", {"mass": 18.0, "mode": "gross"}),
     ("st-gs", b"ST,GS,1\xe0,+  12.345 kg", {"mass": 12.345, "mode": "gross"}),
     ("st-gs", b"ST,GS,+   12.34 t", {"mass": 12340.0, "mode": "gross"}),
@@ -110,6 +112,8 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("st-gs", b"US,GS,+  4.876kg", "in_motion"),
     ("st-gs", b"OL,GS,+         ", "overload"),
     ("st-gs", b"OL", "overload"),
+    ("st-gs", b"OLGR         kg", "overload"),
+    ("st-gs", b"USGR   12.34kg", "in_motion"),
     ("st-gs", b"OL,-9999999E+19", "underload"),
     ("st-gs", b"ST,GS,+       kg", "no_match"),
     ("st-gs", b"ST,+00123.45  t", "unknown_unit"),  # a balance: tonne or tola
