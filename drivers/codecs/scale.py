@@ -58,7 +58,7 @@ _ST_GS = re.compile(
 
 
 def _st_gs(text: str) -> Weight:
-    """A&D, CAS, T-Scale, Rinstrum's FMT_4. `t` without GS or NT comes from a balance: a tola there as well as a tonne."""
+    """A&D, CAS, T-Scale, Rinstrum's FMT_4. `t` without GS or NT is a balance's: a tola as well as a tonne."""
     if re.match(r"OL(?:GR|NT|[, ]|\Z)", text):
         return Weight(fault=UNDERLOAD if "-" in text else OVERLOAD)
     match = _ST_GS.fullmatch(text)
