@@ -19,6 +19,8 @@ class Kind(NamedTuple):
 
     stream and poll: `driver(source, options, now=now)` makes one driver for one source, and
     `codec(options, drop_first=...)` the codec of one opening, or of a recorded one.
+    bus: what sources must share to be one driver, `driver(members, now=now)` of source to options, in which the fields
+    of `shared` are the same; without it each source has a driver of its own.
     subscribe: `codec(options)` reads the messages of one source, and the driver is the broker's (drivers/mqtt.py), for
     which the options are SubscribedOptions (drivers/mqtt_sources.py).
     """
@@ -32,3 +34,5 @@ class Kind(NamedTuple):
     recorded: Mapping[str, object] = MappingProxyType({})  # options that a recorded file needs no value of its own for
     topic: str = ""  # subscribe: of a recorded message that comes without one
     messages: Callable[[bytes], Iterable[bytes]] = lambda data: (data,)  # subscribe: those in a recorded file
+    bus: Callable[[Any], str] | None = None  # poll: the name of a source's bus
+    shared: tuple[str, ...] = ()  # poll: options that the sources of one bus have in common

@@ -64,6 +64,18 @@ LORAWAN_AGAIN_S = 600.0  # the same frame, its counter and bytes, received so mu
 SENML_RECORDS = 512  # of one pack
 CBOR_DEPTH = 16  # arrays, maps and tags inside each other
 
+# a polled bus
+SOURCES_PER_BUS = 64  # that the devices of one bus may make
+POLL_PAUSE_S = 60.0  # the longest pause before a silent device is asked again, but for a longer schedule of its own
+POLL_AWAY_SHARE = 0.1  # of a bus's time for all its silent devices together
+MODBUS_FRAME_BYTES = 513  # the longest frame on any wire (ASCII); what comes beyond it is no answer
+MODBUS_REGISTERS = 125  # in one request (Modbus Application Protocol V1.1b3, 6.3)
+MODBUS_BITS = 2_000  # in one request (6.1)
+SDI12_VALUES = 99  # of one measurement (SDI-12 1.4, 4.4.8)
+SDI12_LINE_BYTES = 128  # an answer has 75 characters of values at the most, an address and a CRC
+SDI12_WAIT_S = 120.0  # the longest measurement that is waited for
+SYSFS_BYTES = 4_096  # of one file of the kernel
+
 # time
 DEVICE_CLOCK_BEHIND_S = 7 * 86_400  # default of max_behind_s
 DEVICE_CLOCK_AHEAD_S = 60  # default of max_ahead_s

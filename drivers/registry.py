@@ -22,6 +22,8 @@ _MODULES = {
     "ais": "drivers.ais",
     "animal_tag": "drivers.animal_tag",
     "chirpstack": "drivers.chirpstack",
+    "modbus_rtu": "drivers.modbus_rtu",
+    "modbus_tcp": "drivers.modbus_tcp",
     "mqtt": "drivers.mqtt",
     "nmea0183": "drivers.nmea0183",
     "replay": "drivers.replay",
@@ -91,19 +93,28 @@ def build(
     state_dir: Path | None = None,
     now: Now = time.time,
 ) -> list[Driver]:
-    """The drivers of all sources: one for each broker in use, one for each other source.
+    """The drivers of all sources: one for each broker and each polled bus in use, one for each other source.
 
     sources: id -> (driver's name, its options). brokers: name -> drivers.mqtt.Broker. state_dir: where a driver keeps
     the little it has to remember. UnknownDriver or Misfit where something does not fit.
     """
     drivers: list[Driver] = []
     groups: dict[str, dict[str, Any]] = {}
+    buses: dict[tuple[str, str], dict[str, Any]] = {}
     for source, (name, options) in sources.items():
         found = kind(name)
         if found.driver is None:
             groups.setdefault(_broker(source, options.broker, brokers), {})[source] = options
+        elif found.bus is not None:
+            members = buses.setdefault((name, found.bus(options)), {})
+            _check_shared(source, options, members, found.shared)
+            members[source] = options
         else:
             drivers.append(found.driver(source, options, now=now))
+    for (name, _), members in buses.items():
+        make = kind(name).driver
+        assert make is not None, "a kind with a bus has a driver"
+        drivers.append(make(members, now=now))
     for broker, members in groups.items():
         codecs = {source: kind(sources[source][0]).codec for source in members}
         drivers.append(_mqtt(brokers[broker], members, codecs, state_dir, now))
@@ -117,6 +128,16 @@ def _broker(source: str, broker: str, brokers: Mapping[str, Any]) -> str:
         cure = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(brokers)) or 'none'}"
         raise Misfit(source, "broker", f"names {broker!r}, and there is no [broker.{broker}]", cure)
     return broker
+
+
+def _check_shared(source: str, options: Any, members: Mapping[str, Any], shared: tuple[str, ...]) -> None:
+    """Sources of one bus agree in what is the bus's."""
+    for other, theirs in members.items():
+        for field in shared:
+            ours, before = getattr(options, field), getattr(theirs, field)
+            if ours != before:
+                what = f"is {ours}, and source {other} on the same bus has {before}"
+                raise Misfit(source, field, what, "Write the same in both: a bus has one setting")
 
 
 def _mqtt(
@@ -134,13 +155,17 @@ def _check_names(drivers: list[Driver]) -> None:
     for driver in drivers:
         if driver.name in ids:
             raise Misfit(driver.name, "id", "is the name of a driver", "Choose another id")
-    readers: dict[str, str] = {}
+    readers: dict[str, tuple[str, str]] = {}
     for driver in drivers:
         for source, options in driver.sources.items():
             port = getattr(options, "port", None)
-            if port is not None and readers.setdefault(str(Path(port).resolve()), source) != source:
-                what = f"{port} is read by source {readers[str(Path(port).resolve())]} already"
-                raise Misfit(source, "port", what, "Give each source its own port")
+            if port is None:
+                continue
+            reader, first = readers.setdefault(str(Path(port).resolve()), (driver.name, source))
+            if reader != driver.name:
+                what = f"{port} is read by source {first} already"
+                cure = "Give each source its own port. Those that share a polled one all name it in the same way"
+                raise Misfit(source, "port", what, cure)
     _check_listeners(drivers)
 
 

@@ -230,7 +230,7 @@ def _iso8601(value: object) -> float:
     return moment.timestamp()
 
 
-def check_values(values: Mapping[str, ValueMap]) -> None:
+def check_values(values: Mapping[str, object]) -> None:
     """ValueError unless there are 1 to RECORDS values, and none has a name that a reading uses itself."""
     if not 1 <= len(values) <= RECORDS:
         raise ValueError(f"values names {len(values)} values: name 1 to {RECORDS}")

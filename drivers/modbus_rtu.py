@@ -1,0 +1,77 @@
+"""Modbus over a serial port, RTU or ASCII. The sources of one port are one driver."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from drivers.asking import Line
+from drivers.codecs.modbus import Numbering, check
+from drivers.codecs.modbus_rtu import RtuReader, RtuRecording
+from drivers.kinds import Kind
+from drivers.limits import MODBUS_REGISTERS
+from drivers.modbus import AtOnce, Member, ModbusBus, Values
+from drivers.polled_port import SETTINGS, PolledPortOptions, bus
+from drivers.polls import PollDriver
+from drivers.serial_port import open_port
+
+RECORDED = "/dev/null"
+SILENCE_CHARACTERS, SILENCE_S = 3.5, 0.00175  # between two frames; above 19,200 baud fixed (Serial Line V1.02, 2.5.1.1)
+CHARACTER_BITS = 11
+
+
+class ModbusRtuOptions(PolledPortOptions, kw_only=True, frozen=True):
+    """[source.ID] with driver = "modbus_rtu"."""
+
+    slave: Annotated[int, Meta(ge=1, le=247)]  # the device's address; 0 is a broadcast, which nobody answers
+    numbering: Numbering  # of `register`: zero as on the wire, one the first is 1, modicon 40001, 30001, 10001, 1
+    values: Values
+    framing: Literal["rtu", "ascii"] = "rtu"  # ascii has 7 data bits, mostly
+    registers_at_once: AtOnce = MODBUS_REGISTERS  # in one request; what touches is read together
+    pause_ms: Annotated[int, Meta(ge=0, le=1_000)] = 0  # beside 3.5 characters of silence before a question
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bytesize == 7 and self.framing == "rtu":
+            raise ValueError('RTU needs bytesize 8. A device with 7 data bits speaks ASCII: framing = "ascii"')
+        if self.values or self.port != RECORDED:
+            check(self.values, self.numbering, self.registers_at_once)
+
+
+def _driver(members: Mapping[str, ModbusRtuOptions], *, now: Callable[[], float | None] | None = None) -> PollDriver:
+    name = f"modbus-{next(iter(members))}"
+    first = next(iter(members.values()))
+    silence_s = max(SILENCE_CHARACTERS * CHARACTER_BITS / first.baud, SILENCE_S)
+    line = Line(name, first.port, functools.partial(open_port, first))
+    wanted = {
+        source: Member(
+            slave=one.slave,
+            values=one.values,
+            numbering=one.numbering,
+            at_once=one.registers_at_once,
+            timeout_s=one.timeout_s,
+            retries=one.retries,
+            pause_s=silence_s + one.pause_ms / 1000,
+        )
+        for source, one in members.items()
+    }
+    return PollDriver(name, members, ModbusBus(line, wanted, first.framing, connection=False))
+
+
+def codec(options: ModbusRtuOptions, *, drop_first: bool = False) -> RtuRecording:
+    """Of recorded traffic. Without values every register of every answer is one: r0, r1 ..., or c0, c1 ... for bits."""
+    return RtuRecording(RtuReader(options.values, options.numbering, options.slave))
+
+
+KIND = Kind(
+    "modbus_rtu",
+    "Modbus devices on a serial port",
+    "poll",
+    ModbusRtuOptions,
+    codec,
+    _driver,
+    recorded={"port": RECORDED, "slave": 1, "numbering": "zero", "values": {}},
+    bus=bus,
+    shared=(*SETTINGS, "framing"),
+)
