@@ -4,11 +4,12 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from drivers.asking import Line
+from drivers.codecs.base import Framed
 from drivers.codecs.modbus import Numbering, check
-from drivers.codecs.modbus_rtu import RtuReader, RtuRecording
+from drivers.codecs.modbus_rtu import RtuFramer, RtuReader
 from drivers.kinds import Kind
 from drivers.limits import MODBUS_REGISTERS
 from drivers.modbus import AtOnce, Member, ModbusBus, Values
@@ -26,7 +27,7 @@ class ModbusRtuOptions(PolledPortOptions, kw_only=True, frozen=True):
 
     slave: Annotated[int, Meta(ge=1, le=247)]  # the device's address; 0 is a broadcast, which nobody answers
     numbering: Numbering  # of `register`: zero as on the wire, one the first is 1, modicon 40001, 30001, 10001, 1
-    values: Values
+    values: Values = field(default_factory=dict)
     framing: Literal["rtu", "ascii"] = "rtu"  # ascii has 7 data bits, mostly
     registers_at_once: AtOnce = MODBUS_REGISTERS  # in one request; what touches is read together
     pause_ms: Annotated[int, Meta(ge=0, le=1_000)] = 0  # beside 3.5 characters of silence before a question
@@ -59,9 +60,9 @@ def _driver(members: Mapping[str, ModbusRtuOptions], *, now: Callable[[], float 
     return PollDriver(name, members, ModbusBus(line, wanted, first.framing, connection=False))
 
 
-def codec(options: ModbusRtuOptions, *, drop_first: bool = False) -> RtuRecording:
+def codec(options: ModbusRtuOptions, *, drop_first: bool = False) -> Framed:
     """Of recorded traffic. Without values every register of every answer is one: r0, r1 ..., or c0, c1 ... for bits."""
-    return RtuRecording(RtuReader(options.values, options.numbering, options.slave))
+    return Framed(RtuFramer(), RtuReader(options.values, options.numbering, options.slave))
 
 
 KIND = Kind(
@@ -71,7 +72,7 @@ KIND = Kind(
     ModbusRtuOptions,
     codec,
     _driver,
-    recorded={"port": RECORDED, "slave": 1, "numbering": "zero", "values": {}},
+    recorded={"port": RECORDED, "slave": 1, "numbering": "zero"},
     bus=bus,
     shared=(*SETTINGS, "framing"),
 )

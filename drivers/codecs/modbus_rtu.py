@@ -1,17 +1,16 @@
-"""Recorded Modbus RTU traffic: bytes without times, split by length and CRC, or JSON lines with a frame in each.
+"""Recorded Modbus RTU traffic, split by length and CRC.
 
-A recording has no silences, so a frame ends where its function code says, and is one where its CRC fits (Modbus over
-Serial Line V1.02, 2.5.1). Requests are no readings; they tell what the answers behind them are to.
+A recording may have no silences, so a frame ends where its function code says, and is one where its CRC fits
+(Modbus over Serial Line V1.02, 2.5.1). Requests are no readings; they tell what the answers behind them are to.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 from drivers.api import Record
 from drivers.codecs.base import Found, Refused
 from drivers.codecs.modbus import Numbering, RegisterMap, Request, exception, plan, read
-from drivers.framing import Broken, Framer, LineFramer
-from drivers.limits import EXAMPLE_BYTES, LINE_BYTES
+from drivers.framing import Broken
+from drivers.limits import EXAMPLE_BYTES, RECORDS
 
 SHORTEST, LONGEST = 4, 256  # bytes of a frame, with address and CRC
 
@@ -130,7 +129,7 @@ class RtuReader:
         self._slave = slave
         self._asked: tuple[int, int, int, int] | None = None  # slave, function, address, count
 
-    def read(self, frame: bytes) -> Sequence[Found | Refused]:
+    def read(self, frame: bytes, now: float | None) -> Sequence[Found | Refused]:
         """What a frame with a fitting CRC says."""
         slave, function = frame[0], frame[1]
         asked, self._asked = self._asked, None
@@ -139,15 +138,13 @@ class RtuReader:
             return (Refused(reason, frame, f"slave {slave}, function {function & 0x7F}, exception {frame[2]}. {cure}"),)
         if function not in (1, 2, 3, 4):
             return ()
-        answers = asked is not None and asked[:2] == (slave, function)
-        if len(frame) == 8 and not (answers and frame[2] == 3):  # an answer of three bytes is as long as a question
+        request = Request(function, asked[2], asked[3], ()) if asked and asked[:2] == (slave, function) else None
+        as_long = request is not None and request.size == frame[2] == 3  # an answer that is as long as a question
+        if len(frame) == 8 and not as_long:
             self._asked = slave, function, int.from_bytes(frame[2:4], "big"), int.from_bytes(frame[4:6], "big")
             return ()
-        request = None
-        if answers and asked is not None:
-            request = Request(function, asked[2], asked[3], ())
-            if request.size != frame[2]:
-                return (Refused("wrong_length", frame, f"slave {slave} answers with {frame[2]} bytes of data"),)
+        if request and request.size != frame[2]:
+            return (Refused("wrong_length", frame, f"slave {slave} answers with {frame[2]} bytes of data"),)
         if self._points:
             return self._named(slave, request, frame)
         return (Found(_plain(slave, function, frame[3:-2], request), raw=frame),)
@@ -156,71 +153,24 @@ class RtuReader:
         if request is None or slave != self._slave:
             return ()
         first, end = request.address, request.address + request.number
-        points = tuple(
+        points = [
             point
             for point in self._points
             if point.function == request.function and first <= point.address and point.address + point.count <= end
-        )
-        return read([(request._replace(points=points), frame[3:-2])], frame) if points else ()
+        ]
+        if not points:
+            return ()
+        asked = Request(request.function, request.address, request.number, tuple(points))
+        return read([(asked, frame[3:-2])], frame)
 
 
 def _plain(slave: int, function: int, data: bytes, request: Request | None) -> list[Record]:
     records: list[Record] = [("slave", None, slave), ("function", None, function)]
     if function < 3:
         count = request.number if request else 8 * len(data)
+        if count > RECORDS:
+            return [*records, ("bits", None, data)]
         return records + [(f"c{at}", None, bool(data[at // 8] >> at % 8 & 1)) for at in range(count)]
     return records + [
         (f"r{at}", None, int.from_bytes(data[2 * at : 2 * at + 2], "big")) for at in range(len(data) // 2)
     ]
-
-
-class RtuRecording:
-    """The StreamCodec of a recording: bytes, or JSON lines like {"t_us": 4158, "hex": "f703..."}."""
-
-    def __init__(self, reader: RtuReader) -> None:
-        self._reader = reader
-        self._framer: Framer | None = None
-        self._head = b""  # what has to tell bytes from JSON
-
-    def feed(self, data: bytes, now: float | None) -> list[Found | Refused]:
-        """What the frames that end in `data` say."""
-        if self._framer is None:
-            self._head += data
-            if len(self._head) < 2:
-                return []
-            self._framer = LineFramer(limit=LINE_BYTES) if self._head[:2] in (b'{"', b"{ ") else RtuFramer()
-            data = self._head
-        return self._read(self._framer.feed(data))
-
-    def gap(self, now: float | None) -> list[Found | Refused]:
-        """A silence ends a frame."""
-        return self._read(self._framer.gap()) if self._framer else []
-
-    def end(self, now: float | None) -> list[Found | Refused]:
-        """The recording is over."""
-        if self._framer is None:
-            return [Refused("noise", self._head)] if self._head else []
-        return self.feed(b"\n", now) if isinstance(self._framer, LineFramer) else self.gap(now)
-
-    def _read(self, frames: Sequence[bytes | Broken]) -> list[Found | Refused]:
-        found: list[Found | Refused] = []
-        for frame in frames:
-            if isinstance(frame, Broken):
-                found.append(Refused(frame.reason, frame.example))
-            elif isinstance(self._framer, LineFramer):
-                found += self._line(frame)
-            else:
-                found += self._reader.read(frame)
-        return found
-
-    def _line(self, line: bytes) -> Sequence[Found | Refused]:
-        """One frame of a recording with times, which is whole or damaged."""
-        try:
-            frame = bytes.fromhex(json.loads(line)["hex"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return (Refused("invalid_json", line[:EXAMPLE_BYTES], 'a line is {"t_us": 4158, "hex": "f703..."}'),)
-        if not SHORTEST <= len(frame) <= LONGEST or crc16(frame):
-            return (Refused("checksum", frame[:EXAMPLE_BYTES]),)
-        if frame[1] & 0x7F in (1, 2, 3, 4) and len(frame) not in _lengths(frame):
-            return (Refused("wrong_length", frame[:EXAMPLE_BYTES]),)
-        return self._reader.read(frame)

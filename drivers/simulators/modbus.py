@@ -1,4 +1,4 @@
-"""Modbus slaves on a pseudo-terminal or a TCP port, which answer as real ones do: in pieces, late, wrongly, not at all."""
+"""Modbus slaves on a pseudo-terminal or a TCP port, which answer in pieces, late, wrongly, or not at all."""
 
 import asyncio
 import contextlib

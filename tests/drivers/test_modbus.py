@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -161,8 +161,12 @@ async def test_an_exception_has_its_name_and_a_cure_and_the_rest_is_read() -> No
 
 async def test_a_wrong_crc_is_counted_and_the_question_put_again() -> None:
     device = slave()
-    wrong = [damaged]
-    device.change = lambda frame: (wrong.pop() if wrong else in_pieces)(frame)
+
+    def once(frame: bytes) -> Sequence[bytes]:
+        device.change = in_pieces
+        return damaged(frame)
+
+    device.change = once
     async with rtu(Slaves({5: device}), tank={"slave": 5}) as collector:
         await collector.count(1)
     assert [reject.reason for reject in collector.rejects] == ["checksum"]
@@ -264,7 +268,7 @@ def test_sources_of_a_port_are_one_driver_and_agree_on_it(tmp_path: Path) -> Non
     options = msgspec.convert(
         {"port": "/dev/ttyS0", "format": "text", "values": {"n": {}}}, registry.options_type("serial_line")
     )
-    with pytest.raises(registry.Misfit, match="read by source . already"):
+    with pytest.raises(registry.Misfit, match=r"read by source . already"):
         registry.build({"a": ("modbus_rtu", driver.sources["a"]), "c": ("serial_line", options)}, {})
 
 

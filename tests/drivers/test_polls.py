@@ -99,8 +99,8 @@ def test_a_schedule_does_not_drift() -> None:
 
 
 def test_more_than_a_bus_can_do_is_done_in_turn() -> None:
-    bus = FakeBus(**{name: 0.5 for name in "abcdef"})
-    play(bus, {name: 1.0 for name in "abcdef"}, 600)
+    bus = FakeBus(**dict.fromkeys("abcdef", 0.5))
+    play(bus, dict.fromkeys("abcdef", 1.0), 600)
     asked = Counter(source for source, _, _ in bus.asked)
     assert max(asked.values()) - min(asked.values()) <= 2
     assert 1_190 <= sum(asked.values()) <= 1_201

@@ -11,6 +11,7 @@ import msgspec
 
 from drivers import recorded, registry
 from drivers.codecs.base import Found
+from drivers.codecs.modbus_rtu import crc16
 from drivers.kinds import Kind
 from drivers.simulators import ais, lorawan, nmea, scales, sticks
 
@@ -68,6 +69,18 @@ TICKET = {
 }
 
 
+def _frames(*frames: str) -> bytes:
+    """RTU frames with their CRC."""
+    return b"".join(bytes.fromhex(one) + crc16(bytes.fromhex(one)).to_bytes(2, "little") for one in frames)
+
+
+BUS = _frames(
+    *("01 03 0000 0003", "01 03 06 00d7 ff9c 7fff"),  # three registers, asked for and answered
+    *("01 01 0013 0013", "01 01 03 cd6b05"),  # 19 coils, in an answer as long as a question
+    *("05 06 0001 0003", "05 06 0001 0003", "05 03 0100 0001", "05 83 02"),  # a write, and an exception
+)
+
+
 def _weighed(form: str) -> bytes:
     return b"".join(scales.FORMS[form](stable, mass) for stable, mass in ((False, 900), (True, 1000), (True, 0)))
 
@@ -110,6 +123,12 @@ RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
     "senml": (
         Recording({"topic": "senml/+"}, messages=_field(lorawan.SENML_TOPIC, lorawan.SENML_CBOR_TOPIC)),
         Recording({"topic": "senml/+", "device_level": 2}, messages=_field(lorawan.SENML_CBOR_TOPIC)),
+    ),
+    "modbus_rtu": (
+        Recording({}, BUS),
+        Recording(
+            {"slave": 1, "values": {"t": {"register": 2, "type": "int16"}, "on": {"register": 19, "kind": "coil"}}}, BUS
+        ),
     ),
     "mqtt": (
         Recording(JSON, messages=tuple(("farm/3/climate", one) for one in DOCUMENTS)),
