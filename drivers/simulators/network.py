@@ -32,9 +32,12 @@ class TcpLine:
 
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
+            # A server that is closed while a connection it accepted is not yet set up (3.11) forgets to close it.
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            for _turn in range(_TURNS):
+                await asyncio.sleep(0)
             self._server.close()
-        for _turn in range(_TURNS):
-            await asyncio.sleep(0)
         for writer in list(self._open):
             writer.transport.abort()
             with contextlib.suppress(OSError):
