@@ -56,22 +56,16 @@ class _Reader:
         if room == 0:
             raise Unfit("too_deep", f"more than {CBOR_DEPTH} levels")
         if major == _ARRAY:
-            self._have(count)
             return [self.item(room - 1) for _ in range(count)]
         if major == _MAP:
-            self._have(2 * count)
             return self._map(room - 1, count)
         return self._tagged(count, room - 1)
 
     def _take(self, count: int) -> bytes:
-        self._have(count)
-        start, self.at = self.at, self.at + count
-        return self.data[start : self.at]
-
-    def _have(self, count: int) -> None:
-        """An item has at least a byte: what cannot be there is not begun."""
         if count > len(self.data) - self.at:
             raise Unfit("invalid_cbor", "it ends in the middle of an item")
+        start, self.at = self.at, self.at + count
+        return self.data[start : self.at]
 
     def _count(self, info: int) -> int:
         if info < 24:

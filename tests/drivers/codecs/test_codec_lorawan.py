@@ -21,7 +21,7 @@ from drivers.limits import LORAWAN_AGAIN_S, LORAWAN_FRAME_BYTES, LORAWAN_FRAMES
 NOW = datetime.fromisoformat("2026-11-24T06:00:30Z").timestamp()
 TIME = "2026-11-24T06:00:00.123456789Z"
 AT = datetime.fromisoformat(TIME).timestamp()
-EUI = "0011223344556677"
+EUI = "00aabb3344556677"
 UP = f"application/7/device/{EUI}/event/up"
 DATA = base64.b64encode(bytes(range(8))).decode()
 
