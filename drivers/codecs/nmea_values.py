@@ -13,7 +13,6 @@ from typing import NamedTuple
 import pynmea2
 
 from drivers.api import OUT_OF_RANGE, Record
-from drivers.codecs.units import PRIMARY
 from drivers.codecs.values import Unfit, number
 from drivers.limits import XDR_TRANSDUCERS
 
@@ -130,10 +129,10 @@ def _position(get: Fields, values: Values) -> None:
     """Latitude and longitude; Unfit where the receiver has none."""
     if not get("lat") or not get("lon"):
         raise Unfit("no_fix", "no position")
-    for name, sides, limit in (("lat", "NS", 90), ("lon", "EW", 180)):
+    for name, sides, limit in (("lat", ("N", "S"), 90), ("lon", ("E", "W"), 180)):
         text, side = get(name), get(f"{name}_dir")
         match = _ANGLE.fullmatch(text)
-        if match is None or not side or side not in sides:
+        if match is None or side not in sides:
             raise Unfit("wrong_type", f"{name} is {text[:20]!r} {side[:4]!r}")
         degrees = int(match[1]) + float(match[2]) / 60
         if degrees > limit:
@@ -298,7 +297,7 @@ _XDR_UNITS = {
     ("V", "M"): ("m3", 1.0),
     ("V", "P"): ("/", 0.01),
 }
-"""Type and unit of a transducer to unit and scale."""
+"""Type and unit of a transducer to unit and scale. Its units are not those of SenML: S is salinity, not siemens."""
 _XDR_NAMES = {
     "A": "angle",
     "C": "temperature",
@@ -320,7 +319,7 @@ def _xdr(get: Fields, values: Values) -> None:
         taken = {record[0] for record in values.records}
         if name in taken:
             name = next(f"{name}_{n}" for n in range(2, 2 * XDR_TRANSDUCERS) if f"{name}_{n}" not in taken)
-        known, scale = _XDR_UNITS.get((kind, unit), (unit if unit in PRIMARY else None, 1.0))
+        known, scale = _XDR_UNITS.get((kind, unit), (None, 1.0))
         before = len(values.records)
         values.put(name, known, text, scale=scale)
         if known is None and unit and len(values.records) > before:
