@@ -56,6 +56,13 @@ LEARNT_BYTES = 1_048_576  # what one source's codec has learnt of others' names 
 
 # what was recorded
 RECORDED_BYTES = 64 * 1024 * 1024  # of messages, which are held whole; a stream's file has no limit
+PROBED_EXAMPLES = 3  # samples of one codec that are shown
+PROBED_TRIALS = 6  # bytes that are changed, to see whether a codec notices
+SUGGESTED_VALUES = 12  # of a table to paste
+HEARD_BYTES = 16_384  # of a serial port at one setting
+HEARD_TOPICS = 1_024  # of a broker
+HEARD_MESSAGE_BYTES = 262_144  # of one message; a longer one is not looked at
+HEARD_TOTAL_BYTES = 16 * 1024 * 1024
 
 # LoRaWAN and SenML
 LORAWAN_FRAMES = 4_096  # remembered by one source, to tell a frame that comes again

@@ -19,7 +19,7 @@ def check_port(path: str, folder: Path = FOLDER, ttys: Path = TTYS) -> str | Non
     """
     if not _BARE.fullmatch(path):
         return None
-    names = {kind: _link_to(path, folder / kind) for kind in ("by-id", "by-path")}
+    names = _names(path, folder)
     stable = names["by-id"] or names["by-path"]
     if names["by-path"] and not _has_serial_number(path, ttys):
         why = "the adapter has no serial number, so this name belongs to the socket it is plugged into"
@@ -29,6 +29,18 @@ def check_port(path: str, folder: Path = FOLDER, ttys: Path = TTYS) -> str | Non
     else:
         cure = f"Write its name in {folder}/by-id, or in {folder}/by-path"
     return f"{path} may be another device after an unplug. {cure}"
+
+
+def stable_name(path: str, folder: Path = FOLDER, ttys: Path = TTYS) -> str:
+    """Blocking. The name of a port to write into a configuration; the path itself where it has no better one."""
+    names = _names(path, folder)
+    if names["by-path"] and not _has_serial_number(os.path.realpath(path), ttys):
+        return names["by-path"]
+    return names["by-id"] or names["by-path"] or path
+
+
+def _names(path: str, folder: Path) -> dict[str, str | None]:
+    return {kind: _link_to(path, folder / kind) for kind in ("by-id", "by-path")}
 
 
 def there_are(path: str, folder: Path = FOLDER) -> str:

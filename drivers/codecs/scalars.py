@@ -22,7 +22,7 @@ class EveryScalar:
 
     def read(self, payload: bytes, now: float | None) -> Content:
         """One message. No device's time: nobody has said which of the values it is."""
-        return _content(_walk(parse(payload), ""))
+        return _content(pointers(parse(payload)))
 
 
 class EveryCell:
@@ -48,7 +48,7 @@ class EveryCell:
     def read(self, payload: bytes, now: float | None) -> Content:
         """One line."""
         if self._format == "json" or (not self._format and payload.lstrip().startswith((b"{", b"["))):
-            return _content(_walk(parse(payload), ""))
+            return _content(pointers(parse(payload)))
         text = text_of(payload, self._encoding)
         if self._format == "regex":
             match = self._match(text)
@@ -67,23 +67,31 @@ class EveryCell:
         return _content((name, number(cell.strip(), self._decimal)) for name, cell in cells if name and cell)
 
 
-def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, member in value.items():
-            yield from _walk(member, f"{name}/{key}")
-    elif isinstance(value, list):
-        for at, item in enumerate(value):
-            yield from _walk(item, f"{name}/{at}")
+def pointers(document: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number, text, boolean and null of a JSON document with its JSON pointer."""
+    if isinstance(document, dict):
+        for key, member in document.items():
+            escaped = key.replace("~", "~0").replace("/", "~1")
+            yield from pointers(member, f"{pointer}/{escaped}")
+    elif isinstance(document, list):
+        for at, item in enumerate(document):
+            yield from pointers(item, f"{pointer}/{at}")
     else:
-        yield name.removeprefix("/") or ALONE, value
+        yield pointer, document
+
+
+def name_of(pointer: str) -> str:
+    """What a value is called that stands there; "" where nothing of it may be in a name."""
+    name = _FOREIGN.sub("-", pointer.replace("~1", "/").replace("~0", "~")).lstrip(":._/-")[:64] if pointer else ALONE
+    return name if _NAME.fullmatch(name) and name not in ("raw", "raw.sha256") else ""
 
 
 def _content(found: Any) -> Content:
     """The first RECORDS of them that a reading can have."""
     records: dict[str, Record] = {}
     for name, value in found:
-        plain, kept = _FOREIGN.sub("-", name).lstrip(":._/-")[:64], _kept(value)
-        if kept is not None and _NAME.fullmatch(plain) and plain not in ("raw", "raw.sha256"):
+        plain, kept = name_of(name), _kept(value)
+        if kept is not None and plain:
             records.setdefault(plain, (plain, None, kept))
             if len(records) == RECORDS:
                 break

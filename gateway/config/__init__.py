@@ -101,7 +101,11 @@ def _options_type(source: Draft, problems: list[Problem]) -> type[Struct] | None
         near = words.nearest(name, registry.names())
         problems.append(Problem((*source.path, "driver"), f"is {words.quoted(name)}, which is no driver", near))
         return None
-    return registry.options_type(name)
+    try:
+        return registry.options_type(name)
+    except registry.UnknownDriver as exc:  # of another package, which is broken
+        problems.append(Problem((*source.path, "driver"), str(exc), "Mend or remove that package"))
+        return None
 
 
 def _load(

@@ -123,13 +123,3 @@ def test_the_manual_names_every_option() -> None:
     for name in registry.names():
         for option in msgspec.structs.fields(registry.options_type(name)):
             assert f"`{option.encode_name}`" in text, f"{name}: {option.encode_name}"
-
-
-def test_the_manuals_driver_in_30_lines_is_a_driver() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "drivers.md").read_text(), re.DOTALL)
-    assert len(code.splitlines()) <= 40
-    names: dict[str, Any] = {}
-    exec(compile(code, "docs/drivers.md", "exec"), names)
-    driver = names["LoadDriver"]("load")
-    assert driver.name
-    assert list(driver.sources) == ["load"]
