@@ -41,7 +41,7 @@ COMMANDS = {
     "verify": ("gateway.cli.verify:verify", "Verify a receipt, or a whole store."),
     "recover": ("gateway.cli.recover:recover", "Tell why signing is held or what is damaged, and mend it."),
     "export": ("gateway.cli.export:export", "Write a source's readings as SenML or CSV."),
-    "probe": ("gateway.cli.probe:probe", "Find out what speaks on a serial port or a broker, and how to read it."),
+    "probe": ("gateway.cli.probe:probe", "Find out what speaks on a serial port or a broker."),
     "decode": ("gateway.cli.decode:decode", "Show what a driver makes of a recorded file."),
     "node": ("gateway.cli.node:node", "Make and run an upstream node."),
     "demo": ("gateway.cli.demo:demo", "Show the whole way from sensor to verified receipt on this machine."),

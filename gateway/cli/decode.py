@@ -18,6 +18,7 @@ from drivers.codecs.values import AS_TOLD
 from drivers.kinds import Kind
 from drivers.limits import READ_BYTES
 from drivers.mqtt_sources import SubscribedOptions
+from drivers.polled_port import PolledPortOptions
 from drivers.registry import UnknownDriver
 from drivers.streams import StreamOptions
 from gateway.cli.common import format_time, moment
@@ -27,7 +28,8 @@ from gateway.errors import ConfigError, Fault
 from gateway.errors import Refused as RefusedInput
 
 _QUALITIES = {UNSTABLE: "unstable", STALE: "stale", OUT_OF_RANGE: "out of range", REPLAYED: "replayed"}
-_TRANSPORT = {one.encode_name for type_ in (StreamOptions, SubscribedOptions) for one in msgspec.structs.fields(type_)}
+_WIRES = (StreamOptions, SubscribedOptions, PolledPortOptions)
+_TRANSPORT = {one.encode_name for type_ in _WIRES for one in msgspec.structs.fields(type_)}
 _EXAMPLE = 60
 
 

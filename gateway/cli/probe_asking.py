@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import click
+
 from drivers.codecs.modbus import exception
 from drivers.codecs.modbus_rtu import answer_in, crc16
-
 from drivers.serial_port import PortWire
 from gateway.cli.probe_line import Setting, hear, opened, say
 from gateway.core.text import plain

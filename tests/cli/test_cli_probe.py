@@ -19,8 +19,12 @@ from fakes.broker import Mosquitto
 from fakes.command import FIELDGATE, Done, fieldgate
 from fakes.recordings import SHIP
 
+from drivers import registry
+from drivers.codecs.modbus_rtu import crc16
+from drivers.simulators.modbus import Slave
 from drivers.simulators.quay import Line
-from gateway import config
+from gateway import cli, config
+from gateway.cli import probe_asking
 
 HEAD = '[gateway]\nname = "quay.example"\ndata_dir = "/var/lib/fieldgate"\nkey = "file:/etc/fieldgate/log.key"\n'
 SCALE = b"ST,GS,+  1000kg\r\nUS,GS,+  1020kg\r\n"
@@ -131,6 +135,65 @@ def test_silence_and_nobody_is_asked(tmp_path: Path) -> None:
     assert done.code == 1
     assert asked == b""
     assert "Nothing is heard" in done.out
+
+
+def slaves(of: dict[int, Slave], echo: bool) -> Callable[[bytes], bytes]:
+    """A bus of Modbus devices; echo: behind an adapter that hears itself."""
+
+    def answer(asked: bytes) -> bytes:
+        slave = of.get(asked[0]) if len(asked) == 8 and crc16(asked) == 0 else None
+        heard = asked if echo else b""
+        if slave is None:
+            return heard
+        said = asked[:1] + slave.answer(asked[1:-2])
+        return heard + said + crc16(said).to_bytes(2, "little")
+
+    return answer
+
+
+@pytest.mark.parametrize("echo", [False, True])
+@pytest.mark.parametrize(
+    ("of", "told", "slave"),
+    [
+        ({2: Slave(holding={0: 215}), 10: Slave()}, "address 2 says 215 for its register 0", 2),
+        ({3: Slave(fails=2)}, "address 3 answers illegal data address for register 0", 3),
+    ],
+)
+def test_a_modbus_device_is_asked(of: dict[int, Slave], told: str, slave: int, echo: bool, tmp_path: Path) -> None:
+    with answering(slaves(of, echo)) as (line, _):
+        done = probe(line.path, "--seconds", "0.02", cwd=tmp_path)
+        assert done.code == 0, done.out + done.err
+        table = pasted(done, tmp_path)["source"][f"modbus-{slave}"]
+    assert told in done.out
+    assert (table["driver"], table["slave"], table["baud"]) == ("modbus_rtu", slave, 9600)
+
+
+def test_an_answer_with_a_wrong_checksum_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoilt(asked: bytes) -> bytes:
+        return asked[:2] + b"\x02\x00\xd7\x00\x00"
+
+    with answering(spoilt) as (line, asked), pytest.raises(SystemExit) as caught:
+        monkeypatch.setattr(probe_asking, "_ANSWER_S", 0.02)
+        monkeypatch.setattr(probe_asking, "_SDI12_S", 0.02)
+        cli.main(["probe", str(line.path), "--seconds", "0.02"])
+    assert caught.value.code == 1
+    assert set(asked[:8]) <= set(range(256))
+    assert b"?!" in bytes(byte & 0x7F for byte in asked)
+
+
+def test_an_sdi12_sensor_is_asked_for_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {b"?!": b"C\r\n", b"CI!": b"C13ACME   SOIL8 100\r\n"}
+    monkeypatch.setattr(probe_asking, "_ANSWER_S", 0.02)
+    with answering(lambda asked: said.get(asked, b"")) as (line, _), pytest.raises(SystemExit) as caught:
+        cli.main(["probe", str(line.path), "--seconds", "0.02"])
+    told = capsys.readouterr()
+    done = Done(int(str(caught.value.code)), told.out, told.err)
+    assert done.code == 0
+    assert "a sensor answers with address C, and is 13ACME SOIL8 100" in " ".join(told.out.split())
+    if "sdi12" in registry.names():
+        assert pasted(done, tmp_path)["source"]["sdi12-c"]["address"] == "C"
 
 
 def test_a_port_that_another_holds_is_refused_with_its_name(tmp_path: Path) -> None:
