@@ -56,18 +56,31 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 async def serve(settings: Settings, clock: Clock) -> None:
     """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
-    store = await _open_store(settings)
+    stopping = _catch_signals()
+    store = await _open_store(settings, stopping)
+    if store is None:
+        return
     try:
-        await Gateway(settings, clock, store).run(await _open_journal(settings, clock, store))
+        await Gateway(settings, clock, store, stopping).run(await _open_journal(settings, clock, store))
     finally:
         await store.close()
 
 
-async def _open_store(settings: Settings) -> Store:
-    """The store. On a full disk the ballast is given up for it, and without one it is waited for room."""
+def _catch_signals() -> asyncio.Event:
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _open_store(settings: Settings, stopping: asyncio.Event) -> Store | None:
+    """The store. On a full disk the ballast is given up for it, and without one it is waited for room.
+
+    None where the gateway is told to stop before there is any.
+    """
     data_dir, quota = Path(settings.gateway.data_dir), space.quota_of(settings.retention)
     told = False
-    while True:
+    while not stopping.is_set():
         try:
             return await Store.open(data_dir, quota=quota)
         except StoreFullError as error:
@@ -75,7 +88,10 @@ async def _open_store(settings: Settings) -> Store:
                 if not told:
                     log.error("the store cannot be opened, and is tried again: %s", error)
                 told = True
-                await asyncio.sleep(_ROOM_RETRY_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_ROOM_RETRY_S):
+                        await stopping.wait()
+    return None
 
 
 async def _open_journal(settings: Settings, clock: Clock, store: Store) -> Journal:
@@ -93,11 +109,11 @@ async def _open_journal(settings: Settings, clock: Clock, store: Store) -> Journ
 class Gateway:
     """One gateway's objects. Nothing starts before `run`."""
 
-    def __init__(self, settings: Settings, clock: Clock, store: Store) -> None:
+    def __init__(self, settings: Settings, clock: Clock, store: Store, stopping: asyncio.Event) -> None:
         self._settings = settings
         self._clock = clock
         self._store = store
-        self._stopping = asyncio.Event()
+        self._stopping = stopping
         self._troubles: dict[str, status.Problem] = {}
         self._state: SignState | None = None
 
@@ -139,7 +155,6 @@ class Gateway:
             )
 
         web = WebServer(settings.web, settings.node, store, clock, tell, control=store.data_dir / CONTROL_SOCKET)
-        self._catch_signals()
         self._damage(await scrub.newest(store))
         if store.lost:
             log.error("%s: %s", store.db.path, store.lost)
@@ -286,11 +301,6 @@ class Gateway:
             else:
                 self._troubles.pop("web", None)
                 return
-
-    def _catch_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
 
 
 async def _end(*tasks: "asyncio.Task[Any]") -> None:

@@ -544,3 +544,49 @@ async def test_a_sealer_needs_no_key_to_be_made(tmp_path: Path) -> None:
     made = Sealer(gateway.store.blocks, gateway.journal, gateway.clock, max_age_s=1, heartbeat_s=1)
     assert made.held is not None
     await gateway.kill()
+
+
+class _Late:
+    """A database whose commits are on disk, seen by everybody, before its writer is told so."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self.told = asyncio.Event()
+        self.durable = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    async def insert(self, *args: Any) -> Any:
+        done = await self._db.insert(*args)
+        self.durable += 1
+        await self.told.wait()
+        return done
+
+
+async def test_rows_of_a_commit_that_is_just_being_made_are_no_damage(tmp_path: Path) -> None:
+    made = await Pipeline.open(tmp_path, max_count=2)
+    try:
+        await made.recover()
+        made.start()
+        sealing = made.tasks.pop()
+        sealing.cancel()
+        made.emit([sample(value=number) for number in range(2)])
+        await made.journal.commit()
+        late = made.journal._db = _Late(made.journal._db)  # type: ignore[assignment]
+        done = made.emit([sample(value=number) for number in range(2, 9)])
+        made.journal.wake(now=True)
+        await until(lambda: late.durable == 1)
+        assert made.journal.block.height == 1  # and rows up to block 4 are on disk
+        made.tasks.append(asyncio.create_task(made.sealer.run()))
+        reads = asyncio.create_task(made.journal.rows_after(0, 64))
+        await asyncio.sleep(0.05)
+        assert not reads.done()
+        late.told.set()
+        await done
+        assert [row[1] for row in await reads] == [0, 1, 2, 3, 4]
+        await made.sealed()
+        assert made.sealer.held is None
+        assert made.store.blocks.size == 4
+    finally:
+        await made.kill()

@@ -244,9 +244,16 @@ class Journal:
             self.block_since = None
 
     async def rows_after(self, row: int, limit: int) -> list[Row]:
-        """(row, height, count, first_ms, last_ms, min_ms, max_ms, mask, secret, data) of at most `limit` rows."""
+        """(row, height, count, first_ms, last_ms, min_ms, max_ms, mask, secret, data) of at most `limit` rows.
+
+        None of them is of a block behind the open one, unless the file is damaged.
+        """
         columns = "row,height,count,first_ms,last_ms,min_ms,max_ms,mask,secret,data"
-        return await self._db.read(f"SELECT {columns} FROM journal WHERE row>? ORDER BY row LIMIT ?", (row, limit))
+        rows = await self._db.read(f"SELECT {columns} FROM journal WHERE row>? ORDER BY row LIMIT ?", (row, limit))
+        if any(isinstance(found[1], int) and found[1] > self.block.height for found in rows):
+            async with self._committing:  # a commit is seen by others before it is told to us, who move the open block
+                pass
+        return rows
 
 
 def _items(block: OpenBlock, secret: bytes, part: list[Waiting]) -> list[bytes]:

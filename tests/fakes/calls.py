@@ -102,11 +102,11 @@ def trace(
     pipe = subprocess.PIPE
     with FORKING:
         program = subprocess.Popen([*args, *map(str, command)], stderr=pipe, text=True, env=environment, cwd=cwd)
-    try:
-        _, words = program.communicate(timeout=PATIENCE_S)
-    finally:
-        program.kill()
-        program.wait()
+    with program:
+        try:
+            _, words = program.communicate(timeout=PATIENCE_S)
+        finally:
+            program.kill()
     return Traced(parse(log.read_text(errors="replace")), program.returncode, words)
 
 

@@ -47,6 +47,9 @@ UNHEARD = {
     "unlink fieldgate.db-shm": "an index that every opening makes anew",
     "unlink sign-state.db-shm": "as above",
     "unlink node.sqlite-shm": "as above",
+    "pwrite64 fieldgate.db-shm": "that index while it grows: SQLite calls every failure a full disk; it is tried again",
+    "pwrite64 sign-state.db-shm": "as above",
+    "fallocate ballast": "dead weight: made again later, or done without",
 }
 # Where ENOSPC ends the process as EIO does, because SQLite has no word for "full" there.
 ENDS_THOUGH_FULL = {"openat", "fsync", "fdatasync", "ftruncate"}

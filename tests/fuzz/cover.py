@@ -30,6 +30,8 @@ def main() -> None:
             target(data)
 
     limits = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", f"-artifact_prefix={folder}/"]
+    # Not by the peak of resident memory, which a program inherits from the one that starts it (getrusage(2)).
+    limits += ["-rss_limit_mb=0", "-malloc_limit_mb=512"]
     atheris.Setup([sys.argv[0], *limits, str(corpus)], run)
     atheris.Fuzz()
 
