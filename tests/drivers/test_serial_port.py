@@ -70,6 +70,9 @@ def test_baud_parity_and_bits_are_those_of_the_configuration(
     monkeypatch.setattr(termios, "tcsetattr", listening)
     with Line() as line:
         for _ in range(2):
+            closing = termios.tcgetattr(line.master)
+            closing[CFLAG] |= termios.HUPCL  # as a serial port has it from the kernel
+            plain(line.master, termios.TCSANOW, closing)
             asked.clear()
             port = serial_port.open_port(options(line, **table))
             kept = termios.tcgetattr(port.fileno())
@@ -187,6 +190,19 @@ async def test_re_enumeration_loses_no_line_that_had_arrived(tmp_path: Path) -> 
     assert numbers(collector) == sent
     assert {reject.reason for reject in collector.rejects} == {"partial_line"}
     assert len(collector.rejects) == 5
+
+
+async def test_a_silent_port_that_was_unplugged_is_up_when_it_is_there_again(tmp_path: Path) -> None:
+    link, collector = tmp_path / "usb-x", Collector()
+    line = Line(link)
+    async with running(driver_on(link, silence_s=0.1), collector):
+        await until(lambda: len(collector.links) == 2)
+        line.close()
+        await until(lambda: not link.exists() and "gone" in collector.links[-1].detail + collector.links[-2].detail)
+        with Line(link):
+            await until(lambda: collector.links[-1].up or collector.links[-2].up)
+    assert [one.up for one in collector.links][:2] == [True, False]
+    assert "no byte" in collector.links[1].detail
 
 
 async def test_a_port_that_is_away_is_looked_for_again_and_again_with_growing_pauses(

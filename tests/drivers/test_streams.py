@@ -155,6 +155,19 @@ async def test_a_server_that_hangs_up_is_connected_to_again() -> None:
     assert "nothing listens at" in (await failure(read)).what
 
 
+async def test_what_an_end_of_the_connection_leaves_is_told() -> None:
+    collector = Collector()
+    table = {"framing": "fixed", "start": "S", "length": 3, "gap_ms": 10_000, **NUMBERS}
+    async with TcpLine() as served:
+        task = asyncio.create_task(failure(driver(tcp=served.address, **table), collector))
+        await until(lambda: served.clients)
+        served.write(b"S12S1")
+        await until(lambda: collector.rejects)
+        served.hang_up()
+        await task
+    assert [(one.reason, one.example) for one in collector.rejects][1:] == [("partial_line", b"S1")]
+
+
 async def test_a_name_without_an_address() -> None:
     assert "the name nowhere.invalid has no address" in (await failure(driver(tcp="nowhere.invalid:1", **NUMBERS))).what
 
@@ -204,14 +217,22 @@ async def test_a_silent_server_is_connected_to_anew_and_is_down_until_it_speaks(
     assert "no byte for 0.15 s" in collector.links[1].detail
 
 
-async def test_a_silent_sender_of_datagrams_is_down_until_it_speaks() -> None:
-    collector = Collector()
+async def test_a_silent_sender_of_datagrams_is_down_until_it_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the socket stays: while it was opened anew, nobody would hear."""
+    collector, opened, plain = Collector(), list[str](), streams.open_udp
+
+    def counting(address: str) -> network.UdpWire:
+        opened.append(address)
+        return plain(address)
+
+    monkeypatch.setattr(streams, "open_udp", counting)
     async with wire("udp", collector, silence_s=0.1, **NUMBERS) as write:
         await until(lambda: len(collector.links) == 2)
         write(b"1\n")
         await collector.count(1)
         await until(lambda: len(collector.links) == 4)
     assert [link.up for link in collector.links] == [True, False, True, False]
+    assert len(opened) == 1
 
 
 async def test_datagrams_begin_with_a_line_and_those_of_two_senders_do_not_mix() -> None:
@@ -255,14 +276,14 @@ async def test_datagrams_that_the_kernel_had_no_room_for_are_counted(monkeypatch
     monkeypatch.setattr(network, "UDP_BUFFER_BYTES", 4_096)
     collector = Collector()
     async with wire("udp", collector, **NUMBERS) as write:
-        for number in range(500):  # nobody reads meanwhile
-            assert write(b"%d\n" % number)
-        await until(lambda: collector.samples)
-        await asyncio.sleep(0.05)  # until all that had room is read
-        write(b"500\n")
-        await until(lambda: collector.dropped)
-        await until(lambda: collector.samples[-1].records[0][2] == 500)
-    assert len(collector.samples) + sum(one.messages for one in collector.dropped) == 501
+        for sent in (500, 1_000):
+            for _ in range(499):  # nobody reads meanwhile
+                assert write(b"1\n")
+            await asyncio.sleep(0.05)  # until all that had room is read
+            write(b"%d\n" % sent)
+            await until(lambda want=sent: collector.samples and collector.samples[-1].records[0][2] == want)
+            assert len(collector.samples) + sum(one.messages for one in collector.dropped) == sent
+    assert len(collector.dropped) == 2
     assert {(one.source, one.reason) for one in collector.dropped} == {("line", "no_room")}
 
 
