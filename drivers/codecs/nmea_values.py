@@ -30,11 +30,11 @@ class Fields:
     """The fields of one sentence: by the library's name, or by place. "" for one that is not there."""
 
     def __init__(self, names: Mapping[str, int], texts: Sequence[str]) -> None:
-        self._names, self.texts = names, texts
+        self.names, self.texts = names, texts
 
     def __call__(self, name: str) -> str:
         """By name."""
-        at = self._names.get(name, len(self.texts))
+        at = self.names.get(name, len(self.texts))
         return self[at]
 
     def __getitem__(self, at: int) -> str:
@@ -102,6 +102,7 @@ class Moment(NamedTuple):
 
 Reader = Callable[[Fields, Values], Moment | None]
 _CLOCK = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9]|60)(\.[0-9]{1,9})?", re.ASCII)
+_DATE = re.compile(r"([0-9]{2}|[0-9]{4})-[0-9]{1,2}-[0-9]{1,2}", re.ASCII)
 _ANGLE = re.compile(r"([0-9]{1,3})([0-5][0-9](?:\.[0-9]{0,12})?)", re.ASCII)
 _NO_FIX = frozenset("NMS")
 """Mode indicators of what is no measured position: not valid, manual input, simulator."""
@@ -116,7 +117,8 @@ def _clock(text: str) -> float | None:
 
 def _midnight(year: str, month: str, day: str) -> float | None:
     """Unix seconds; a year of two digits is of 1980 to 2079."""
-    if not (year + month + day).isascii() or not all(part.isdigit() for part in (year, month, day)):
+    match = _DATE.fullmatch(f"{year}-{month}-{day}")
+    if match is None:
         return None
     whole = int(year) + (0 if len(year) == 4 else 2000 if int(year) < 80 else 1900)
     try:

@@ -354,11 +354,16 @@ def test_positions_of_a_ship_are_thinned() -> None:
 
 
 def test_so_many_ships_are_remembered() -> None:
-    reader = Ais(min_interval_s=1e6)
-    for mmsi in range(AIS_SHIPS + 1):
-        all_of(reader, sentences(position(mmsi, 1, 1, knots=1, course=1)))
-    assert len(all_of(reader, sentences(position(1, 1, 1, knots=1, course=1)))) == 0
-    assert len(all_of(reader, sentences(position(0, 1, 1, knots=1, course=1)))) == 1, "heard longest ago, and forgotten"
+    def heard(mmsi: int, now: float = NOW) -> bool:
+        return bool(all_of(reader, sentences(position(mmsi, 1, 1, knots=1, course=1)), now))
+
+    reader = Ais(min_interval_s=60)
+    assert all(heard(mmsi) for mmsi in range(AIS_SHIPS))
+    assert heard(0, NOW + 60)
+    assert heard(AIS_SHIPS, NOW + 59)
+    assert not heard(0, NOW + 61)
+    assert not heard(2, NOW + 59)
+    assert heard(1, NOW + 59), "taken longest ago, and forgotten"
 
 
 # The stream

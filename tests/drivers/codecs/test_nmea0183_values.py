@@ -1,7 +1,10 @@
 """What each sentence of NMEA 0183 says, and why one says nothing. They are written by hand from the standard."""
 
+import inspect
+import re
 from functools import reduce
 from itertools import pairwise
+from math import isfinite
 from operator import xor
 from typing import Any
 
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 
 from drivers import nmea0183
 from drivers.api import OUT_OF_RANGE
+from drivers.codecs import nmea_values
 from drivers.codecs.base import Found, Refused
 from drivers.codecs.nmea0183 import Nmea0183
+from drivers.codecs.nmea_values import READERS, fields_of
 from drivers.codecs.values import AS_TOLD
 from drivers.kinds import Kind
 from drivers.limits import LINE_BYTES, NMEA_DATE_S, TEXT_BYTES, XDR_TRANSDUCERS
@@ -80,6 +85,7 @@ def reason(body: str) -> str:
             [("course", "deg", 54.7), ("course_magnetic", "deg", 34.4), ("speed", "m/s", 5.14444444444)],
         ),
         ("GPZDA,060020.50,24,11,2026,-01,00", [("utc", "s", 1_795_500_020.5)]),
+        ("GPZDA,055960,24,11,2026,,", [("utc", "s", 1_795_500_000.0)]),  # a leap second
         ("WIMWV,214.8,R,0.1,K,A", [("wind_angle", "deg", 214.8), ("wind_speed", "m/s", 0.0277777777778)]),
         ("02MWV,327.6,R,10,N", [("wind_angle", "deg", 327.6), ("wind_speed", "m/s", 5.14444444444)]),
         ("WIMWV,214.8,T,3,M,A", [("wind_angle_true", "deg", 214.8), ("wind_speed_true", "m/s", 3)]),
@@ -165,7 +171,11 @@ def test_what_a_sentence_says(body: str, records: list[tuple[str, str | None, An
         (f"GPGLL,5332.4300,N,18000.0001,E,{CLOCK},A", "out_of_range"),
         (f"GPGGA,{CLOCK},{AT},1,08,?,1,M,1,M,,", "wrong_type"),
         ("GPZDA,256060,24,11,2026,00,00", "wrong_type"),
+        ("GPZDA,060061,24,11,2026,00,00", "wrong_type"),
+        ("GPZDA,066020,24,11,2026,00,00", "wrong_type"),
         ("GPZDA,060020,32,11,2026,00,00", "wrong_type"),
+        ("GPZDA,060020,99999999999999999999,11,2026,00,00", "wrong_type"),
+        ("GPZDA,060020,24,11,02026,00,00", "wrong_type"),
         ("WIMWV,214.8,R,5,N,V", "not_valid"),
         ("HETHS,77.52,V", "not_valid"),
         ("WIMWV,214.8,X,5,N,A", "wrong_type"),
@@ -190,6 +200,11 @@ def test_what_a_sentence_says(body: str, records: list[tuple[str, str | None, An
 )
 def test_why_a_sentence_says_nothing(body: str, expected: str) -> None:
     assert reason(body) == expected
+
+
+def test_a_zero_has_no_sign() -> None:
+    for body in ("HCHDG,101.1,,,0.0,W", f"GPGLL,0000.0,S,00000.0,W,{CLOCK},A"):
+        assert "-0" not in str(found(body).records)
 
 
 def test_what_is_beyond_its_range_is_left_out_and_marked() -> None:
@@ -336,6 +351,43 @@ PIECES = st.sampled_from(
 def test_any_chunking_of_whatever_comes(pieces: list[bytes], cuts: list[int]) -> None:
     data = b"".join(pieces)
     assert stream(nmea0183.KIND, data, *cuts) == stream(nmea0183.KIND, data)
+
+
+ODD = (
+    "|A|V|N|S|E|W|T|M|K|R|C|1|-1|53.5|5332.43|00957.96|060020.00|241126|2026|1e9|1e999|-0|nan|.|5.|\xb2| 7 |\\|\0|9999"
+)
+FIELDS = st.sampled_from([*ODD.split("|"), "x" * 70, "9" * 20])
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(sorted(READERS)), st.lists(FIELDS, max_size=16), st.sampled_from([NOW, None, AS_TOLD]))
+def test_a_checksum_that_fits_and_any_fields(formatter: str, fields: list[str], now: float | None) -> None:
+    """A valid checksum does not mean that a sentence can be read: then it has a reason, and never an exception."""
+    one = read(Nmea0183(), ",".join([f"GP{formatter}", *fields]), now)
+    if isinstance(one, Refused):
+        assert one.reason in REASONS
+        return
+    assert one.records
+    assert all(isinstance(value, str) or isfinite(value) for _, _, value in one.records)
+    assert one.time is None or isfinite(one.time)
+    for name, low, high in (("lat", -90, 90), ("lon", -180, 180), ("course", 0, 360), ("heading", 0, 360)):
+        assert all(
+            low <= value <= high for told, _, value in one.records if told == name and not isinstance(value, str)
+        )
+
+
+REASONS = {"no_fix", "not_valid", "wrong_type", "missing_value", "out_of_range", "no_match", "checksum"}
+
+
+def test_the_library_knows_the_fields_by_the_names_used_here() -> None:
+    """Another version of it might call them otherwise, and a field that nobody finds is an empty one."""
+    source = inspect.getsource(nmea_values)
+    known = set[str]()
+    for formatter in READERS:
+        known |= set(fields_of(formatter, f"GP{formatter},").names)
+    used = set(re.findall(r'get\("([^"]+)"\)', source))
+    assert used - known == set()
+    assert len(used) > 40
 
 
 def test_a_line_has_a_limit() -> None:
