@@ -33,7 +33,7 @@ from drivers.mqtt_connection import Connection, Lost
 from drivers.mqtt_findings import Message, read
 from drivers.mqtt_frames import DUP, RETAIN, Publish
 from drivers.mqtt_memory import FilterMemory, LearntMemory
-from drivers.mqtt_routes import MakeCodec, Route, Routes
+from drivers.mqtt_routes import MakeCodec, Reader, Routes
 from drivers.mqtt_sources import Mapped, MqttOptions, SubscribedOptions, covers, subscriptions
 from drivers.paho_seam import REFUSED
 from drivers.pending import Pending
@@ -299,16 +299,14 @@ class MqttDriver:
         size = 0
         find, broker = self._routes.find, self._broker.name
         new = tuple.__new__  # a NamedTuple made in half the time of its call
-        for publish in publishes:
-            flags, topic, packet_id, payload, length = publish
+        for flags, topic, packet_id, payload, length in publishes:
             delivery = None
             if packet_id:
                 digest = sha256(topic + b"\0" + payload).digest()[:8]
                 delivery = new(Delivery, (broker, packet_id[0] << 8 | packet_id[1], digest, flags & DUP != 0))
                 pubacks.append(packet_id)
             size += len(payload)
-            route = find(topic)
-            targets, readers, shared, _ = route
+            targets, readers, shared, text = find(topic)
             if length > PAYLOAD_BYTES:
                 example, detail = payload[:EXAMPLE_BYTES], f"{length} bytes"
                 items += [Reject(source, "too_long", example, detail, delivery) for source, _ in targets]
@@ -322,20 +320,19 @@ class MqttDriver:
                     else:
                         items.append(new(Sample, (source, records, payload, time, quality | more, delivery, shared)))
             if readers:
-                items += self._read(connection, route, publish, delivery, now)
+                message = Message(text, payload, flags & RETAIN != 0, delivery, shared)
+                items += self._read(connection, readers, message, length, now)
         self._hand_over(emit, connection, items, PUBACK.join(pubacks), len(publishes), size)
 
     def _read(
-        self, connection: Connection, route: Route, publish: Publish, delivery: Delivery | None, now: float | None
+        self, connection: Connection, readers: Sequence[Reader], message: Message, length: int, now: float | None
     ) -> list[Item]:
         """What a message says to those who read it by a MessageCodec. What they ask for leaves with the next flush."""
         items: list[Item] = []
-        retained = publish.flags & RETAIN != 0
-        message = Message(route.topic, publish.payload, retained, delivery, route.shared)
-        for reader in route.readers:
-            if publish.size > reader.payload_bytes:
-                detail = f"{publish.size} bytes"
-                items.append(Reject(reader.name, "too_long", publish.payload[:EXAMPLE_BYTES], detail, delivery))
+        for reader in readers:
+            if length > reader.payload_bytes:
+                example = message.payload[:EXAMPLE_BYTES]
+                items.append(Reject(reader.name, "too_long", example, f"{length} bytes", message.delivery))
                 continue
             made, asks = read(reader, message, now)
             items += made

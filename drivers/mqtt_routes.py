@@ -122,13 +122,9 @@ class Reader:
         return found
 
 
-class Route(NamedTuple):
-    """Who reads the messages of a topic: at least one. shared: several do, so the payload is nobody's alone."""
-
-    targets: tuple[Target, ...]
-    readers: tuple[Reader, ...]
-    shared: bool
-    topic: str
+Route = tuple[tuple[Target, ...], tuple[Reader, ...], bool, str]
+"""Who reads the messages of a topic, at least one; whether several do, so that the payload is nobody's alone; the
+topic. A plain tuple: a NamedTuple is taken apart in twice the time."""
 
 
 class _Branch:
@@ -213,7 +209,7 @@ class Routes:
             return self._nobody(Refusal("unknown_topic", f"no source wants {text[:100]}"))
         targets = tuple(group.of(levels, self._ids) for group in groups if isinstance(group, _Group))
         readers = tuple(group for group in groups if isinstance(group, Reader))
-        return Route(targets, readers, len(groups) > 1, text)
+        return targets, readers, len(groups) > 1, text
 
     def _nobody(self, refusal: Refusal) -> Route:
-        return Route((Target(self._name, refusal),), (), False, "")
+        return (Target(self._name, refusal),), (), False, ""

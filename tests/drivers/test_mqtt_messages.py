@@ -126,10 +126,10 @@ def test_states_refusals_and_what_is_unfit() -> None:
 def test_topics_of_all_filters_once_and_what_they_share() -> None:
     plain = MqttOptions(broker="local", topic="w/#", values={"t": ValueMap()})
     routes = Routes("mqtt-local", {"w": options(second="w/#"), "plain": plain}, {"w": Words})
-    route = routes.find(b"w/1")
-    assert (len(route.readers), len(route.targets), route.shared, route.topic) == (1, 1, True, "w/1")
-    assert routes.find(b"x").targets[0].source == "mqtt-local"
-    assert not Routes("m", {"w": options()}, {"w": Words}).find(b"other/a").shared
+    targets, readers, shared, topic = routes.find(b"w/1")
+    assert (len(targets), len(readers), shared, topic) == (1, 1, True, "w/1")
+    assert routes.find(b"x")[0][0].source == "mqtt-local"
+    assert not Routes("m", {"w": options()}, {"w": Words}).find(b"other/a")[2]
 
 
 @pytest.mark.parametrize("wrong", [{"id": "{1}"}, {"id": "{source}"}, {"id": "A{device}"}, {"second": "a/#/b"}])
