@@ -46,6 +46,12 @@ class Reject(NamedTuple):
     delivery: Delivery | None = None
 
 
+class Heard(NamedTuple):
+    """A message with QoS 1 that becomes no sample and no reject: its delivery supersedes an older one all the same."""
+
+    delivery: Delivery
+
+
 class Link(NamedTuple):
     """The state of what the driver speaks to, for status and for events, in words a technician reads."""
 
@@ -71,7 +77,7 @@ class Dropped(NamedTuple):
     reason: str
 
 
-Item = Sample | Reject | Link | SessionLost | Dropped
+Item = Sample | Reject | Heard | Link | SessionLost | Dropped
 Emit = Callable[[Sequence[Item]], "Future[None]"]
 """Hands items over, in order. The future completes when all of them are durable; only then may the driver acknowledge.
 It never fails: if durability is lost, the process ends. A driver bounds what it handed over before."""

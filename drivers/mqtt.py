@@ -352,11 +352,7 @@ class MqttDriver:
         messages: int,
         size: int,
     ) -> None:
-        if not items:  # they say nothing that must become durable; in order behind those that do (MQTT-4.6.0-2)
-            if self._batch is not None and self._batch.connection is connection:
-                self._batch.pubacks += pubacks
-            else:
-                connection.acknowledge(pubacks)
+        if not items:  # messages with QoS 0 that say nothing
             return
         future = emit(items)
         self._pending.add(future, messages, size)

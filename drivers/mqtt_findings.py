@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from drivers.api import STALE, Delivery, Item, Link, Reject, Sample
+from drivers.api import STALE, Delivery, Heard, Item, Link, Reject, Sample
 from drivers.codecs.base import Ask, Found, Refused, State
 from drivers.codecs.values import Unfit
 from drivers.limits import EXAMPLE_BYTES, PAYLOAD_BYTES
@@ -26,11 +26,11 @@ def read(reader: Reader, message: Message, now: float | None) -> tuple[list[Item
         found = reader.codec.take(message.topic, message.payload, now, retained=message.retained)
     except Unfit as unfit:
         return [unfit.reject(reader.name, message.payload)._replace(delivery=message.delivery)], []
-    if not found:
-        return [], []
     asks = [one for one in found if isinstance(one, Ask)]
-    said = [one for one in found if not isinstance(one, Ask)]
-    return _items(reader, message, said), asks
+    items = _items(reader, message, [one for one in found if not isinstance(one, Ask)])
+    if message.delivery is not None and not any(isinstance(item, Sample | Reject) for item in items):
+        items.append(Heard(message.delivery))
+    return items, asks
 
 
 def _items(reader: Reader, message: Message, found: Sequence[Found | Refused | State]) -> list[Item]:

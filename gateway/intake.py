@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from drivers.api import Delivery, Dropped, Item, Link, Record, Reject, Sample, SessionLost
+from drivers.api import Delivery, Dropped, Heard, Item, Link, Record, Reject, Sample, SessionLost
 from gateway.clock import Clock, Stamp, facts
 from gateway.core import block, body, limits, senml
 from gateway.errors import FormatError
@@ -196,6 +196,9 @@ class Intake:
                     self._sample(item, tally, stamp)
                 else:
                     _reject(tally, item)
+            elif isinstance(item, Heard):
+                last = item.delivery
+                self._deliver(last, grown)
             elif isinstance(item, Link):
                 self._link(item, origin)
             elif isinstance(item, Dropped):

@@ -20,6 +20,7 @@ from drivers.api import (
     UNSTABLE,
     Delivery,
     Dropped,
+    Heard,
     Item,
     Link,
     Record,
@@ -335,6 +336,21 @@ async def test_an_identical_message_under_a_packet_id_that_is_free_again_is_stor
         for _ in range(3):
             await gateway.emit([sample(delivery=delivery(1))])
         assert figures(gateway.intake) == (3, 3, 0, 0)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_message_that_says_nothing_frees_its_packet_id_too(tmp_path: Path, restart: bool) -> None:
+    """Else the identical payload that follows it under that packet id, its first copy lost, would be a redelivery."""
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([sample(value=1, delivery=delivery(1))])
+        await gateway.emit([Heard(delivery(1, digest=b"learnt.."))])
+        if not restart:
+            await gateway.emit([sample(value=2, delivery=delivery(1, dup=True))])
+            assert figures(gateway.intake) == (2, 2, 0, 0)
+    if restart:
+        async with pipeline(tmp_path) as gateway:
+            await gateway.emit([sample(value=2, delivery=delivery(1, dup=True))])
+            assert figures(gateway.intake) == (1, 1, 0, 0)
 
 
 async def test_the_first_copy_was_lost_on_the_wire_one_cycle_later(tmp_path: Path) -> None:
