@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fakes.recordings import RECORDINGS
+
 
 class Figure(NamedTuple):
     """`at_least`: more is better. A bound is met at the bound itself."""
@@ -38,6 +40,11 @@ def _steady(name: str, load: str, *, bounds: bool = False) -> Iterator[Figure]:
     yield Figure(f"{name}.ack_p50_ms", f"{load}: PUBLISH to PUBACK, median", "ms")
     yield Figure(f"{name}.ack_p99_ms", f"{load}: PUBLISH to PUBACK, 99th percentile", "ms")
     yield Figure(f"{name}.ack_max_ms", f"{load}: PUBLISH to PUBACK, longest", "ms")
+
+
+def _codec(name: str) -> Iterator[Figure]:
+    yield Figure(f"codec.{name}_us", f"the codec of {name}: CPU a frame or message", "us")
+    yield Figure(f"codec.{name}_per_s", "the same: frames or messages a second", "/s", at_least=True)
 
 
 FIGURES = (
@@ -81,6 +88,7 @@ FIGURES = (
     Figure("node.entry_cpu_us", "the same: CPU an entry", "us"),
     Figure("node.stall_ms", "the same: longest stall of the node's event loop", "ms"),
     Figure("node.body4096_ms", "a node takes in a body of 4,096 readings", "ms"),
+    *(figure for name in sorted(RECORDINGS) for figure in _codec(name)),
 )
 ALSO = {  # without a bound, and in README's table
     "ingest.per_s",

@@ -19,6 +19,7 @@ class Scale:
     unsealed: int = 100_000  # and of the journal beside it
     repeats: int = 10  # of what takes milliseconds
     requests: int = 12  # to a node
+    decoded: int = 20_000  # frames or messages of each codec
     body: int = 4_096  # readings of the body that it takes in
 
 

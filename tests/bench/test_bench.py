@@ -22,6 +22,7 @@ TINY = Scale(
     unsealed=1_000,
     repeats=1,
     requests=1,
+    decoded=50,
     body=20,
 )
 OTHER_RATES = ("steady1", "steady200w20", "steady1000")  # steady200 with other numbers
