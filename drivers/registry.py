@@ -26,10 +26,13 @@ _MODULES = {
     "modbus_tcp": "drivers.modbus_tcp",
     "mqtt": "drivers.mqtt",
     "nmea0183": "drivers.nmea0183",
+    "onewire": "drivers.onewire",
     "replay": "drivers.replay",
     "scale": "drivers.scale",
+    "sdi12": "drivers.sdi12",
     "senml": "drivers.senml",
     "serial_line": "drivers.serial_line",
+    "system": "drivers.system",
     "tts": "drivers.tts",
 }
 GROUP = "fieldgate.drivers"

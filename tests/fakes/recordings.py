@@ -80,6 +80,12 @@ BUS = _frames(
     *("05 06 0001 0003", "05 06 0001 0003", "05 03 0100 0001", "05 83 02"),  # a write, and an exception
 )
 
+W1 = (
+    b"72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n72 01 4b 46 7f ff 0e 10 57 t=23125\n"
+    b"50 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n50 05 4b 46 7f ff 0c 10 1c t=85000\n-10625\n"
+)
+SDI12 = b"CC0!\r\nC00203\r\nCD0!\r\nC+000.72+001.90\r\nCD1!\r\nC+005.20\r\n0M!00012\r\n0D0!0-9999+3.1\r\n"
+
 
 def _weighed(form: str) -> bytes:
     return b"".join(scales.FORMS[form](stable, mass) for stable, mass in ((False, 900), (True, 1000), (True, 0)))
@@ -134,12 +140,17 @@ RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
         Recording(JSON, messages=tuple(("farm/3/climate", one) for one in DOCUMENTS)),
         Recording({"payload": "text", **NUMBER}, messages=(("farm/3/t", b"-  21.5"), ("farm/3/t", b"on"))),
     ),
+    "onewire": (Recording({}, W1),),
     "scale": (
         *(Recording({"variant": form, "unit": "kg"}, _weighed(form)) for form in scales.FORMS if form != "ticket"),
         Recording({"variant": "mt-continuous", "checksum": True, "keep_motion": True}, _weighed("mt-continuous")),
         Recording({"variant": "ticket", **TICKET}, _weighed("ticket")),
     ),
     "nmea0183": (Recording({}, BRIDGE), Recording({"checksum": "optional", "text": ["GSA"]}, BRIDGE)),
+    "sdi12": (
+        Recording({}, SDI12),
+        Recording({"values": {"ec": {"index": 2, "unit": "S/m", "scale": 0.1}}}, SDI12),
+    ),
     "serial_line": _LINES,
 }
 
