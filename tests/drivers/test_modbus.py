@@ -186,7 +186,9 @@ async def test_an_answer_of_another_length_and_one_that_cannot_be_read_are_no_an
 
 async def test_a_dead_slave_is_told_and_a_revived_one_too() -> None:
     device, away = slave(), slave(change=nothing)
-    async with rtu(Slaves({5: device, 6: away}), live={"slave": 5}, dead={"slave": 6, "retries": 0, "timeout_s": 0.1}) as collector:
+    async with rtu(
+        Slaves({5: device, 6: away}), live={"slave": 5}, dead={"slave": 6, "retries": 0, "timeout_s": 0.1}
+    ) as collector:
         await until(lambda: any(link.sources == ("dead",) for link in collector.links))
         await collector.count(20)
         away.change = in_pieces

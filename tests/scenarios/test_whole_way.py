@@ -1,26 +1,17 @@
 """From real wires to a verified block at the node: each reading exactly once, in order within its source."""
 
 import asyncio
-import hashlib
 import json
-import time
-import zlib
 from pathlib import Path
 
-import aiohttp
 import aiomqtt
 import pytest
+from fakes import consumer
 from fakes.broker import Mosquitto
 from fakes.field import Field, fieldgate, until
 from fakes.pty_line import Line, feed
 
 from drivers.simulators import nmea
-from gateway import httpsig, keys
-from gateway.core import body, senml
-from gateway.core.block import parse_entry
-from gateway.core.note import parse_checkpoint, parse_note, verify_note
-from gateway.core.tiles import decode_bundle, entries_path
-from gateway.store import Store
 
 MESSAGES = 300
 
@@ -47,15 +38,11 @@ values = {{ sentence = {{ type = "text" }} }}
 async def _whole_way(folder: Path, log: bytes) -> None:
     broker = Mosquitto(folder / "broker")
     await asyncio.to_thread(broker.start)
-    reader = keys.generate("reader.example")
-    signer = keys.parse_key(reader, where="a test")
     try:
         with Line(folder / "line") as line:
             field = Field(folder, SOURCES.format(port=broker.port, line=folder / "line"))
             await field.make()
-            enrolled = folder / "node" / "node.toml"
-            before, key, after = enrolled.read_text().rpartition("consumers = [")
-            enrolled.write_text(f'{before}{key}"{signer.vkey}", {after}')
+            signer = consumer.enrol(field)
             async with field.started():
                 await _up(field)
                 await asyncio.gather(_publish(broker.port), feed(line, log))
@@ -65,7 +52,7 @@ async def _whole_way(folder: Path, log: bytes) -> None:
                 )
                 assert (await field.status())["problems"] == []
                 assert await field.gateway.end() == 0
-                readings = await _from_the_node(field, signer)
+                readings = await consumer.readings(field, signer)
     finally:
         await asyncio.to_thread(broker.stop)
     assert [r.records[0].value for r in readings if r.source == "climate"] == list(range(MESSAGES))
@@ -85,36 +72,6 @@ async def _publish(port: int) -> None:
     async with aiomqtt.Client("127.0.0.1", port) as client:
         for number in range(MESSAGES):
             await client.publish("farm/climate", json.dumps({"n": number, "t": 20.5}), qos=1)
-
-
-async def _from_the_node(field: Field, signer: keys.Signer) -> list[senml.Reading]:
-    """Every reading that a consumer gets of the node, each block verified against the node's co-signed tree."""
-    store = await Store.open(field.data, read_only=True)
-    size, vkey = store.blocks.size, store.vkey
-    await store.close()
-    base = f"/v1/logs/{hashlib.sha256(vkey.name.encode()).hexdigest()}"
-    found = []
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{field.node_port}", auto_decompress=False) as http:
-
-        async def get(path: str) -> bytes:
-            authority = f"127.0.0.1:{field.node_port}"
-            signed = httpsig.sign_now(signer, "GET", authority, base + path, now=time.time())
-            async with http.get(base + path, headers=signed) as response:
-                assert response.status == 200, (path, response.status, await response.text())
-                data = await response.read()
-                return zlib.decompress(data) if response.headers.get("Content-Encoding") == "deflate" else data
-
-        note = parse_note(await get("/checkpoint"))
-        verify_note(note, vkey)
-        assert parse_checkpoint(note.text).size == size
-        entries: list[bytes] = []
-        for n in range(0, size, 256):
-            entries += decode_bundle(await get("/" + entries_path(n // 256, min(256, size - n))))
-        for height, entry in enumerate(entries):
-            whole = body.verify_body(parse_entry(entry).header, await get(f"/blocks/{height}"))
-            assert isinstance(whole, body.WholeBody)
-            found += [senml.resolve(pack) for pack, _ in whole.items]
-    return found
 
 
 @pytest.mark.timeout(120)
