@@ -41,7 +41,7 @@ class ModbusRtuOptions(PolledPortOptions, kw_only=True, frozen=True):
 
 
 def _driver(members: Mapping[str, ModbusRtuOptions], *, now: Callable[[], float | None] | None = None) -> PollDriver:
-    name = f"modbus-{next(iter(members))}"
+    name = f"modbus_rtu-{next(iter(members))}"
     first = next(iter(members.values()))
     silence_s = max(SILENCE_CHARACTERS * CHARACTER_BITS / first.baud, SILENCE_S)
     line = Line(name, first.port, functools.partial(open_port, first))

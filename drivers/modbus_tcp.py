@@ -37,7 +37,7 @@ class ModbusTcpOptions(PolledOptions, kw_only=True, frozen=True):
 
 
 def _driver(members: Mapping[str, ModbusTcpOptions], *, now: Callable[[], float | None] | None = None) -> PollDriver:
-    name = f"modbus-{next(iter(members))}"
+    name = f"modbus_tcp-{next(iter(members))}"
     first = next(iter(members.values()))
     line = Line(name, first.tcp, functools.partial(open_tcp, first.tcp))
     wanted = {

@@ -266,6 +266,27 @@ def test_two_sources_on_one_port(tmp_path: Path) -> None:
     assert "source.one" in fault.what
 
 
+def modbus(name: str, more: str) -> str:
+    table = f'[source.{name}]\ndriver = "modbus_rtu"\nnumbering = "one"\nslave = 1\n{more}\n'
+    return table + 'values = { n = { register = 1, type = "uint16" } }\n'
+
+
+def test_polled_sources_share_a_port_and_agree_on_it(tmp_path: Path) -> None:
+    port = 'port = "/dev/ttyS7"\n'
+    config.load(write(tmp_path, GATEWAY + modbus("a", port) + modbus("b", port + "every_s = 1\n")))
+    text = GATEWAY + modbus("a", port) + modbus("b", port + "baud = 19200\n") + serial("c", "/dev/ttyS7")
+    found = faults(tmp_path, text)
+    assert [(one.line, one.key) for one in found] == [
+        (line_of(text, "baud = 19200"), "source.b.baud"),
+        (line_of(text, "[source.c]") + 2, "source.c.port"),
+    ]
+    assert "19200" in found[0].what
+    assert "9600" in found[0].what
+    assert "is the port of source.a too" in found[1].what
+    (broken,) = faults(tmp_path, GATEWAY + modbus("a", port) + modbus("b", port + "retries = 99\n"))
+    assert broken.key == "source.b.retries"
+
+
 def test_two_sources_on_one_udp_port(tmp_path: Path) -> None:
     def source(name: str, wire: str) -> str:
         return serial(name, "x").replace('port = "x"', wire)

@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
+from drivers import registry
 from drivers.network import clash
 from gateway.core.limits import ORIGIN_BYTES, STORE_BYTES_MIN
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
@@ -82,7 +83,8 @@ def _broker(broker: Draft) -> Iterator[Problem]:
 
 def _sources(root: Draft) -> Iterator[Problem]:
     brokers = root.get("broker") or {}
-    ports: dict[str, str] = {}
+    buses: dict[Hashable, tuple[str, Any]] = {}
+    ports: dict[str, tuple[str, Hashable]] = {}
     taken = {f"mqtt-{broker}" for broker in brokers}
     taken |= {f"{kind}-{name}" for name in root.get("source") or () for kind in ("serial", "replay")}
     taken |= {f"{source.get('driver')}-{name}" for name, source in root.drafts("source").items()}
@@ -103,14 +105,8 @@ def _sources(root: Draft) -> Iterator[Problem]:
                 f"is {quoted(broker)}, which no [broker.NAME] table names",
                 f"There is: {known}",
             )
-        port = options.get("port")
-        device = os.path.realpath(port) if isinstance(port, str) else None
-        if device is not None and ports.setdefault(device, name) != name:
-            yield Problem(
-                (*source.path, "port"),
-                f"is the port of source.{ports[device]} too: a port has one reader",
-                "Give each source its own port",
-            )
+        yield from _bus(name, source, options, buses)
+        yield from _port_of(name, source, options, ports)
         udp = options.get("udp")
         if isinstance(udp, str):
             yield from (
@@ -119,6 +115,41 @@ def _sources(root: Draft) -> Iterator[Problem]:
                 if clash(udp, address)
             )
             heard[name] = udp
+
+
+def _reader(name: str, source: Draft, options: Draft) -> Hashable:
+    """What tells apart who reads a port: a polled bus of many sources, or the one source."""
+    kind = registry.kind(source.get("driver"))
+    return (kind.name, kind.bus(options.made)) if kind.bus and options.made is not None else name
+
+
+def _bus(name: str, source: Draft, options: Draft, buses: dict[Hashable, tuple[str, Any]]) -> Iterator[Problem]:
+    """The sources of one bus are one driver, and agree in what is the bus's."""
+    if options.made is None:
+        return
+    first, theirs = buses.setdefault(_reader(name, source, options), (name, options.made))
+    for field in registry.kind(source.get("driver")).shared:
+        ours, before = getattr(options.made, field), getattr(theirs, field)
+        if ours != before:
+            yield Problem(
+                (*source.path, field),
+                f"is {quoted(str(ours))}, and {quoted(str(before))} in source.{first} on the same bus",
+                "Write the same in both: a bus has one setting",
+            )
+
+
+def _port_of(name: str, source: Draft, options: Draft, ports: dict[str, tuple[str, Hashable]]) -> Iterator[Problem]:
+    port = options.get("port")
+    if not isinstance(port, str) or (options.made is None and registry.kind(source.get("driver")).bus):
+        return
+    reader = _reader(name, source, options)
+    first, theirs = ports.setdefault(os.path.realpath(port), (name, reader))
+    if theirs != reader:
+        yield Problem(
+            (*source.path, "port"),
+            f"is the port of source.{first} too: a port has one reader",
+            "Give each source its own port. Those that share a polled one all name it in the same way",
+        )
 
 
 def _nodes(root: Draft) -> Iterator[Problem]:

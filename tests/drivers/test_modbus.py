@@ -262,7 +262,7 @@ def test_sources_of_a_port_are_one_driver_and_agree_on_it(tmp_path: Path) -> Non
     other = build("modbus_rtu", b={"port": str(link), "slave": 2}).sources["b"]
     driver = build("modbus_rtu", a={"port": "/dev/ttyS0", "slave": 1}, b={"port": "/dev/ttyS0", "slave": 2})
     assert list(driver.sources) == ["a", "b"]
-    assert driver.name == "modbus-a"
+    assert driver.name == "modbus_rtu-a"
     with pytest.raises(registry.Misfit, match="source b: baud is 19200, and source a on the same bus has 9600"):
         build("modbus_rtu", a={"port": "/dev/ttyS0", "slave": 1}, b={"port": "/dev/ttyS0", "slave": 2, "baud": 19200})
     with pytest.raises(registry.Misfit, match="name it in the same way"):
