@@ -143,9 +143,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_frames_with_the_time_of_each_end_in_a_silence(tmp_path: Path) -> None:
-    frames = b"".join(b'{"t_us": %d, "hex": "%s"}\n' % (at, one.hex().encode()) for at, one in enumerate((b"12", b"3")))
+    frames = b"".join(b'{"t_us": %d, "hex": "%s"}\n' % (at, one.hex().encode()) for at, one in enumerate((b"1", b"23")))
     _, samples, counts = decoded(tmp_path, frames, "line", "-o", "framing=fixed", "-o", "length=2", "-o", "format=text")
-    assert [one["values"]["value"]["value"] for one in samples] == [12]
+    assert [one["values"]["value"]["value"] for one in samples] == [23]
     assert counts == {"samples": 1, "rejects": {"partial_line": 1}}
 
 

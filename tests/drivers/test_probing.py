@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from fakes import recordings
 from fakes.recordings import Recording
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers import probing, recorded, registry, suggesting
@@ -123,6 +123,7 @@ def test_no_table_for_lines_without_a_number() -> None:
         max_leaves=8,
     )
 )
+@example({"a\x7f": True, "a/b": {"~": "x"}, "\U00010000b": 1})
 def test_values_of_json_are_found_where_the_table_says(document: object) -> None:
     payload = json.dumps(document).encode()
     values = suggesting.json_values(payload)

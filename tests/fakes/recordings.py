@@ -102,6 +102,7 @@ _LINES = (
         b"AB123xAB456A",
     ),
     Recording({"framing": "fixed", "length": 20, "format": "text", **NUMBER}, b"00000000000000000012345"),
+    Recording({"delimiter": "<>", "format": "text", **NUMBER}, b"1<>2<<>3<>>4<>5<>"),
     Recording({"format": "json", **JSON}, b"\n".join(DOCUMENTS) + b"\n"),
     Recording({"checksum": "nmea", "format": "regex", "pattern": r"\$..MTW,(?P<n>[\d.]+),C.*", **NUMBER}, SHIP),
 )
