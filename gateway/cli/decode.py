@@ -220,9 +220,10 @@ def example(data: bytes) -> str:
 def _described(found: Kind) -> Iterator[tuple[str, str]]:
     """The options of a codec, without those of how the bytes come."""
     for one in msgspec.structs.fields(found.options):
-        if one.encode_name in _TRANSPORT or one.encode_name in found.recorded:
+        if one.encode_name in _TRANSPORT:
             continue
-        wanted = words.allowed(one.type)
-        default = one.default if one.default is not msgspec.NODEFAULT else None
-        given = f"; else {default}" if default not in (None, "", ()) else ""
-        yield f"{one.encode_name}=", plain(f"{wanted}{given}")
+        default = found.recorded.get(one.encode_name, one.default)
+        if isinstance(default, bool):
+            default = str(default).lower()
+        given = f"; else {default}" if default not in (None, "", (), msgspec.NODEFAULT) else ""
+        yield f"{one.encode_name}=", plain(f"{words.allowed(one.type)}{given}")
