@@ -15,6 +15,7 @@ from typing import Any
 
 from drivers.api import STALE, Delivery, DriverError, Emit, Item, Link, Reject, Sample, SessionLost
 from drivers.blocking import BlockingCall
+from drivers.codecs.recorded import json_lines
 from drivers.codecs.values import Unfit
 from drivers.kinds import Kind
 from drivers.limits import (
@@ -374,4 +375,4 @@ class MqttDriver:
             self._connection.resume()
 
 
-KIND = Kind("mqtt", "JSON or one value, by topics of your own", "subscribe", MqttOptions, Mapped)
+KIND = Kind("mqtt", "JSON or one value, by topics of your own", "subscribe", MqttOptions, Mapped, messages=json_lines)

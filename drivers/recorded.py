@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from drivers import registry
+from drivers.api import STALE
 from drivers.codecs.base import Ask, Found, Framed, One, Refused, State
+from drivers.codecs.recorded import Published, published
 from drivers.codecs.scalars import EveryCell, EveryScalar
-from drivers.codecs.values import Unfit
+from drivers.codecs.values import Codec, Unfit
 from drivers.kinds import Kind
 from drivers.limits import EXAMPLE_BYTES, LINE_BYTES_MAX, RECORDED_BYTES
 from drivers.lines import framer
@@ -82,7 +84,7 @@ def _every(found: Kind, table: dict[str, Any], *, guess: bool) -> Plan:
     if form == "csv" and not columns:
         table["columns"] = ["value"]
     if found.shape == "subscribe":
-        return Plan(table, lambda options: EveryScalar() if options.payload == "json" else EveryCell("text"))
+        return Plan(table, lambda options: _Messages(EveryScalar() if options.payload == "json" else EveryCell("text")))
 
     def codec(options: Any) -> Framed:
         every = EveryCell(
@@ -98,6 +100,17 @@ def _every(found: Kind, table: dict[str, Any], *, guess: bool) -> Plan:
     return Plan(table, codec)
 
 
+class _Messages:
+    """The MessageCodec of a Codec."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def take(self, topic: str, payload: bytes, now: float | None, *, retained: bool) -> tuple[Found]:
+        records, time, quality = self._codec.read(payload, now)
+        return (Found(records, time, quality),)
+
+
 def _groups(pattern: object) -> list[str]:
     try:
         return list(re.compile(str(pattern)).groupindex)
@@ -106,23 +119,25 @@ def _groups(pattern: object) -> list[str]:
 
 
 def decode(found: Kind, codec: Any, chunks: Iterable[bytes], *, topic: str, now: float | None) -> Iterator[Finding]:
-    """What the codec finds, in order. now: Unix seconds of receipt; None: unknown. TooLong as it says."""
+    """What the codec finds, in order. topic: of messages that were recorded without one; "": as the kind says.
+
+    now: Unix seconds of receipt; None: unknown. TooLong as it says.
+    """
     if hasattr(codec, "feed"):
         yield from _stream(codec, iter(chunks), now)
     else:
-        for payload in found.messages(_whole(chunks)):
-            yield from message(codec, topic or found.topic or "recorded", payload, now)
+        data = _whole(chunks)
+        for one in published(data) or (Published(topic, one, False) for one in found.messages(data)):
+            yield from message(codec, one.topic or found.topic or "recorded", one.payload, now, retained=one.retained)
 
 
 def message(codec: Any, topic: str, payload: bytes, now: float | None, *, retained: bool = False) -> list[Finding]:
-    """What one message says."""
+    """What one message says; a retained one is marked stale, as the driver does."""
     try:
-        if hasattr(codec, "take"):
-            return list(codec.take(topic, payload, now, retained=retained))
-        records, time, quality = codec.read(payload, now)
-        return [Found(records, time, quality, raw=payload)]
+        found: list[Finding] = list(codec.take(topic, payload, now, retained=retained))
     except Unfit as unfit:
         return [Refused(unfit.reason, payload[:EXAMPLE_BYTES], unfit.detail[:200])]
+    return [one._replace(quality=one.quality | STALE) if retained and isinstance(one, Found) else one for one in found]
 
 
 def _whole(chunks: Iterable[bytes]) -> bytes:

@@ -1,8 +1,12 @@
-"""A recorded file of JSON messages, taken apart into the messages as they were written."""
+"""A recorded file of messages, taken apart into the messages as they were written, perhaps with their topics."""
 
 import json
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
 
 _SPACE = re.compile(r"[ \t\r\n,]*")
 _RESULT = re.compile(r'\{[ \t\r\n]*"result"[ \t\r\n]*:[ \t\r\n]*')
@@ -39,6 +43,60 @@ def json_messages(data: bytes) -> Iterator[bytes]:
             yield text[start:at].encode()
             closed = _END.match(text, at) if wrapped else None
             at = closed.end() if closed else at
+
+
+def json_lines(data: bytes) -> Iterator[bytes]:
+    """One JSON text as it is, an array too; else, where the first line is one, a line each; else all of it."""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    if len(lines) > 1 and not _is_json(data) and _is_json(lines[0]):
+        yield from lines
+    else:
+        yield data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+class Published(NamedTuple):
+    """A message as it was recorded with its topic."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class _Line(Struct):
+    topic: str
+    payload: Raw
+    retain: bool | int = False
+
+
+_line = Decoder(_Line).decode
+
+
+def published(data: bytes) -> list[Published]:
+    """Lines of `mosquitto_sub -F %J`: JSON objects with topic, payload and retain. None where it is something else."""
+    found = []
+    for line in data.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            one = _line(line)
+            payload = bytes(one.payload)
+            found.append(Published(one.topic, _text(payload), bool(one.retain)))
+        except (ValueError, RecursionError):
+            return []
+    return found
+
+
+def _text(payload: bytes) -> bytes:
+    """What is no JSON is recorded as a text."""
+    return str(json.loads(payload)).encode() if payload.startswith(b'"') else payload
 
 
 def _skip(text: str, at: int) -> int:

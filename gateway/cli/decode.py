@@ -63,7 +63,7 @@ def decode(
 
     VALUE is TOML, or text: a driver's table in the configuration has the same options, and docs/drivers.md explains
     them. json and line take every value where `values` does not say which. A sample's time is the device's own where it
-    can be trusted, so only with --now or --trust-time.
+    can be trusted, so only with --now or --trust-time. Messages with their topics: as mosquitto_sub -F %J writes them.
 
     \b
     Examples:

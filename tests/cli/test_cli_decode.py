@@ -94,6 +94,32 @@ def test_rejects_are_told_by_reason_with_an_example(tmp_path: Path) -> None:
     ]
 
 
+def test_messages_a_line_each_and_a_document_as_it_is(tmp_path: Path) -> None:
+    lines = b'{"t": 1}\n\n{"t": nan}\n{"t": 2}\n'
+    _, samples, counts = decoded(tmp_path, lines, "json")
+    assert [one["values"]["t"]["value"] for one in samples] == [1, 2]
+    assert counts["rejects"] == {"invalid_json": 1}
+    _, (one,), _ = decoded(tmp_path, b'[{"t": 1},\n{"t": 2}]\n', "json")
+    assert {name: value["value"] for name, value in one["values"].items()} == {"0/t": 1, "1/t": 2}
+    _, (one,), _ = decoded(tmp_path, b"-  21.5", "json", "-o", "payload=text")
+    assert one["values"]["value"]["value"] == -21.5
+
+
+def test_messages_with_their_topics(tmp_path: Path) -> None:
+    lines = b"""{"tst":"2026-11-24T04:00:00.1Z","topic":"a/b","qos":1,"retain":1,"payloadlen":8,"payload":{"t": 1.50}}
+{"topic":"a/c","payload":"{\\"t\\": 2}"}
+"""
+    (tmp_path / "heard").write_bytes(lines)
+    done = fieldgate("decode", "json", "heard", cwd=tmp_path)
+    assert [re.sub(" +", " ", line) for line in done.out.splitlines()] == [
+        "- json t 1.5 (stale)",
+        "- json t 2",
+        "2 samples, 0 rejected",
+    ]
+    _, samples, _ = decoded(tmp_path, lines + b"{}\n", "json")
+    assert samples[0]["values"]["topic"]["value"] == "a/b", "not all lines have a topic: they are documents"
+
+
 def test_where_nothing_is_decoded(tmp_path: Path) -> None:
     done, samples, counts = decoded(tmp_path, b"\x01\x02", "json")
     assert (done.code, samples, counts) == (1, [], {"samples": 0, "rejects": {"invalid_json": 1}})
