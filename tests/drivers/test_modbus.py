@@ -1,9 +1,10 @@
 """Modbus over real TCP and real pseudo-terminals: devices that answer, and those that do not as they should."""
 
 import asyncio
+import os
 import struct
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,68 @@ async def test_a_connection_that_was_closed_is_made_anew_without_a_word() -> Non
                 driver._bus._line._wire._sock.shutdown(2)
                 await collector.count(before + 2)
     assert [link.up for link in collector.links] == [True]
+
+
+async def test_a_connection_on_which_nothing_is_heard_is_made_anew() -> None:
+    """As behind a serial server that was restarted, or whose client table is full."""
+    answering = Slaves({1: slave()})
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            await reader.read()  # to its end, without a word
+        else:
+            head = await reader.readexactly(12)
+            answer = answering.slaves[1].answer(head[7:])
+            writer.write(head[:4] + (len(answer) + 1).to_bytes(2, "big") + head[6:7] + answer)
+            await reader.read()
+        writer.close()
+
+    collector = Collector()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    driver = await built("modbus_tcp", tank={"tcp": address, "timeout_s": 0.05, "retries": 2})
+    async with running(driver, collector):
+        await collector.count(1)
+    server.close()
+    await server.wait_closed()
+    assert connections == 2
+
+
+async def test_the_payload_is_every_answer_in_turn() -> None:
+    values = {"temp": TEMP, "on": {"register": 3, "kind": "coil"}}
+    async with tcp(Slaves({1: slave(coils={2: True})}), tank={"values": values}) as collector:
+        await collector.count(1)
+    assert collector.samples[0].records == [("temp", "Cel", 21.5), ("on", None, True)]
+    assert collector.samples[0].payload == b"\x01\x01\x01" + b"\x03\x02\x00\xd7"
+
+
+async def test_an_adapter_that_hears_itself() -> None:
+    """In ASCII a question looks like an answer: both have a checksum of their own."""
+    collector = Collector()
+
+    async def serve(line: Line) -> None:
+        heard = b""
+        while True:
+            with suppress(BlockingIOError):
+                heard += os.read(line.master, 256)
+            while b"\n" in heard:
+                question, _, heard = heard.partition(b"\n")
+                answer = bytes.fromhex("05 03 06 00d7 41bc 0000")
+                line.write(question + b"\n")
+                line.write(b":" + (answer + bytes([-sum(answer) & 0xFF])).hex().upper().encode() + b"\r\n")
+            await asyncio.sleep(0.002)
+
+    with Line() as line:
+        driver = await built("modbus_rtu", tank={"port": str(line.path), "slave": 5, "framing": "ascii"})
+        task = asyncio.create_task(serve(line))
+        async with running(driver, collector):
+            await collector.count(2)
+        task.cancel()
+    assert collector.samples[0].records == [("temp", "Cel", 21.5), ("flow", "m3/s", 23.5)]
+    assert collector.rejects == []
 
 
 async def test_an_address_where_nobody_listens_and_a_port_that_is_gone() -> None:

@@ -78,6 +78,24 @@ def test_a_dead_device_starves_nobody() -> None:
     assert min(asked[name] for name in ("one", "two", "three")) >= 30, "they are asked again all the same"
 
 
+def test_many_dead_ones_with_long_time_outs_take_a_tenth_of_the_time() -> None:
+    dead = dict.fromkeys("bcdefg", -10.0)
+    bus = FakeBus(a=0.02, **dead)
+    play(bus, dict.fromkeys("abcdefg", 1), 36_000)
+    waited = sum(10.0 if brief else 20.0 for source, _, brief in bus.asked if source != "a")
+    assert waited <= 36_000 * POLL_AWAY_SHARE + 6 * 20
+    for source in dead:
+        briefs = [brief for one, _, brief in bus.asked if one == source]
+        assert briefs == [False] + [True] * (len(briefs) - 1)
+        assert len(briefs) > 10
+
+
+def test_what_was_left_out_is_not_made_up() -> None:
+    bus = FakeBus(a=30.0)
+    play(bus, {"a": 1}, 1_200, lambda: bus.seconds.update(a=0.001))
+    assert 20 + 560 <= len(bus.asked) <= 20 + 603
+
+
 def test_one_that_comes_back_is_heard_and_keeps_its_schedule_again() -> None:
     bus = FakeBus(live=0.02, dead=-1.0)
     collector = play(bus, {"live": 1, "dead": 1}, 1200, lambda: bus.seconds.update(dead=0.02))

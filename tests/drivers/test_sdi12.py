@@ -68,6 +68,17 @@ async def test_a_wrong_crc_is_counted_and_the_measurement_made_again() -> None:
     assert probe.asked[:3] == ["MC", "D0", "MC"]
 
 
+async def test_an_answer_without_the_crc_that_was_asked_for_is_none() -> None:
+    class Plain(Probe):
+        def answer(self, address: str, command: str) -> str | None:
+            return super().answer(address, command.replace("C", ""))
+
+    async with polled({"0": Plain(["+1"] * 4)}, soil={"command": "MC", "retries": 0}) as collector:
+        await until(lambda: collector.rejects)
+    assert {reject.reason for reject in collector.rejects} <= {"checksum", "no_match"}
+    assert not collector.samples
+
+
 async def test_sentinels_and_too_few_values() -> None:
     async with polled({"0": Probe(["-9999", "+1", "+1", "+20"])}, soil={}) as collector:
         await collector.count(1)

@@ -35,7 +35,7 @@ async def test_a_raspberry_pi(tmp_path: Path) -> None:
         {
             "sys/class/thermal/thermal_zone0/temp": "48312\n",
             "sys/class/thermal/thermal_zone1/temp": "51000\n",
-            "sys/class/thermal/thermal_zone2/temp": "-274000\n",
+            "sys/class/thermal/thermal_zone2/temp": "999000\n",
             "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
             "proc/meminfo": "MemTotal:  900000 kB\nMemAvailable:     512000 kB\n",
             "proc/uptime": "93784.55 300000.00\n",
