@@ -17,6 +17,7 @@ from fakes.pty_line import Line
 
 from drivers import registry
 from drivers.api import OUT_OF_RANGE, Link
+from drivers.limits import EXAMPLE_BYTES, MODBUS_FRAME_BYTES
 from drivers.polls import PollDriver
 from drivers.simulators.modbus import Slave, Slaves, damaged, in_pieces, nothing
 
@@ -183,6 +184,14 @@ async def test_an_answer_of_another_length_and_one_that_cannot_be_read_are_no_an
         assert not collector.samples
         assert not collector.links[0].up
         assert reason is None or {reject.reason for reject in collector.rejects} == {reason}
+
+
+async def test_a_device_that_babbles_is_held_to_a_frame() -> None:
+    device = slave(change=lambda frame: [b"\x05\x03\xff" * 300] * 20)
+    async with rtu(Slaves({5: device}), tank={"slave": 5, "retries": 0}) as collector:
+        await until(lambda: collector.rejects)
+    assert {reject.reason for reject in collector.rejects} == {"checksum"}
+    assert all(0 < len(reject.example) <= EXAMPLE_BYTES < MODBUS_FRAME_BYTES for reject in collector.rejects)
 
 
 async def test_a_dead_slave_is_told_and_a_revived_one_too() -> None:

@@ -18,6 +18,7 @@ from drivers.codecs.base import Found, Framed, Refused
 from drivers.codecs.onewire import NEAR_K, Thermometer
 from drivers.codecs.values import Unfit
 from drivers.framing import LineFramer
+from drivers.limits import SYSFS_BYTES
 from drivers.polls import PollDriver
 
 A, B = "28-0316a2795bff", "28-0316a2795c00"
@@ -145,6 +146,14 @@ async def test_a_read_that_hangs_is_given_up(tmp_path: Path) -> None:
     assert "does not answer within 0.3 s" in collector.links[0].detail
     with (tmp_path / A / "w1_slave").open("wb"):
         pass
+
+
+async def test_only_the_beginning_of_a_long_file_is_read(tmp_path: Path) -> None:
+    put(tmp_path, A, b"1000" + b" " * (SYSFS_BYTES - 4))
+    put(tmp_path, B, b"1000" + b" " * (SYSFS_BYTES - 4) + b"x")
+    async with polled(tmp_path, silo={}) as collector:
+        await collector.count(2)
+    assert all(len(sample.payload) == SYSFS_BYTES for sample in collector.samples)
 
 
 async def test_no_one_wire_at_all(tmp_path: Path) -> None:

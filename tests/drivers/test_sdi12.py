@@ -13,6 +13,7 @@ from fakes.pty_line import Line
 
 from drivers import registry
 from drivers.api import OUT_OF_RANGE
+from drivers.limits import SDI12_LINE_BYTES, SDI12_WAIT_S
 from drivers.polls import PollDriver
 from drivers.simulators import sdi12
 from drivers.simulators.sdi12 import Probe
@@ -58,6 +59,25 @@ async def test_a_sensor_that_needs_its_time_asks_for_service() -> None:
     """It announces 60 s, and is ready before: nobody waits for them."""
     async with polled({"0": Probe(["+1"] * 4, seconds=60)}, soil={}) as collector:
         await collector.count(1)
+
+
+async def test_a_measurement_that_takes_too_long_is_not_waited_for() -> None:
+    probes = {"0": Probe(["+1"] * 4, seconds=int(SDI12_WAIT_S)), "1": Probe(["+1"] * 4, seconds=int(SDI12_WAIT_S) + 1)}
+    async with polled(probes, longest={}, longer={"address": "1", "retries": 0}) as collector:
+        await until(lambda: len(collector.links) == 2)
+    assert {link.sources: link.up for link in collector.links} == {("longest",): True, ("longer",): False}
+    assert "at most 120 are waited for" in next(link.detail for link in collector.links if not link.up)
+
+
+async def test_a_line_without_an_end_is_no_answer() -> None:
+    class Babbling(Probe):
+        def answer(self, address: str, command: str) -> str | None:
+            return address + "\n".join(["9" * SDI12_LINE_BYTES] * 20)
+
+    async with polled({"0": Babbling(["+1"])}, soil={"retries": 0}) as collector:
+        await until(lambda: collector.rejects)
+    assert not collector.samples
+    assert all(len(reject.example) <= SDI12_LINE_BYTES for reject in collector.rejects)
 
 
 async def test_a_wrong_crc_is_counted_and_the_measurement_made_again() -> None:
