@@ -197,7 +197,7 @@ async def test_a_device_that_babbles_is_held_to_a_frame() -> None:
 async def test_a_dead_slave_is_told_and_a_revived_one_too() -> None:
     device, away = slave(), slave(change=nothing)
     async with rtu(
-        Slaves({5: device, 6: away}), live={"slave": 5}, dead={"slave": 6, "retries": 0, "timeout_s": 0.1}
+        Slaves({5: device, 6: away}), live={"slave": 5}, dead={"slave": 6, "retries": 0, "timeout_s": 0.05}
     ) as collector:
         await until(lambda: any(link.sources == ("dead",) for link in collector.links))
         await collector.count(20)
@@ -205,7 +205,7 @@ async def test_a_dead_slave_is_told_and_a_revived_one_too() -> None:
         await until(lambda: any(sample.source == "dead" for sample in collector.samples))
     states = [(link.sources, link.up) for link in collector.links]
     assert states == [(("live",), True), (("dead",), False), (("dead",), True)]
-    assert "slave 6: no answer within 0.1 s. Check its power" in collector.links[1].detail
+    assert "slave 6: no answer within 0.05 s. Check its power" in collector.links[1].detail
     assert not collector.rejects
 
 

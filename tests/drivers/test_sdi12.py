@@ -112,14 +112,14 @@ async def test_sentinels_and_too_few_values() -> None:
 
 async def test_a_dead_sensor_beside_a_live_one() -> None:
     probes = {"0": Probe(["+1"] * 4), "1": Probe(["+1"] * 4, away=True)}
-    async with polled(probes, live={}, dead={"address": "1", "timeout_s": 0.1, "retries": 0}) as collector:
+    async with polled(probes, live={}, dead={"address": "1", "timeout_s": 0.05, "retries": 0}) as collector:
         await until(lambda: any(not link.up for link in collector.links))
         await collector.count(10)
         probes["1"].away = False
         await until(lambda: any(sample.source == "dead" for sample in collector.samples))
     states = [(link.sources, link.up) for link in collector.links]
     assert states == [(("live",), True), (("dead",), False), (("dead",), True)]
-    assert "sensor 1: no answer to 1M! within 0.1 s" in collector.links[1].detail
+    assert "sensor 1: no answer to 1M! within 0.05 s" in collector.links[1].detail
 
 
 async def test_a_port_that_is_gone() -> None:
