@@ -25,8 +25,8 @@ def probe(
     """Find out what speaks on WHERE, a serial port or mqtt://host[:port], and print the table that reads it.
 
     A port is listened to at the usual settings in turn; where it stays silent, Modbus devices and SDI-12 sensors are
-    asked for an answer; all within three minutes. Nothing else may have it open meanwhile. Of a broker the live topics are shown with what each
-    driver makes of them. Without WHERE: the serial ports there are.
+    asked for an answer; all within three minutes. Nothing else may have it open meanwhile. Of a broker the live topics
+    are shown with what each driver makes of them. Without WHERE: the serial ports there are.
 
     \b
     Examples:
