@@ -50,8 +50,10 @@ TOPICS_CACHED = 4_096
 SOURCES_PER_TOPIC = 256  # default of max_sources
 SOURCES_PER_TOPIC_MAX = 4_096
 FILTERS_REMEMBERED = 4_096
-FILTERS = 16  # further filters of one source
-DESCRIPTION_BYTES = 2 * 1024 * 1024  # a message that describes devices and is no reading
+FILTERS = 16  # further topics of one source
+DESCRIPTION_BYTES = 1_048_576  # a message that describes devices and is no reading
+DEVICES = 1_024  # that one source's codec knows by name
+ENTITIES = 2_048  # values that one source's codec learnt of by Home Assistant's discovery
 LEARNT_BYTES = 1_048_576  # what one source's codec has learnt of others' names and units
 
 # what was recorded

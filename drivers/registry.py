@@ -22,6 +22,7 @@ _MODULES = {
     "ais": "drivers.ais",
     "animal_tag": "drivers.animal_tag",
     "chirpstack": "drivers.chirpstack",
+    "homeassistant": "drivers.homeassistant",
     "modbus_rtu": "drivers.modbus_rtu",
     "modbus_tcp": "drivers.modbus_tcp",
     "mqtt": "drivers.mqtt",
@@ -32,8 +33,11 @@ _MODULES = {
     "sdi12": "drivers.sdi12",
     "senml": "drivers.senml",
     "serial_line": "drivers.serial_line",
+    "shelly": "drivers.shelly",
     "system": "drivers.system",
+    "tasmota": "drivers.tasmota",
     "tts": "drivers.tts",
+    "zigbee2mqtt": "drivers.zigbee2mqtt",
 }
 GROUP = "fieldgate.drivers"
 """Entry points: NAME = "package.module:KIND"."""

@@ -44,9 +44,9 @@ def resolve(document: Any, pointer: Pointer) -> Any:
     return document
 
 
-def parse(payload: bytes) -> Any:
-    """The value of strict JSON text; Unfit with the reason where it is none."""
-    if len(payload) > PAYLOAD_BYTES:
+def parse(payload: bytes, most: int = PAYLOAD_BYTES) -> Any:
+    """The value of strict JSON text of at most so many bytes; Unfit with the reason where it is none."""
+    if len(payload) > most:
         raise Unfit("too_long", f"{len(payload)} bytes")
     if not payload:
         raise Unfit("empty")

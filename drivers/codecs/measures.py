@@ -81,7 +81,7 @@ def unit(text: str) -> Unit:
     return found
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """The name; its beginning and a digest of it where it has no room for an ending."""
     return name if len(name) <= _ROOM else f"{name[: _ROOM - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
 
@@ -112,11 +112,14 @@ class Measures:
             elif isinstance(value, list):
                 self._branch(name + "/", enumerate(value))
             elif value is not None:
-                self.put(_short(name.lstrip(_NO_FIRST) or "value"), value)
+                self.put(short(name.lstrip(_NO_FIRST) or "value"), value)
 
-    def put(self, name: str, value: Value) -> None:
-        """One value; a text that says a number is one, and one that says "not a number" only makes quality 8."""
-        of = self._units.get(name)
+    def put(self, name: str, value: Value, of: Unit | None = None) -> None:
+        """One value; a text that says a number is one, and one that says "not a number" only makes quality 8.
+
+        of: the unit of a plain number, where the caller knows it.
+        """
+        of = of or self._units.get(name)
         if isinstance(value, str):
             if _NO_NUMBER.fullmatch(value):
                 self.quality |= OUT_OF_RANGE
@@ -125,6 +128,10 @@ class Measures:
             if said is not None:
                 value, its = said
                 of = its or of
+        self._append(name, value, of)
+
+    def keep(self, name: str, value: Value, of: Unit | None = None) -> None:
+        """One value as it is: a text stays one, also where it has nothing but digits."""
         self._append(name, value, of)
 
     def _append(self, name: str, value: Value, of: Unit | None) -> None:

@@ -1,0 +1,27 @@
+"""Options of the drivers that know what common firmware publishes: Tasmota, Shelly, Zigbee2MQTT, Home Assistant."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from drivers.codecs.values import TimeMap
+from drivers.limits import DEVICE_CLOCK_AHEAD_S, DEVICE_CLOCK_BEHIND_S, FILTERS
+from drivers.mqtt_sources import SubscribedOptions, Topic
+
+
+class ProfileOptions(SubscribedOptions, kw_only=True, frozen=True):
+    """What they have in common; a driver gives `topic` and `more_topics` defaults that fit it."""
+
+    more_topics: Annotated[tuple[Topic, ...], Meta(max_length=FILTERS)] = ()  # beside `topic`
+    max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # the device's time, before receipt
+    max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # after receipt
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """All that is subscribed to."""
+        return (self.topic, *self.more_topics)
+
+    @property
+    def window(self) -> TimeMap:
+        """Where the device's time is trusted."""
+        return TimeMap(max_behind_s=self.max_behind_s, max_ahead_s=self.max_ahead_s)
