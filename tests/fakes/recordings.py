@@ -13,7 +13,7 @@ from drivers import recorded, registry
 from drivers.codecs.base import Found
 from drivers.codecs.modbus_rtu import crc16
 from drivers.kinds import Kind
-from drivers.simulators import ais, lorawan, nmea, scales, sticks
+from drivers.simulators import ais, firmware, lorawan, nmea, scales, sticks
 
 
 class Recording(NamedTuple):
@@ -116,6 +116,18 @@ def _field(*topics: str) -> tuple[tuple[str, bytes], ...]:
     return tuple((topic, payload) for topic, payload in FIELD if topic in topics)
 
 
+HOME = [*firmware.begin(), *islice(firmware.messages(), 22)]
+STATUS = b"""{"id": 1, "src": "shelly-1", "result": {"switch:0": {"id": 0, "output": false, "errors": ["overtemp"]},
+ "em:0": {"a_act_power": 12.5, "total_current": 1e-3}, "sys": {"unixtime": 1795500000, "mac": "AB"}}}"""
+BUTTON = b"""{"src": "shelly-1", "method": "NotifyEvent", "params": {"ts": 1795500000.5, "events": [
+ {"component": "input:0", "id": 0, "event": "single_push", "ts": 1795500000.5}, {"component": "sys", "event": "x"}]}}"""
+ANSWER = b'{"StatusSNS": {"Epoch": 1795500000, "AM": {"Pressure": [1]}, "PressureUnit": "mmHg"}}'
+
+
+def _home(*beginnings: str) -> tuple[tuple[str, bytes], ...]:
+    return tuple((one.topic, one.payload) for one in HOME if one.topic.startswith(beginnings))
+
+
 RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
     "animal_tag": (
         Recording({"repeat_s": 0, "allow_test": True}, TAGS),
@@ -131,6 +143,19 @@ RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
         Recording({"topic": "senml/+"}, messages=_field(lorawan.SENML_TOPIC, lorawan.SENML_CBOR_TOPIC)),
         Recording({"topic": "senml/+", "device_level": 2}, messages=_field(lorawan.SENML_CBOR_TOPIC)),
     ),
+    "tasmota": (
+        Recording({}, messages=_home("tele/")),
+        Recording({"topic": "stat/a/b/STATUS8"}, messages=(("stat/a/b/STATUS8", ANSWER),)),
+    ),
+    "shelly": (
+        Recording({}, messages=_home("shelly", "shellies")),
+        Recording({"fahrenheit": True}, messages=(("shellies/ht/sensor/temperature", b"70.1"),)),
+        Recording(
+            {}, messages=(("s/events/rpc", STATUS), ("s/events/rpc", BUTTON), ("s/status/switch:0", b'{"voltage": 1}'))
+        ),
+    ),
+    "zigbee2mqtt": (Recording({}, messages=_home("zigbee2mqtt/")),),
+    "homeassistant": (Recording({"more_topics": ["farm/#"]}, messages=_home("homeassistant/", "farm/")),),
     "modbus_rtu": (
         Recording({}, BUS),
         Recording(
