@@ -93,7 +93,7 @@ class Unfit(Exception):
 
 
 AS_TOLD = inf
-"""For `now`: a device's time is taken as it is, whatever it is (`fieldgate decode --trust-time`)."""
+"""For `now`: a device's time is taken as it is, whatever it is (`fieldgate decode`)."""
 
 MISSING: Any = object()
 """Stands for a value that a message does not have."""

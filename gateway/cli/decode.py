@@ -53,17 +53,15 @@ class _Command(click.Command):
 @click.argument("file")
 @click.option("--option", "-o", "given", multiple=True, metavar="NAME=VALUE", help="One of the codec's options.")
 @click.option("--topic", default="", metavar="TOPIC", help="On which the messages came, where they do not say it.")
-@click.option("--now", "now_ms", callback=moment, metavar="TIME", help="When they came: device times near it are used.")
-@click.option("--trust-time", is_flag=True, help="Use the device's times whatever they are.")
+@click.option("--now", "now_ms", callback=moment, metavar="TIME", help="When they came: only times near it count.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a line of JSON a sample, and one with the counts.")
-def decode(
-    codec: str, file: str, given: tuple[str, ...], topic: str, now_ms: int | None, *, trust_time: bool, as_json: bool
-) -> int:
+def decode(codec: str, file: str, given: tuple[str, ...], topic: str, now_ms: int | None, *, as_json: bool) -> int:
     """Run CODEC over the recorded FILE (- is stdin) and show what becomes a sample and what is rejected.
 
     VALUE is TOML, or text: a driver's table in the configuration has the same options, and docs/drivers.md explains
-    them. json and line take every value where `values` does not say which. A sample's time is the device's own where it
-    can be trusted, so only with --now or --trust-time. Messages with their topics: as mosquitto_sub -F %J writes them.
+    them. json and line take every value where `values` does not say which. A sample's time is the device's own, and
+    with --now only where a gateway would have trusted it then. Messages with their topics: as mosquitto_sub -F %J
+    writes them.
 
     \b
     Examples:
@@ -79,7 +77,7 @@ def decode(
         raise click.UsageError(str(exc)) from None
     made = recorded.plan(found, parse_options(found, given))
     reader = made.codec(check_options(f"decode {codec}", found, made.table))
-    now = AS_TOLD if trust_time else now_ms / 1000 if now_ms is not None else None
+    now = AS_TOLD if now_ms is None else now_ms / 1000
     show = _Json(codec) if as_json else _Words(codec)
     with _opened(file) as data:
         try:

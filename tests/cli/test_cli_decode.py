@@ -53,10 +53,9 @@ def test_json_with_values_and_a_device_time(tmp_path: Path) -> None:
     document = b'{"t": 21.5, "p": 1.5, "at": 1795500000}'
     values = {"temp": {"value": 21.5, "unit": "Cel"}, "p": {"value": 1.5, "unit": "bar"}}
     for more, time in (
-        ([], None),
+        ([], 1795500000.0),
         (["--now", "1795500060"], 1795500000.0),
         (["--now", "1895500000"], None),
-        (["--trust-time"], 1795500000.0),
     ):
         _, (sample,), _ = decoded(tmp_path, document, "json", *options, *more)
         assert sample == {"source": "json", "time": time, "values": values}
