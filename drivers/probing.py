@@ -176,12 +176,15 @@ class Profile(NamedTuple):
     samples: int
     rejects: Mapping[str, int]
     devices: tuple[str, ...]
-    topics: frozenset[str]  # those that it read
+    topics: frozenset[str]  # those that are its own, whether or not each has a value
     examples: Mapping[str, Found]  # by topic
 
 
 def profiles(heard: Sequence[Heard], now: float | None) -> list[Profile]:
-    """Every subscribed driver with topics of its own that read anything; retained messages first, as a broker sends."""
+    """Every subscribed driver with topics of its own that read anything; retained messages first, as a broker sends.
+
+    One that is told elsewhere where its values are (discovery) is tried with every first level there is.
+    """
     found = []
     for name in registry.names():
         try:
@@ -190,9 +193,22 @@ def profiles(heard: Sequence[Heard], now: float | None) -> list[Profile]:
             continue
         if kind.shape == "subscribe" and kind.codec is not None and _has_topic(kind):
             profile = _profile(kind, {}, heard, now)
+            if not profile.samples and (profile.topics or profile.rejects) and _more_topics(kind):
+                profile = _with_more(kind, heard, now)
             if profile.samples:
                 found.append(profile)
     return found
+
+
+def _more_topics(kind: Kind) -> bool:
+    return any(one.name == "more_topics" and one.default == () for one in msgspec.structs.fields(kind.options))
+
+
+def _with_more(kind: Kind, heard: Sequence[Heard], now: float | None) -> Profile:
+    """more_topics: of all first levels those under which something was read."""
+    firsts = sorted({f"{one.topic.split('/')[0]}/#" for one in heard if not one.topic.startswith(("$", "/"))})
+    read = _profile(kind, {"more_topics": firsts}, heard, now).examples
+    return _profile(kind, {"more_topics": sorted({f"{topic.split('/')[0]}/#" for topic in read})}, heard, now)
 
 
 def of_any_topic(heard: Sequence[Heard], now: float | None) -> list[Profile]:
@@ -226,18 +242,20 @@ def _profile(kind: Kind, given: Mapping[str, Any], heard: Sequence[Heard], now: 
     filters = [tuple(one.split("/")) for one in options.filters]
     samples, rejects, examples = 0, dict[str, int](), dict[str, Found]()
     devices, topics = dict[str, None](), set[str]()
-    for one in sorted(heard, key=lambda one: not one.retained):
-        if not any(matches(filter_, tuple(one.topic.split("/"))) for filter_ in filters):
-            continue
-        for finding in recorded.message(codec, one.topic, one.payload, now, retained=one.retained):
+    mine = [one for one in heard if any(matches(filter_, tuple(one.topic.split("/"))) for filter_ in filters)]
+    retained = [one for one in mine if one.retained]
+    for one in retained:  # twice: a broker sends them in no order, and one tells how another is read
+        recorded.message(codec, one.topic, one.payload, now, retained=True)
+    for one in [*retained, *(one for one in mine if not one.retained)]:
+        findings = recorded.message(codec, one.topic, one.payload, now, retained=one.retained)
+        if not any(isinstance(finding, Refused) for finding in findings):
+            topics.add(one.topic)
+        for finding in findings:
             if isinstance(finding, Found):
                 samples += 1
-                topics.add(one.topic)
                 examples.setdefault(one.topic, finding)
             elif isinstance(finding, Refused):
                 rejects[finding.reason] = rejects.get(finding.reason, 0) + 1
-            elif isinstance(finding, State):
-                topics.add(one.topic)
             if isinstance(finding, Found | State) and finding.device:
                 devices[finding.device] = None
     return Profile(kind, given, samples, rejects, tuple(devices), frozenset(topics), examples)

@@ -180,9 +180,14 @@ _EMPTY = "-"
 def sample_line(one: Found, source: str) -> str:
     """Time, source, and each value with its unit."""
     time = format_time(round(one.time * 1000)) if one.time is not None and one.time >= 0 else _EMPTY
+    return f"{time:<24}  {source}  {in_words(one)}"
+
+
+def in_words(one: Found) -> str:
+    """Each value with its unit, and what is said of their quality."""
     told = "  ".join(f"{name} {_shown(value['value'])}" + _unit(value["unit"]) for name, value in values(one).items())
     quality = ", ".join(text for bit, text in _QUALITIES.items() if one.quality & bit)
-    return f"{time:<24}  {source}  {told}" + (f"  ({quality})" if quality else "")
+    return told + (f"  ({quality})" if quality else "")
 
 
 def values(one: Found) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from drivers.mqtt_connect import Broker, tls_context
 from drivers.mqtt_sources import check_filter
 from drivers.probing import Heard, Profile
 from gateway import config
-from gateway.cli.decode import example, sample_line
+from gateway.cli.decode import example, in_words
 from gateway.cli.probe import paste
 from gateway.core.text import plain
 from gateway.errors import UnreachableError
@@ -143,22 +143,31 @@ def _tell(target: Target, heard: Sequence[Heard]) -> int:
         _topic(one, profiles, plain_ones)
     if len(heard) > _TOPICS:
         click.echo(f"... and {len(heard) - _TOPICS} more topics")
-    tables = [suggesting.toml("broker.probed", _broker(target))]
-    tables += [_profile_table(profile) for profile in profiles]
-    tables += [
-        suggesting.toml(f"source.{_id(topic)}", {"driver": "mqtt", "broker": "probed", "topic": topic, **table})
-        for topic, table in list(plain_ones.items())[:_TABLES]
-    ]
-    if len(tables) == 1:
+    sources = [(_name(profile), {"driver": profile.kind.name, **profile.options}) for profile in profiles]
+    sources += [(topic, {"driver": "mqtt", "topic": topic, **table}) for topic, table in plain_ones.items()][:_TABLES]
+    if not sources:
         click.echo("\nNo driver reads any of this.")
         return 1
-    for profile in profiles:
-        devices = f" of {len(profile.devices)} devices" if profile.devices else ""
-        click.echo(f"\nThis is {profile.kind.name} ({profile.kind.title}): {profile.samples} samples{devices}.")
-    paste(tables)
+    click.echo()
+    for name in dict.fromkeys(profile.kind.name for profile in profiles):
+        mine = [profile for profile in profiles if profile.kind.name == name]
+        samples = sum(profile.samples for profile in mine)
+        devices = {device for profile in mine for device in profile.devices}
+        told = f"samples {samples}" + (f", devices {len(devices)}" if devices else "")
+        click.echo(f"This is {name} ({mine[0].kind.title}): {told}.")
+    paste([suggesting.toml("broker.probed", _broker(target)), *_tables(sources)])
     if len(plain_ones) > _TABLES:
         click.echo(f"\n{len(plain_ones) - _TABLES} more topics can be read like the last of these.")
     return 0
+
+
+def _tables(sources: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    """Each with an id of its own."""
+    taken: set[str] = set()
+    for name, table in sources:
+        source = next(one for number in range(1, 1_000) if (one := _id(name, number)) not in taken)
+        taken.add(source)
+        yield suggesting.toml(f"source.{suggesting.key(source)}", {**table, "broker": "probed"})
 
 
 def _topic(one: Heard, profiles: Sequence[Profile], plain_ones: dict[str, dict[str, Any]]) -> None:
@@ -166,8 +175,8 @@ def _topic(one: Heard, profiles: Sequence[Profile], plain_ones: dict[str, dict[s
     for profile in profiles:
         if one.topic in profile.topics:
             found = profile.examples.get(one.topic)
-            told = sample_line(found, found.device) if found else "tells whether the device is there"
-            click.echo(plain(f"{one.topic}{retained}: {profile.kind.name}: {told}"))
+            told = f"{found.device}  {in_words(found)}".strip() if found else "it has no value itself"
+            click.echo(plain(f"{one.topic}: {profile.kind.name}: {told}"))
             return
     table = _table(one.payload)
     if table is None:
@@ -193,13 +202,12 @@ def _broker(target: Target) -> dict[str, Any]:
     return {"url": target.url.rstrip("/"), **{name: value for name, value in given.items() if value}}
 
 
-def _profile_table(profile: Profile) -> str:
+def _name(profile: Profile) -> str:
     topic = profile.options.get("topic")
-    name = f"{profile.kind.name}-{_id(topic)}" if topic else profile.kind.name
-    return suggesting.toml(f"source.{name}", {"driver": profile.kind.name, "broker": "probed", **profile.options})
+    return f"{profile.kind.name}-{topic}" if topic else profile.kind.name
 
 
-def _id(topic: str) -> str:
-    """A source's id out of a topic."""
-    kept = "".join(char if char.isascii() and (char.isalnum() or char in "._") else "-" for char in topic.lower())
-    return suggesting.key(kept.strip("-._")[:40] or "probed")
+def _id(name: str, number: int) -> str:
+    """A source's id out of a name, the number-th of those that are alike."""
+    kept = "".join(char if char.isascii() and (char.isalnum() or char in "._") else "-" for char in name.lower())
+    return (kept.strip("-._")[:56] or "probed") + (f"-{number}" if number > 1 else "")

@@ -1,6 +1,7 @@
 """`fieldgate probe` on pseudo-terminals and a real broker, with simulated devices that speak or only answer."""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -17,10 +18,11 @@ import aiomqtt
 import pytest
 from fakes.broker import Mosquitto
 from fakes.command import FIELDGATE, Done, fieldgate
-from fakes.recordings import SHIP
+from fakes.recordings import RECORDINGS, SHIP
 
 from drivers import registry
 from drivers.codecs.modbus_rtu import crc16
+from drivers.simulators import firmware
 from drivers.simulators.modbus import Slave
 from drivers.simulators.quay import Line
 from gateway import cli, config
@@ -310,6 +312,26 @@ def test_live_topics_with_what_reads_them(broker: Mosquitto, tmp_path: Path) -> 
     assert by_topic["farm/silo"]["payload"] == "text"
     values = by_topic["farm/house3/climate"]["values"]
     assert values == {"temperature": {}, "house.fan": {"pointer": "/house/fan", "type": "bool"}}
+
+
+def test_what_the_profiles_make_of_a_home(broker: Mosquitto, tmp_path: Path) -> None:
+    read = ("tasmota", "shelly", "zigbee2mqtt", "homeassistant", "chirpstack", "senml")
+    messages = [(*message, False) for name in ("chirpstack", "senml") for message in RECORDINGS[name][0].messages]
+    messages += [*firmware.begin(), *itertools.islice(firmware.messages(), 12)]
+    done = probed(broker, messages, cwd=tmp_path)
+    assert done.code == 0, done.err
+    drivers = {table["driver"] for table in pasted(done, tmp_path)["source"].values()}
+    assert set(read) <= drivers
+    for name in read:
+        assert f"This is {name} (" in done.out
+    assert "zigbee2mqtt/bridge/devices: zigbee2mqtt: it has no value itself" in done.out
+    assert "source.zigbee2mqtt-" not in done.out
+
+
+def test_topics_that_are_alike_are_sources_of_their_own(broker: Mosquitto, tmp_path: Path) -> None:
+    messages = [(topic, b"1", False) for topic in ("a/b", "A/B", "a b", "x" * 90, "x" * 91, "\u00e9")]
+    tables = pasted(probed(broker, messages, cwd=tmp_path), tmp_path)["source"]
+    assert {table["topic"] for table in tables.values()} == {topic for topic, _, _ in messages}
 
 
 def test_a_filter_and_a_broker_where_nothing_is_published(broker: Mosquitto, tmp_path: Path) -> None:
