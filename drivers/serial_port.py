@@ -138,12 +138,20 @@ def _hold_the_pins(fd: int) -> None:
         termios.tcsetattr(fd, termios.TCSANOW, attributes)
 
 
+def _number(error: BaseException | None) -> int | None:
+    """The errno of an error of the system. pyserial tells of one by another that has none."""
+    if error is None:
+        return None
+    number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
+    return number if isinstance(number, int) else _number(error.__context__)
+
+
 def _gone(path: str) -> Gone:
     return Gone(f"{path} is gone", "Plug it in again: it is read on as soon as it is there")
 
 
 def _not_opened(path: str, error: Exception) -> DriverError:
-    number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
+    number = _number(error)
     if number in _AWAY:
         return Gone(f"{path} is not there", " ".join(["Plug the device in, or correct port.", there_are(path)]).strip())
     if number in (errno.EACCES, errno.EPERM):
