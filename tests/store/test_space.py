@@ -178,10 +178,36 @@ async def test_a_store_that_finds_no_room_is_opened_when_there_is_some(
     class Told:
         gateway, retention = Where, settings()
 
-    store = await app._open_store(Told)  # type: ignore[arg-type]
+    store = await app._open_store(Told, asyncio.Event())  # type: ignore[arg-type]
+    assert store is not None
     assert tries == 3
     assert (tmp_path / space.BALLAST).stat().st_size == 0, "given up for it"
     await store.close()
+
+
+async def test_a_gateway_that_waits_for_room_stops_when_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await Pipeline.open(tmp_path)).kill()
+
+    async def full(*_: object, **__: object) -> None:
+        raise StoreFullError("no room")
+
+    monkeypatch.setattr(database, "_check", full)
+    monkeypatch.setattr(app, "_ROOM_RETRY_S", 3600)
+
+    class Where:
+        data_dir = str(tmp_path)
+
+    class Told:
+        gateway, retention = Where, settings()
+
+    stopping = asyncio.Event()
+    opening = asyncio.create_task(app._open_store(Told, stopping))  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    assert not opening.done()
+    stopping.set()
+    assert await opening is None
 
 
 async def test_signing_begins_when_there_is_room_for_the_sign_state(tmp_path: Path) -> None:
