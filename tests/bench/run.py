@@ -8,7 +8,7 @@ from pathlib import Path
 class Scale:
     """How much of everything."""
 
-    messages: int = 60_000  # of a broker's backlog; beyond 65,535 mosquitto 2.0.11 forgets some
+    messages: int = 60_000  # of a broker's backlog; of more than 65,535 `mosquitto_pub -l` sends a part
     tail: int = 2_000  # of them, the last, which wait for a linger: no matter of the rate
     steady_s: float = 60.0
     warm_s: float = 2.0  # at the same rate, before
