@@ -8,11 +8,13 @@ from drivers.codecs.values import TimeMap
 from drivers.limits import DEVICE_CLOCK_AHEAD_S, DEVICE_CLOCK_BEHIND_S, FILTERS
 from drivers.mqtt_sources import SubscribedOptions, Topic
 
+Topics = Annotated[tuple[Topic, ...], Meta(max_length=FILTERS)]
+
 
 class ProfileOptions(SubscribedOptions, kw_only=True, frozen=True):
     """What they have in common; a driver gives `topic` and `more_topics` defaults that fit it."""
 
-    more_topics: Annotated[tuple[Topic, ...], Meta(max_length=FILTERS)] = ()  # beside `topic`
+    more_topics: Topics = ()  # beside `topic`
     max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # the device's time, before receipt
     max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # after receipt
 

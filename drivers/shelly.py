@@ -4,14 +4,14 @@ from drivers.codecs.recorded import json_messages
 from drivers.codecs.shelly import Shelly
 from drivers.kinds import Kind
 from drivers.mqtt_sources import Topic
-from drivers.profile_options import ProfileOptions
+from drivers.profile_options import ProfileOptions, Topics
 
 
 class ShellyOptions(ProfileOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "shelly"."""
 
     topic: Topic = "+/events/rpc"
-    more_topics: tuple[Topic, ...] = ("+/status/+", "+/online", "shellies/#")  # shellies/# are those of Gen1
+    more_topics: Topics = ("+/status/+", "+/online", "shellies/#")  # shellies/# are those of Gen1
     fahrenheit: bool = False  # Gen1 sensors are set to show degrees Fahrenheit
 
 

@@ -4,14 +4,14 @@ from drivers.codecs.recorded import json_messages
 from drivers.codecs.tasmota import Tasmota
 from drivers.kinds import Kind
 from drivers.mqtt_sources import Topic
-from drivers.profile_options import ProfileOptions
+from drivers.profile_options import ProfileOptions, Topics
 
 
 class TasmotaOptions(ProfileOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "tasmota"."""
 
     topic: Topic = "tele/+/SENSOR"
-    more_topics: tuple[Topic, ...] = ("tele/+/LWT",)  # "tele/+/STATE" brings power states, Wi-Fi and uptime
+    more_topics: Topics = ("tele/+/LWT",)  # "tele/+/STATE" brings power states, Wi-Fi and uptime
 
 
 def codec(options: TasmotaOptions) -> Tasmota:

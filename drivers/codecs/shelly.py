@@ -76,14 +76,14 @@ class Shelly:
         return ()
 
     def _gen1(self, device: str, path: list[str], payload: bytes) -> Sequence[Found]:
-        if _GEN1_IGNORED & set(path):
+        if _GEN1_IGNORED & set(path) or any(key.endswith("temperature_f") for key in path):
             return ()
         measures = Measures()
         if payload[:1] == b"{":
             for at, value in scalars(an_object(parse(payload)), tuple(path)):
                 if at[-1] not in _SKIPPED:
                     measures.keep(_name(at), value, self._gen1_unit(at))
-        elif not any(key.endswith("temperature_f") for key in path):
+        else:
             text = text_of(payload, "utf-8").strip()
             if not text:
                 raise Unfit("empty")
