@@ -16,6 +16,7 @@ from drivers.codecs.text import text_of
 from drivers.codecs.values import MISSING, Unfit, number
 from drivers.limits import ENTITIES, EXAMPLE_BYTES, LEARNT_BYTES
 
+_EARLY_BYTES = 64
 _NOTHING = frozenset(["", "unknown", "unavailable", "None", "null"])
 Told = Entity | Availability
 
@@ -27,6 +28,7 @@ class HomeAssistant:
         self._prefix, self._subscribed = f"{prefix}/", subscribed
         self._configs: dict[str, list[Told]] = {}  # by the topic that told of them
         self._topics: dict[str, list[Told]] = {}
+        self._early: dict[str, bytes] = {}  # short retained messages of topics that no configuration has named yet
         self._count = 0
         self._changed = False
 
@@ -42,13 +44,15 @@ class HomeAssistant:
         if about is None:
             if topic.startswith(self._prefix):
                 return ()
+            if retained and len(payload) <= _EARLY_BYTES and len(self._early) < ENTITIES:
+                self._early[topic] = payload
             raise Unfit("unknown_topic", f"no configuration names {topic[:100]}")
         return self._read(about, payload)
 
     # Configurations
 
-    def _learn(self, topic: str, levels: tuple[str, ...], payload: bytes) -> Sequence[Refused]:
-        """An empty one takes back what it told of."""
+    def _learn(self, topic: str, levels: tuple[str, ...], payload: bytes) -> Sequence[Refused | State]:
+        """An empty one takes back what it told of. Retained messages come in any order: availability may be known."""
         told_of = list(told(topic, levels, an_object(parse(payload)))) if payload else []
         made = [one for one in told_of if not isinstance(one, Unfit)]
         refused = [
@@ -63,7 +67,16 @@ class HomeAssistant:
             if self._count - len(before) + len(made) > ENTITIES:
                 raise Unfit("too_many_entities", f"more than {ENTITIES}")
             self._replace(topic, before, made)
-        return refused
+        early = {one.topic: self._early.pop(one.topic) for one in made if one.topic in self._early}
+        states = [state for at, said in early.items() for state in self._availability(at, said)]
+        return [*refused, *states]
+
+    def _availability(self, topic: str, payload: bytes) -> Sequence[State]:
+        try:
+            about = self._topics.get(topic, [])
+            return list(_states(about, _document(about, payload), payload))
+        except Unfit:
+            return ()  # it was rejected when it came
 
     def _replace(self, topic: str, before: list[Told], made: list[Told]) -> None:
         self._changed = True

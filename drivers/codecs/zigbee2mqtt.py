@@ -33,6 +33,7 @@ class Zigbee2Mqtt:
         self._addresses: dict[str, str] = {}  # by friendly name
         self._units: dict[str, Units] = {}  # by address and property
         self._groups: set[str] = set()
+        self._waiting: dict[str, State] = {}  # by the friendly name of a device that is not known yet
         self._changed = False
 
     def take(self, topic: str, payload: bytes, now: float | None, *, retained: bool) -> Sequence[Found | State]:
@@ -48,7 +49,7 @@ class Zigbee2Mqtt:
             return self._bridge("devices", payload)
         if name not in self._addresses:
             if name.endswith("/availability"):
-                return self._state(payload, self._address(name.removesuffix("/availability")))
+                return self._availability(name.removesuffix("/availability"), payload)
             if name.endswith(_COMMANDS) or any(f"{one}/" in name for one in _COMMANDS) or self._is_attribute(name):
                 return ()
         return (self._values(name, payload, now),)
@@ -83,6 +84,16 @@ class Zigbee2Mqtt:
             raise Unfit("unknown_device", f"bridge/devices has told of no {name[:80]!r}")
         return found
 
+    def _availability(self, name: str, payload: bytes) -> Sequence[State]:
+        """Of a device; of one that is not known yet, when it is: retained messages come in any order."""
+        device = self._addresses.get(name) or (name if _ADDRESS.fullmatch(name) else "")
+        states = self._state(payload, device)
+        if device:
+            return states
+        if states and len(self._waiting) < DEVICES:
+            self._waiting[name] = states[0]
+        return ()
+
     def _state(self, payload: bytes, device: str) -> Sequence[State]:
         """Of a device, or of the bridge: {"state": "online"}, or the word alone."""
         text = payload
@@ -98,14 +109,13 @@ class Zigbee2Mqtt:
             found = parse(payload, DESCRIPTION_BYTES)
             if not isinstance(found, list):
                 raise Unfit("wrong_type", f"bridge/{what} is a list")
-            if what == "devices":
-                self._learn_devices(found)
-            else:
-                self._groups = {name for one in found[:DEVICES] if (name := _name(below(one, "friendly_name")))}
             self._changed = True
+            if what == "devices":
+                return self._learn_devices(found)
+            self._groups = {name for one in found[:DEVICES] if (name := _name(below(one, "friendly_name")))}
         return ()
 
-    def _learn_devices(self, devices: Sequence[object]) -> None:
+    def _learn_devices(self, devices: Sequence[object]) -> Sequence[State]:
         self._addresses, self._units = {}, {}
         for one in devices[:DEVICES]:
             address, name = below(one, "ieee_address"), _name(below(one, "friendly_name"))
@@ -115,6 +125,8 @@ class Zigbee2Mqtt:
             units = dict(_units(below(one, "definition", "exposes")))
             if units:
                 self._units[address] = units
+        known = [name for name in self._waiting if name in self._addresses]
+        return [self._waiting.pop(name)._replace(device=self._addresses[name]) for name in known]
 
     def learnt(self) -> bytes | None:
         """Names and units; names alone where it would be too much."""

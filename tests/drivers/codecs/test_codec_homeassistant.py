@@ -175,6 +175,24 @@ def test_configurations_that_are_not_read() -> None:
     assert reason(made, "farm/unheard", b"1") == "unknown_topic"
 
 
+def test_a_retained_availability_that_came_before_its_configuration() -> None:
+    for template, payload in (("", b"offline"), ("{{ value_json.s }}", b'{"s": "offline"}')):
+        made = codec()
+        for _ in range(2):
+            with pytest.raises(Unfit):
+                made.take("farm/lwt", payload, None, retained=True)
+        config = {"stat_t": "farm/s", "avty_t": "farm/lwt", "avty_tpl": template}
+        assert told(made, CONFIG, config) == [State(False, "is not available", "tank")]
+        assert told(made, CONFIG, config) == []
+    made = codec()
+    with pytest.raises(Unfit):
+        made.take("farm/lwt", b"x" * 65, None, retained=True)
+    for n in range(ENTITIES + 1):
+        with pytest.raises(Unfit):
+            made.take(f"farm/{n}", b"offline", None, retained=True)
+    assert len(made._early) == ENTITIES
+
+
 def test_a_configuration_is_replaced_and_taken_back() -> None:
     made = configured({"stat_t": "farm/s"})
     assert told(made, CONFIG, {"stat_t": "farm/other"}) == []

@@ -384,8 +384,19 @@ def test_zigbee_devices_that_nobody_told_of() -> None:
     assert one(codec, f"zigbee2mqtt/{OTHER}", {"power": 1}).device == OTHER
     told_itself = {"power": 1, "device": {"ieeeAddr": OTHER, "friendlyName": "Milk pump"}}
     assert one(codec, "zigbee2mqtt/Milk pump", told_itself) == Found([("power", None, 1)], device=OTHER)
-    assert reason(codec, "zigbee2mqtt/Milk pump/availability", b"online") == "unknown_device"
     assert one(codec, "zigbee2mqtt/", {"power": 1}).device == ""  # recorded without its topic
+
+
+def test_zigbee_availability_that_came_before_the_device_is_known() -> None:
+    codec, topic = Zigbee2Mqtt("zigbee2mqtt", WINDOW), "zigbee2mqtt/Milk pump/availability"
+    assert told(codec, topic, b"online") == told(codec, topic, b"offline") == []
+    for n in range(DEVICES + 5):
+        assert told(codec, f"zigbee2mqtt/{n}/availability", b"online") == []
+    assert len(codec._waiting) == DEVICES
+    devices = firmware.devices(firmware.NAMES).payload
+    (state,) = told(codec, "zigbee2mqtt/bridge/devices", devices)
+    assert (state.up, state.device) == (False, OTHER)
+    assert told(codec, "zigbee2mqtt/bridge/devices", devices) == []
 
 
 def test_zigbee_availability_and_what_is_left_out() -> None:
