@@ -37,6 +37,9 @@ HOLDERS = 3  # named
 TICKET_LINES = 100
 TICKET_BYTES = 8_192
 
+# telegrams of an electricity meter
+P1_TELEGRAM_BYTES = 16_384  # DSMR 5 with four M-Bus meters and a message of 1,024 letters has under 8 KiB
+
 # tags of animals that a reader has read
 TAGS_REMEMBERED = 1_024  # to tell a repeated read; the one read longest ago is forgotten
 

@@ -28,6 +28,7 @@ _MODULES = {
     "mqtt": "drivers.mqtt",
     "nmea0183": "drivers.nmea0183",
     "onewire": "drivers.onewire",
+    "p1": "drivers.p1",
     "replay": "drivers.replay",
     "scale": "drivers.scale",
     "sdi12": "drivers.sdi12",

@@ -29,9 +29,10 @@ _TABLE = """
 % / 0.01 | %RH %RH 1 | %rH %RH 1 | RH% %RH 1 | %r.H. %RH 1
 uV V 1e-6 | mV V 1e-3 | V V 1 | kV V 1e3 | uA A 1e-6 | mA A 1e-3 | A A 1 | Ohm Ohm 1 | kOhm Ohm 1e3
 mW W 1e-3 | W W 1 | kW W 1e3 | MW W 1e6 | VA VA 1 | kVA VA 1e3 | var var 1 | kvar var 1e3
-J J 1 | kJ J 1e3 | MJ J 1e6 | Wh J 3600 | kWh J 3.6e6 | MWh J 3.6e9 | varh vars 3600 | kvarh vars 3.6e6
+J J 1 | kJ J 1e3 | MJ J 1e6 | GJ J 1e9 | Wh J 3600 | kWh J 3.6e6 | MWh J 3.6e9 | varh vars 3600 | kvarh vars 3.6e6
 Pa Pa 1 | hPa Pa 100 | kPa Pa 1e3 | MPa Pa 1e6 | mbar Pa 100 | bar Pa 1e5 | psi Pa 6894.757293168
-um m 1e-6 | mm m 1e-3 | cm m 1e-2 | m m 1 | km m 1e3 | m2 m2 1 | m3 m3 1 | l l 1 | L l 1 | ml l 1e-3 | mL l 1e-3
+um m 1e-6 | mm m 1e-3 | cm m 1e-2 | m m 1 | km m 1e3 | m2 m2 1 | m3 m3 1 | l l 1 | L l 1 | ml l 1e-3
+mL l 1e-3 | dm3 l 1
 mg kg 1e-6 | g kg 1e-3 | kg kg 1 | t kg 1e3
 m/s m/s 1 | km/h m/s 1/3.6 | kn m/s 1852/3600 | kt m/s 1852/3600 | knots m/s 1852/3600 | mph m/s 0.44704
 m/s2 m/s2 1 | l/s l/s 1 | l/min l/s 1/60 | L/min l/s 1/60 | l/h l/s 1/3600 | L/h l/s 1/3600 | m3/s m3/s 1

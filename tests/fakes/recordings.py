@@ -13,7 +13,7 @@ from drivers import recorded, registry
 from drivers.codecs.base import Found
 from drivers.codecs.modbus_rtu import crc16
 from drivers.kinds import Kind
-from drivers.simulators import ais, firmware, lorawan, nmea, scales, sticks
+from drivers.simulators import ais, firmware, lorawan, nmea, p1, scales, sticks
 
 
 class Recording(NamedTuple):
@@ -173,6 +173,11 @@ RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
         Recording({"variant": "ticket", **TICKET}, _weighed("ticket")),
     ),
     "nmea0183": (Recording({}, BRIDGE), Recording({"checksum": "optional", "text": ["GSA"]}, BRIDGE)),
+    "p1": (
+        Recording({}, b"".join(islice(p1.meter(), 3))),
+        Recording({}, b"".join(islice(p1.old_meter(), 3))),
+        Recording({"checksum": "required", "min_interval_s": 10}, next(p1.meter())),
+    ),
     "sdi12": (
         Recording({}, SDI12),
         Recording({"values": {"ec": {"index": 2, "unit": "S/m", "scale": 0.1}}}, SDI12),
