@@ -238,6 +238,12 @@ def test_a_telegram_that_is_torn_costs_itself_alone() -> None:
     assert reasons(next(old_meter()).rstrip()) == ["", ""]
 
 
+def test_the_fourth_digit_ends_a_telegram() -> None:
+    """A datagram may lack its line end."""
+    codec = p1.codec(p1.P1Options(udp="127.0.0.1:4001"))
+    assert [len(codec.feed(data.rstrip(), NOW)) for data in islice(meter(), 2)] == [3, 3]
+
+
 def test_a_silence_within_a_telegram_ends_nothing() -> None:
     data = next(meter())
     codec = p1.codec(p1.P1Options(port="/dev/null"))
