@@ -88,6 +88,18 @@ SDI12_LINE_BYTES = 128  # an answer has 75 characters of values at the most, an 
 SDI12_WAIT_S = 120.0  # the longest measurement that is waited for
 SYSFS_BYTES = 4_096  # of one file of the kernel
 
+# Sparkplug B: what births have told, of one source
+SPARKPLUG_NODES = 256
+SPARKPLUG_METRICS = 4_096  # and devices, of one node
+SPARKPLUG_METRICS_ALL = 16_384  # and devices, of all nodes
+SPARKPLUG_BYTES = 262_144  # one message: births describe all metrics at once
+SPARKPLUG_NAME_BYTES = 256  # of a metric, and of a group, node or device
+SPARKPLUG_ARRAY = 64  # elements of one metric
+SPARKPLUG_VALUE_BYTES = 4_096  # of a metric of bytes, or a file
+REBIRTH_S = 10.0  # between two requests for one node's births; doubled by each that did not help
+REBIRTH_S_MAX = 1_280.0
+REBIRTH_MESSAGES = 32  # between two requests, where nobody knows the time; doubled as well
+
 # time
 DEVICE_CLOCK_BEHIND_S = 7 * 86_400  # default of max_behind_s
 DEVICE_CLOCK_AHEAD_S = 60  # default of max_ahead_s

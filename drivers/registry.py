@@ -35,6 +35,7 @@ _MODULES = {
     "senml": "drivers.senml",
     "serial_line": "drivers.serial_line",
     "shelly": "drivers.shelly",
+    "sparkplug": "drivers.sparkplug",
     "system": "drivers.system",
     "tasmota": "drivers.tasmota",
     "tts": "drivers.tts",

@@ -13,7 +13,7 @@ from drivers import recorded, registry
 from drivers.codecs.base import Found
 from drivers.codecs.modbus_rtu import crc16
 from drivers.kinds import Kind
-from drivers.simulators import ais, firmware, lorawan, nmea, p1, scales, sticks
+from drivers.simulators import ais, edge_node, firmware, lorawan, nmea, p1, scales, sticks
 
 
 class Recording(NamedTuple):
@@ -124,6 +124,19 @@ BUTTON = b"""{"src": "shelly-1", "method": "NotifyEvent", "params": {"ts": 17955
 ANSWER = b'{"StatusSNS": {"Epoch": 1795500000, "AM": {"Pressure": [1]}, "PressureUnit": "mmHg"}}'
 
 
+def _plant() -> tuple[tuple[str, bytes], ...]:
+    node, ms = edge_node.EdgeNode(), 1_795_500_000_000
+    lost = node.data(ms)
+    births = tuple(node.births(ms))
+    return (
+        lost,
+        *births,
+        *(node.data(ms + 1_000 * n) for n in range(4)),
+        node.will(),
+        ("spBv1.0/STATE/scada", b"ONLINE"),
+    )
+
+
 def _home(*beginnings: str) -> tuple[tuple[str, bytes], ...]:
     return tuple((one.topic, one.payload) for one in HOME if one.topic.startswith(beginnings))
 
@@ -143,6 +156,7 @@ RECORDINGS: Mapping[str, tuple[Recording, ...]] = {
         Recording({"topic": "senml/+"}, messages=_field(lorawan.SENML_TOPIC, lorawan.SENML_CBOR_TOPIC)),
         Recording({"topic": "senml/+", "device_level": 2}, messages=_field(lorawan.SENML_CBOR_TOPIC)),
     ),
+    "sparkplug": (Recording({}, messages=_plant()), Recording({"rebirth": False}, messages=_plant())),
     "tasmota": (
         Recording({}, messages=_home("tele/")),
         Recording({"topic": "stat/a/b/STATUS8"}, messages=(("stat/a/b/STATUS8", ANSWER),)),

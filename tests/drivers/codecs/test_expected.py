@@ -243,10 +243,9 @@ NO_CODEC = {
     "lab_serial": "lines of a pH meter in a hexadecimal dump: serial_line's pattern is tested in test_line_captures.py",
 }
 """Folders of captures without a rule, and why."""
-UNREGISTERED = {"sparkplug"} - set(recorded.names())
 
 
-@pytest.mark.parametrize("folder", [one for one in RULES if one.partition("_")[0] not in UNREGISTERED])
+@pytest.mark.parametrize("folder", RULES)
 def test_decode_agrees_on_every_file(folder: str, captures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = json.loads((captures / "expected.json").read_text())
     files = [name for name in expected if name.startswith(f"{folder}/")]
