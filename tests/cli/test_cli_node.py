@@ -1,5 +1,6 @@
 """`fieldgate node init` and `fieldgate node run` as real processes."""
 
+import contextlib
 import signal
 import sqlite3
 import stat
@@ -165,7 +166,7 @@ def test_faults_are_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "node" / "seen.key").chmod(0o644)
     fails(2, "others can read this secret")
     (tmp_path / "node" / "seen.key").chmod(0o600)
-    with sqlite3.connect(tmp_path / "node" / "data" / "node.sqlite") as con:
+    with contextlib.closing(sqlite3.connect(tmp_path / "node" / "data" / "node.sqlite")) as con, con:
         con.execute("PRAGMA user_version=99")
     con.close()
     fails(4, "newer version")

@@ -233,7 +233,8 @@ def test_an_unplug_in_the_middle(tmp_path: Path) -> None:
 
 def test_it_is_interrupted_and_lets_go_of_the_port(tmp_path: Path) -> None:
     with Line() as line:
-        command = [*FIELDGATE, "probe", str(line.path), "--seconds", "60"]
+        heeds = ("env", "--default-signal=INT")  # tests run in the background ignore it, and so would what they start
+        command = [*heeds, *FIELDGATE, "probe", str(line.path), "--seconds", "60"]
         probing = subprocess.Popen(command, stderr=subprocess.PIPE)
         assert probing.stderr is not None
         probing.stderr.readline()

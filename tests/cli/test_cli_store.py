@@ -1,5 +1,6 @@
 """Commands that read a store: receipt, policy, verify, export."""
 
+import contextlib
 import csv
 import json
 import os
@@ -50,14 +51,14 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 
 def spoil(folder: Path, sql: str, *params: Any) -> None:
-    with sqlite3.connect(folder / "data" / "fieldgate.db") as db:
+    with contextlib.closing(sqlite3.connect(folder / "data" / "fieldgate.db")) as db, db:
         assert db.execute(sql, params).rowcount == 1
     db.close()
 
 
 def flipped(folder: Path, column: str, table: str, where: str) -> None:
     """One bit of a value in the store changes."""
-    with sqlite3.connect(folder / "data" / "fieldgate.db") as db:
+    with contextlib.closing(sqlite3.connect(folder / "data" / "fieldgate.db")) as db, db:
         (value,) = db.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchone()
         bad = bytearray(value.encode() if isinstance(value, str) else value)
         bad[len(bad) // 2] ^= 1
@@ -190,7 +191,7 @@ def test_no_receipt(folder: Path, tmp_path: Path, source: str, at: str, told: st
 
 
 def test_a_reading_that_is_not_sealed_yet(copy: Path) -> None:
-    with sqlite3.connect(copy / "data" / "fieldgate.db") as db:
+    with contextlib.closing(sqlite3.connect(copy / "data" / "fieldgate.db")) as db, db:
         db.execute("DELETE FROM block")
         db.execute("DELETE FROM tree")
     db.close()

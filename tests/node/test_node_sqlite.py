@@ -1,6 +1,7 @@
 """The node's SQLite file beyond the contract: what is asserted when it is opened, and what a failure leaves."""
 
 import asyncio
+import contextlib
 import sqlite3
 import stat
 from pathlib import Path
@@ -25,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 def pragma(path: Path, text: str) -> object:
     """Runs a pragma on a closed file."""
-    with sqlite3.connect(path) as con:
+    with contextlib.closing(sqlite3.connect(path)) as con, con:
         row = con.execute(f"PRAGMA {text}").fetchone()
     con.close()
     return row and row[0]
