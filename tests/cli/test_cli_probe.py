@@ -235,11 +235,14 @@ def test_it_is_interrupted_and_lets_go_of_the_port(tmp_path: Path) -> None:
     with Line() as line:
         heeds = ("env", "--default-signal=INT")  # tests run in the background ignore it, and so would what they start
         command = [*heeds, *FIELDGATE, "probe", str(line.path), "--seconds", "60"]
-        probing = subprocess.Popen(command, stderr=subprocess.PIPE)
-        assert probing.stderr is not None
-        probing.stderr.readline()
-        probing.send_signal(signal.SIGINT)
-        _, told = probing.communicate(timeout=30)
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as probing:
+            try:
+                assert probing.stderr is not None
+                probing.stderr.readline()
+                probing.send_signal(signal.SIGINT)
+                _, told = probing.communicate(timeout=30)
+            finally:
+                probing.kill()
         assert probing.returncode == 130
         assert told.splitlines()[-1] == b"fieldgate: interrupted"
         again = probe(line.path, "--seconds", "0.02", "--listen", cwd=tmp_path)
