@@ -14,7 +14,7 @@ from fakes.pulled_gateway import PulledGateway
 
 from gateway.core import limits
 from gateway.node import pull
-from gateway.node.store import Form, Head
+from gateway.node.store import Form, Head, Noted
 
 
 @pytest.fixture
@@ -46,6 +46,14 @@ async def complete(client: Client, maker: LogMaker, size: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def signed_as_stored(client: Client, maker: LogMaker, size: int) -> Noted:
+    """Its lines over that size: it holds the last body before it signs."""
+    async with asyncio.timeout(20):
+        while (noted := await client.node.store.note_upto(maker.id, size)) is None or not noted.stored:
+            await asyncio.sleep(0.02)
+    return noted
+
+
 @pytest.mark.parametrize("synchronised", [True, False])
 @pytest.mark.parametrize("coding", ["deflate", ""])
 async def test_everything_is_pulled_and_signed(
@@ -55,12 +63,10 @@ async def test_everything_is_pulled_and_signed(
     gateway.coding = coding
     gateway.size = 3
     async with gateway.serve(), running(tmp_path, {"a": enrolled(maker, pull=gateway.url)}) as client:
-        await complete(client, maker, 3)
-        gateway.size = 5
-        await complete(client, maker, 5)
         for size in (3, 5):
-            noted = await client.node.store.note_upto(maker.id, size)
-            assert noted is not None
+            gateway.size = size
+            await complete(client, maker, size)
+            noted = await signed_as_stored(client, maker, size)
             check_lines(maker, size, noted.seen, SEEN)
             check_lines(maker, size, noted.stored, STORED)
         assert (await client.sync(maker, 5)).fields[4] == 5
