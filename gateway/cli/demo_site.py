@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.util
-import itertools
 import os
 import shutil
 import socket
@@ -12,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drivers.simulators import henhouse, nmea, quay
+from drivers.simulators.network import UdpLine
 from gateway.errors import FieldgateError, UnreachableError
 
 NAME, NODE_NAME = "henhouse-3.demo.example", "node.demo.example"
-NMEA_SECONDS = 300
 _START_S = 20.0
 _STOP_S = 30.0
 _AMQTT = "demo broker, not lossless"
@@ -46,23 +45,15 @@ topic = "farm/house3/feed"
 values = {{ silo = {{ pointer = "/silo/mass", unit = "kg" }} }}
 
 [source.weighbridge]
-driver = "serial_line"
+driver = "scale"
+variant = "st-gs"
 raw = "apart"
 port = "{port}"
-format = "regex"
-pattern = '(?P<state>ST|US),(?P<kind>GS|NT),(?P<mass>[+-] *[0-9.]+) *kg'
-[source.weighbridge.values]
-mass = {{ pointer = "mass", unit = "kg" }}
-state = {{ pointer = "state", type = "text" }}
+keep_motion = true
 
 [source.ship]
-driver = "replay"
-path = "{nmea}"
-rate = 4.0
-loop = true
-checksum = "nmea"
-format = "text"
-values = {{ sentence = {{ type = "text" }} }}
+driver = "nmea0183"
+udp = "127.0.0.1:{ship}"
 
 [web]
 listen = "127.0.0.1:{web}"
@@ -90,8 +81,7 @@ class Site:
 
     async def start(self, line: quay.Line) -> None:
         """Starts broker, node and gateway as processes of their own. UnreachableError where one does not come up."""
-        self.ports = {name: _free_port() for name in ("broker", "node", "web")}
-        self._write_nmea()
+        self.ports = {name: _free_port() for name in ("broker", "node", "web", "ship")}
         await self._start("broker", *_broker_command(self.broker, self.ports["broker"], self.folder))
         await self._listening("broker")
         table = await self.command("node", "init", "--name", NODE_NAME, "--dir", "node", "--listen", self._node_at)
@@ -109,14 +99,8 @@ class Site:
     def _node_at(self) -> str:
         return f"127.0.0.1:{self.ports['node']}"
 
-    def _write_nmea(self) -> None:
-        lines = itertools.islice(nmea.log(), 4 * NMEA_SECONDS)
-        (self.folder / "ship.nmea").write_bytes(b"".join(lines))
-
     def _write_config(self, table: str, port: Path) -> None:
-        text = _GATEWAY.format(
-            broker=self.ports["broker"], web=self.ports["web"], port=port, nmea=self.folder / "ship.nmea"
-        )
+        text = _GATEWAY.format(broker=self.ports["broker"], web=self.ports["web"], port=port, ship=self.ports["ship"])
         node = table[table.index("[node.") :]
         with self.config.open("a") as file:
             file.write(f"{text}\n{node}")
@@ -186,11 +170,13 @@ class Site:
         return UnreachableError(f"the {name} {what}", where=str(log), cure=" / ".join(last) or "Its log is empty")
 
     async def run_sensors(self, line: quay.Line) -> None:
-        """The hen house publishes and the weighbridge writes until cancelled."""
-        await asyncio.gather(
-            henhouse.run("127.0.0.1", self.ports["broker"], every_s=0.1),
-            quay.run(line, quay.weighbridge(), every_s=0.2),
-        )
+        """The hen house publishes, the weighbridge and the ship's instruments write until cancelled."""
+        with UdpLine("127.0.0.1", self.ports["ship"]) as ship:
+            await asyncio.gather(
+                henhouse.run("127.0.0.1", self.ports["broker"], every_s=0.1),
+                quay.run(line, quay.weighbridge(), every_s=0.2),
+                quay.run(ship, nmea.log(), every_s=0.25),
+            )
 
     async def stop(self, name: str) -> int:
         """Ends one process with SIGTERM and tells its exit code; one that does not end is killed."""
