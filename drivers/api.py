@@ -58,6 +58,7 @@ class Link(NamedTuple):
     up: bool
     detail: str
     sources: tuple[str, ...] = ()  # none: all of the driver's
+    cure: str = ""  # what a person can do; empty: it mends itself
 
 
 class SessionLost(NamedTuple):

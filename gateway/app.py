@@ -14,6 +14,7 @@ from drivers import registry
 from drivers.mqtt import Broker
 from gateway import __version__, config, place, scrub, status
 from gateway.clock import Clock, SystemClock, facts
+from gateway.conditions import PAGE_AWAY, STORE_DAMAGED, Problem
 from gateway.errors import FieldgateError, HeldError, Stop, StoreFullError
 from gateway.intake import Intake
 from gateway.retention import Retention, keepers
@@ -114,7 +115,7 @@ class Gateway:
         self._clock = clock
         self._store = store
         self._stopping = stopping
-        self._troubles: dict[str, status.Problem] = {}
+        self._troubles: dict[str, Problem] = {}
         self._state: SignState | None = None
 
     async def run(self, journal: Journal) -> None:
@@ -158,7 +159,7 @@ class Gateway:
         self._damage(await scrub.newest(store))
         if store.lost:
             log.error("%s: %s", store.db.path, store.lost)
-            self._troubles["lost"] = {"what": f"The store is damaged: {store.lost}", "cure": CURE_SEALED}
+            self._troubles["lost"] = STORE_DAMAGED.problem(what=store.lost, cure=CURE_SEALED)
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(self._close_state)
             signing_waits = not await self._begin_signing(sealer)
@@ -197,8 +198,8 @@ class Gateway:
         self._troubles.pop("damage", None)
         if found is not None:
             height, what = found
-            told = f"The store is damaged, first at block {height}: {what}"
-            self._troubles["damage"] = {"what": told, "cure": CURE_SEALED}
+            told = f"first at block {height}: {what}"
+            self._troubles["damage"] = STORE_DAMAGED.problem(what=told, cure=CURE_SEALED)
 
     async def _begin_signing(self, sealer: Sealer) -> bool:
         """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same.
@@ -295,7 +296,7 @@ class Gateway:
             try:
                 await web.start()
             except FieldgateError as error:
-                self._troubles["web"] = {"what": f"The status page is away: {error.what}", "cure": error.cure}
+                self._troubles["web"] = PAGE_AWAY.problem(what=error.what, cure=error.cure)
                 log.error("web: %s", error)
                 await asyncio.sleep(_WEB_RETRY_S)
             else:

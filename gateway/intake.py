@@ -42,6 +42,7 @@ class Tally:
     example: Reject | None = None
     up: bool | None = None
     detail: str = ""
+    cure: str = ""
     last: Sequence[Record] = ()
     last_ms: int | None = None
 
@@ -291,7 +292,7 @@ class Intake:
         sources = link.sources or tuple(name for name, tally in self.tallies.items() if tally.driver == origin.driver)
         for source in sources:
             tally = self.tallies.get(source) or self._meet(source, origin)
-            was, tally.up, tally.detail = tally.up, link.up, link.detail
+            was, tally.up, tally.detail, tally.cure = tally.up, link.up, link.detail, link.cure
             if was is not link.up and (link.up is False or was is False):
                 self._links.append((link.up, source, link.detail[:200]))
         if self._links:

@@ -5,13 +5,14 @@ from typing import Any
 
 from gateway import __version__
 from gateway.clock import Clock
+from gateway.conditions import COUNTS_WRONG, DISK, DISK_FULL, NODE_AWAY, SIGNING_HELD, SOURCE_AWAY, Problem
 from gateway.intake import Intake, Tally
 from gateway.sealer import Sealer
 from gateway.store.blocks import Blocks
 from gateway.store.journal import Journal
 
-Problem = dict[str, str]
 _TEXT = 200
+_BY_ITSELF = "It is tried again by itself"
 
 
 def snapshot(
@@ -39,7 +40,7 @@ def snapshot(
         "now_ms": now.ms,
         "clock": {"synchronised": now.synchronised, "error_ms": now.error_ms, "boot_id": clock.boot_id},
         "headline": _headline(problems, sources, told),
-        "problems": problems,
+        "problems": [problem.json() for problem in problems],
         "sources": sources,
         "chain": {
             "size": blocks.size,
@@ -61,6 +62,7 @@ def _source(tally: Tally, waiting: int) -> dict[str, Any]:
         "driver": tally.driver,
         "up": tally.up,
         "detail": tally.detail,
+        "cure": tally.cure,
         "received": received,
         "stored": tally.stored,
         "duplicate": tally.duplicate,
@@ -98,12 +100,11 @@ def _shown(value: float | str | bool | bytes) -> float | str | bool:
 def _own_problems(journal: Journal, sealer: Sealer, disk: Mapping[str, Any]) -> list[Problem]:
     problems: list[Problem] = []
     if disk.get("problem"):
-        problems.append({"what": disk["problem"], "cure": disk["cure"]})
+        problems.append(DISK.problem(what=disk["problem"], cure=disk["cure"]))
     if (journal.full and not journal.held) or sealer.full:
-        cure = "Free some space; nothing that was acknowledged is lost, and brokers keep what is not"
-        problems.append({"what": "The disk is full: no reading can be stored", "cure": cure})
+        problems.append(DISK_FULL.problem())
     if sealer.held is not None:
-        problems.append({"what": f"Signing is held: {sealer.held.what}", "cure": sealer.held.cure})
+        problems.append(SIGNING_HELD.problem(what=sealer.held.what, cure=sealer.held.cure))
     return problems
 
 
@@ -111,22 +112,15 @@ def _source_problems(sources: Mapping[str, dict[str, Any]]) -> list[Problem]:
     problems: list[Problem] = []
     for name, source in sources.items():
         if source["up"] is False:
-            problems.append(
-                {"what": f"Source {name} is away: {source['detail']}", "cure": "It is tried again by itself"}
-            )
+            problems.append(SOURCE_AWAY.problem(name, detail=source["detail"], cure=source["cure"] or _BY_ITSELF))
         if not source["balanced"]:
-            problems.append(
-                {
-                    "what": f"Source {name}: the counts do not add up",
-                    "cure": "Report this with `fieldgate status --json`",
-                }
-            )
+            problems.append(COUNTS_WRONG.problem(name))
     return problems
 
 
 def _node_problems(nodes: Mapping[str, dict[str, Any]]) -> list[Problem]:
     return [
-        {"what": f"Node {name}: {node['detail']}", "cure": node.get("cure") or "It is tried again by itself"}
+        NODE_AWAY.problem(name, detail=node["detail"], cure=node["cure"] or _BY_ITSELF)
         for name, node in nodes.items()
         if not node["ok"]
     ]
@@ -135,7 +129,7 @@ def _node_problems(nodes: Mapping[str, dict[str, Any]]) -> list[Problem]:
 def _headline(problems: list[Problem], sources: Mapping[str, object], nodes: Mapping[str, dict[str, Any]]) -> str:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return f"{problems[0]['what']}{more}"
+        return f"{problems[0].what}{more}"
     stored = sum(1 for node in nodes.values() if node["stored"])
     count = len(sources) - 1  # beside the gateway's own
     return f"All well: {_plural(count, 'source')}, stored by {stored} of {_plural(len(nodes), 'node')}"

@@ -44,18 +44,19 @@ class Supervisor:
                 self._park(RuntimeError("it cancelled itself"))
                 return
             except DriverError as error:
-                why = f"{error.what}. {error.cure}" if error.cure else error.what
+                what, cure = error.what, error.cure
             except Exception as error:  # noqa: BLE001 -- a driver's bug must not take the gateway with it
                 self._park(error)
                 return
             if self._monotonic() - began > _MOST_S:
                 pause_s = _FIRST_S
-            log.warning("%s: %s", self.driver.name, why)
-            self._emit([Link(up=False, detail=why)])
+            log.warning("%s: %s", self.driver.name, f"{what}. {cure}" if cure else what)
+            self._emit([Link(up=False, detail=what, cure=cure)])
             await asyncio.sleep(self._rng.uniform(pause_s / 2, pause_s))
             pause_s = min(_MOST_S, pause_s * 2)
 
     def _park(self, error: Exception) -> None:
         self.parked = f"{type(error).__name__}: {error}"
         log.error("%s: parked after a bug: %s", self.driver.name, self.parked, exc_info=log.isEnabledFor(logging.DEBUG))
-        self._emit([Link(up=False, detail=f"parked after a bug ({self.parked}). Restart the gateway, and report this")])
+        told = f"parked after a bug ({self.parked})"
+        self._emit([Link(up=False, detail=told, cure="Restart the gateway, and report this")])

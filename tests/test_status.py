@@ -11,6 +11,7 @@ from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample
 
 from drivers.api import Delivery, Link, Reject, Sample
 from gateway import __version__, status
+from gateway.conditions import DISK, Problem
 from gateway.errors import HeldError
 from gateway.sealer import Sealer
 
@@ -18,12 +19,13 @@ Node = dict[str, Any]
 
 
 def node(*, ok: bool = True, stored: int = 3, **more: Any) -> Callable[[], Node]:
-    return lambda: {"url": "https://n", "entries": 3, "seen": 3, "stored": stored, "detail": "d", "ok": ok, **more}
+    told = {"url": "https://n", "entries": 3, "seen": 3, "stored": stored, "detail": "d", "ok": ok, "cure": ""}
+    return lambda: told | more
 
 
 def told(
     gateway: Pipeline,
-    troubles: tuple[status.Problem, ...] = (),
+    troubles: tuple[Problem, ...] = (),
     disk: dict[str, Any] | None = None,
     **nodes: Callable[[], Node],
 ) -> dict[str, Any]:
@@ -104,7 +106,10 @@ async def test_signing_that_is_held(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
         gateway.sealer.hold(HeldError("the sign-state is missing", cure="Put it back"))
         now = told(gateway)
-        assert now["problems"] == [{"what": "Signing is held: the sign-state is missing", "cure": "Put it back"}]
+        (problem,) = now["problems"]
+        assert problem["condition"] == "signing-held"
+        assert problem["severity"] == "error"
+        assert (problem["what"], problem["cure"]) == ("Signing is held: the sign-state is missing", "Put it back")
         assert now["chain"]["held"] == "the sign-state is missing. Put it back"
 
 
@@ -127,9 +132,9 @@ async def test_a_full_disk(tmp_path: Path, who: str) -> None:
 async def test_a_node_that_is_not_well(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
         now = told(gateway, coop=node(ok=False, cure="Call them"), vet=node(ok=False), good=node())
-        assert now["problems"] == [
-            {"what": "Node coop: d", "cure": "Call them"},
-            {"what": "Node vet: d", "cure": "It is tried again by itself"},
+        assert [(one["condition"], one["subject"], one["what"], one["cure"]) for one in now["problems"]] == [
+            ("node-away", "coop", "Node coop: d", "Call them"),
+            ("node-away", "vet", "Node vet: d", "It is tried again by itself"),
         ]
         assert now["headline"] == "Node coop: d (and 1 more)"
 
@@ -137,10 +142,10 @@ async def test_a_node_that_is_not_well(tmp_path: Path) -> None:
 async def test_troubles_come_first(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
         gateway.sealer.hold(HeldError("held"))
-        trouble = {"what": "The port is taken", "cure": "Free it"}
+        trouble = DISK.problem(what="The port is taken", cure="Free it")
         now = told(gateway, (trouble,))
         assert now["headline"] == "The port is taken (and 1 more)"
-        assert now["problems"][0] == trouble
+        assert now["problems"][0] == trouble.json()
 
 
 @pytest.mark.parametrize(

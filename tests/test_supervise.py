@@ -86,7 +86,7 @@ async def test_the_worlds_failures_are_tried_again() -> None:
     bench = Bench(FakeDriver(*(fails(DriverError("no device", "Plug it in")) for _ in range(9))))
     task = asyncio.create_task(bench.supervisor.run())
     await until(lambda: bench.driver.runs == 10)
-    assert bench.emitted == [Link(up=False, detail="no device. Plug it in")] * 9
+    assert bench.emitted == [Link(up=False, detail="no device", cure="Plug it in")] * 9
     assert bench.supervisor.parked is None
     assert bench.jitter.asked == [(p / 2, p) for p in (1, 2, 4, 8, 16, 32, 60, 60, 60)]
     await _stopped(task)
@@ -123,7 +123,7 @@ async def test_a_bug_is_parked(error: Exception) -> None:
     (link,) = bench.emitted
     assert isinstance(link, Link)
     assert not link.up
-    assert "Restart the gateway" in link.detail
+    assert "Restart the gateway" in link.cure
 
 
 async def test_a_driver_that_cancels_itself_is_parked_and_not_gone_unseen() -> None:
