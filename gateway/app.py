@@ -25,7 +25,7 @@ from gateway.store.journal import Journal, newest_keys, open_block
 from gateway.store.signstate import CURE, CURE_SEALED, SignState
 from gateway.supervise import Supervisor
 from gateway.upstream import Upstream
-from gateway.web import WebServer
+from gateway.web import Services, WebServer
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,12 @@ class Gateway:
                 disk=retention.status(),
             )
 
-        web = WebServer(settings.web, settings.node, store, clock, tell, control=store.data_dir / CONTROL_SOCKET)
+        def sync() -> None:
+            for node in nodes.values():
+                node.ask()
+
+        services = Services(status=tell, sync=sync)
+        web = WebServer(settings.web, settings.node, store, clock, services, control=store.data_dir / CONTROL_SOCKET)
         self._damage(await scrub.newest(store))
         if store.lost:
             log.error("%s: %s", store.db.path, store.lost)

@@ -45,7 +45,7 @@ COMMANDS = {
     "decode": ("gateway.cli.decode:decode", "Show what a driver makes of a recorded file."),
     "node": ("gateway.cli.node:node", "Make and run an upstream node."),
     "simulate": ("gateway.cli.simulate:simulate", "Be a sensor, for trying a gateway out."),
-    "demo": ("gateway.cli.demo:demo", "Show the whole way from sensor to verified receipt on this machine."),
+    "demo": ("gateway.cli.demo:demo", "Show the whole way, from a sensor to a verified receipt, here."),
 }
 
 

@@ -1,9 +1,7 @@
 """`fieldgate status`: what the running gateway tells of itself, and whether its counts add up."""
 
 import asyncio
-import http.client
 import json
-import socket
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from gateway import config
-from gateway.cli import HELD, OK, REFUSED, WORLD, say
+from gateway.cli import HELD, OK, REFUSED, WORLD, control, say
 from gateway.cli.common import config_option, find_config, format_time
 from gateway.cli.reading import opened
 from gateway.core.block import parse_entry
@@ -20,9 +18,6 @@ from gateway.core.text import plain
 from gateway.errors import FieldgateError, UnreachableError
 from gateway.settings import Settings
 
-CONTROL_SOCKET = "control.sock"
-_TIMEOUT_S = 10.0
-_ANSWER_BYTES = 8 * 1024 * 1024
 _COLUMNS = ("source", "state", "received", "stored", "duplicate", "rejected", "dropped", "waiting", "newest reading")
 _LINK = {True: "up", False: "AWAY", None: "-"}
 
@@ -46,7 +41,7 @@ def status(config_file: Path | None, as_json: bool) -> int:
     """
     settings = config.load(find_config(config_file))
     try:
-        state = ask(Path(settings.gateway.data_dir) / CONTROL_SOCKET)
+        state = ask(control.socket_of(settings))
     except UnreachableError as exc:
         _tell_stored(settings, as_json=as_json)
         say(str(exc))
@@ -63,51 +58,12 @@ def status(config_file: Path | None, as_json: bool) -> int:
 
 def ask(path: Path) -> State:
     """The state of the gateway behind a control socket. UnreachableError where nothing that is one answers."""
-    connection = _Control(path)
+    state = control.call(path, "/status")
     try:
-        connection.request("GET", "/status", headers={"Host": "control"})
-        answer = connection.getresponse()
-        data = answer.read(_ANSWER_BYTES + 1)
-    except (FileNotFoundError, ConnectionRefusedError):
-        cure = "Start it: systemctl start fieldgate, or fieldgate run"
-        raise UnreachableError("the gateway is not running: nothing answers", where=str(path), cure=cure) from None
-    except PermissionError:
-        cure = "Ask as the user that the gateway runs as, or with sudo"
-        raise UnreachableError("this user may not ask the gateway", where=str(path), cure=cure) from None
-    except (OSError, http.client.HTTPException) as exc:
-        what = f"the gateway does not answer: {exc or type(exc).__name__}"
-        raise UnreachableError(what, where=str(path), cure="Look at its log: journalctl -u fieldgate") from exc
-    finally:
-        connection.close()
-    state = _parse(data) if answer.status == http.client.OK and len(data) <= _ANSWER_BYTES else None
-    if state is None:
-        what = f"what answers is not a gateway of this version (status {answer.status})"
-        raise UnreachableError(what, where=str(path), cure="Restart the gateway after an upgrade")
-    return state
-
-
-class _Control(http.client.HTTPConnection):
-    """HTTP over a UNIX socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("control", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connects to the socket's path."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def _parse(data: bytes) -> State | None:
-    """The answer, if everything that is told of it can be told."""
-    try:
-        state: State = json.loads(data)
         _view(state)
         unbalanced(state)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
+        raise control.strange(path) from None
     return state
 
 

@@ -130,6 +130,13 @@ class Upstream:
             return f"it wants {left} block{'s' if left != 1 else ''}"
         return "in step"
 
+    def ask(self) -> None:
+        """Asks the node at once, for a person who does not wait for its back-off."""
+        if self._session is not None:
+            self._session.head(self._store.blocks.size)
+            self._session.ask()
+            self._wake.set()
+
     async def push_until(self, deadline: float) -> bool:
         """One last push before a stop, until the monotonic time `deadline`; `run` must be running.
 

@@ -200,6 +200,10 @@ class Session:
         self._not_before = float("-inf")
         self._look_at = float("-inf") if self._behind() else None
 
+    def ask(self) -> None:
+        """Forget the back-off once and ask, also where nothing is left to do: a person wants to know."""
+        self._not_before = self._look_at = float("-inf")
+
     # -- what came of it ----------------------------------------------------------------------------------------------
 
     def verified(self, answer: Answer, own_note: str, stored_note: str | None) -> list[Verified]:

@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,10 @@ from gateway.settings import NodeLink, WebSettings
 from gateway.store import Store
 from gateway.web.listener import Listener, Served, deny, serve
 from gateway.web.page import Page
+from gateway.web.services import Services
 
 if TYPE_CHECKING:
     from gateway.web.pull import PullApi
-
-Status = Callable[[], dict[str, Any]]
 
 _PORT_MAX = 65_535
 _UNIX_PATH_BYTES = 107  # unix(7)
@@ -38,7 +37,7 @@ _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 -- recognised, not bound
 
 
 class WebServer:
-    """Pull API, page and control socket. nodes: NAME -> link; status: what to show; control: the socket's path.
+    """Pull API, page and control socket. nodes: NAME -> link; control: the socket's path.
 
     `start` may be called again after it failed; what already runs is left alone.
     """
@@ -49,12 +48,12 @@ class WebServer:
         nodes: Mapping[str, NodeLink],
         store: Store,
         clock: Clock,
-        status: Status,
+        services: Services,
         *,
         control: Path | None = None,
     ) -> None:
         self._settings, self._nodes, self._store, self._clock = settings, nodes, store, clock
-        self._status = status
+        self._services = services
         self._control_path = control
         self._control: Served | None = None
         self._web: Served | None = None
@@ -110,7 +109,7 @@ class WebServer:
         own = set() if host in _WILDCARDS else {_authority(host, bound, tls)}
         names = {name.lower() for name in self._settings.authority} | own
         loopback = {_authority(name, bound, tls) for name in ("127.0.0.1", "::1", "localhost")}
-        self._page = Page(self._status, names | loopback)
+        self._page = Page(self._services.status, names | loopback)
         if any(link.read_key for link in self._nodes.values()):
             from gateway.web.pull import PullApi  # noqa: PLC0415 -- DESIGN.md: only when a node has a read_key
 
@@ -150,9 +149,18 @@ class WebServer:
         self._control = await serve(listener, self._handle_control)
 
     async def _handle_control(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.raw_path != "/status":
-            return deny(404)
-        return web.Response(text=json.dumps(self._status()), content_type="application/json")
+        services = self._services
+        match request.method, request.raw_path:
+            case "GET", "/status":
+                return _json(services.status())
+            case "POST", "/sync" if services.sync is not None:
+                services.sync()
+                return _json({})
+        return deny(404)
+
+
+def _json(told: dict[str, Any]) -> web.Response:
+    return web.Response(text=json.dumps(told), content_type="application/json")
 
 
 def split_listen(listen: str) -> tuple[str, int]:

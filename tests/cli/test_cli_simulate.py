@@ -1,6 +1,7 @@
 """The simulated sensors: what they print is a configuration, what they write is read by the drivers that it names."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -40,7 +41,8 @@ class Simulated:
 
     async def end(self) -> tuple[int | None, str]:
         if self.process.returncode is None:
-            os.kill(self.process.pid, signal.SIGINT)  # send_signal would take the exit code from the loop's watcher
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGINT)  # send_signal would take the exit code from the loop's watcher
         _, err = await self.process.communicate()
         return self.process.returncode, err.decode()
 

@@ -19,7 +19,7 @@ from gateway.node.store import Form
 from gateway.settings import NodeLink, WebSettings
 from gateway.store import Store
 from gateway.upstream import Upstream
-from gateway.web import WebServer
+from gateway.web import Services, WebServer
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def link(port: int = 1, **changes: object) -> NodeLink:
 @asynccontextmanager
 async def serving(store: Store, clock: SystemClock | FakeClock, **changes: object) -> AsyncIterator[str]:
     """The gateway's web server; its address."""
-    server = WebServer(WebSettings(listen="127.0.0.1:0"), {"n": link(**changes)}, store, clock, dict)
+    server = WebServer(WebSettings(listen="127.0.0.1:0"), {"n": link(**changes)}, store, clock, Services(status=dict))
     await server.start()
     try:
         yield f"http://127.0.0.1:{server.port}"

@@ -21,7 +21,7 @@ from gateway.node.store import Form
 from gateway.settings import EnrolledGateway, NodeLink, WebSettings
 from gateway.store.cosigned import Holding
 from gateway.upstream import Upstream
-from gateway.web import WebServer
+from gateway.web import Services, WebServer
 
 CLOCK = SystemClock()
 LOG = log_id(signer().vkey.name)
@@ -74,7 +74,7 @@ async def test_a_node_takes_what_is_gone_as_told_and_signs_over_it(tmp_path: Pat
         if pulls:
             link = NodeLink(url="http://127.0.0.1:1", seen_key=str(SEEN), stored_key=str(STORED), read_key=str(READ))
             settings = WebSettings(listen="127.0.0.1:0")
-            web = WebServer(settings, {"coop": link}, it.store, CLOCK, dict)
+            web = WebServer(settings, {"coop": link}, it.store, CLOCK, Services(status=dict))
             await web.start()
             stack.push_async_callback(web.stop)
             changes = {"pull": f"http://127.0.0.1:{web.port}"}

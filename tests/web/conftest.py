@@ -17,7 +17,7 @@ from gateway import httpsig
 from gateway.keys import Signer
 from gateway.settings import WebSettings
 from gateway.store import Store
-from gateway.web import WebServer
+from gateway.web import Services, WebServer
 
 Start = Callable[..., Awaitable[WebServer]]
 
@@ -48,7 +48,7 @@ async def start(store: Store, clock: FakeClock) -> AsyncIterator[Start]:
         nodes, control = given.pop("nodes", links()), given.pop("control", None)
         tell = given.pop("status", status)
         settings = WebSettings(**({"listen": "127.0.0.1:0"} | given))
-        server = WebServer(settings, nodes, store, clock, tell, control=control)
+        server = WebServer(settings, nodes, store, clock, Services(status=tell), control=control)
         servers.append(server)
         await server.start()
         return server

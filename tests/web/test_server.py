@@ -15,12 +15,14 @@ from fakes.status_sample import status
 from gateway.errors import FieldgateError, Refused, UnreachableError
 from gateway.settings import WebSettings
 from gateway.store import Store
-from gateway.web import WebServer
+from gateway.web import Services, WebServer
 from gateway.web.server import split_listen
 
 
 def server(store: Store, listen: str = "127.0.0.1:0", control: Path | None = None, **fields: str) -> WebServer:
-    return WebServer(WebSettings(listen=listen, **fields), links(), store, FakeClock(), status, control=control)
+    return WebServer(
+        WebSettings(listen=listen, **fields), links(), store, FakeClock(), Services(status=status), control=control
+    )
 
 
 async def told(path: Path, target: str = "/status", method: str = "GET") -> tuple[int, bytes]:
