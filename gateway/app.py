@@ -1,4 +1,8 @@
-"""The only wiring: settings in, objects made, one TaskGroup, an ordered stop."""
+"""The only wiring: settings in, objects made, one TaskGroup, an ordered stop.
+
+A new part is made in `__init__`, runs by a line in `_long_lived`, ends in `_stop`, and tells a person what is the
+matter through `_troubles`. What page and control socket may ask for is a field of Services.
+"""
 
 import asyncio
 import contextlib
@@ -6,23 +10,27 @@ import gc
 import logging
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from drivers import registry
-from drivers.mqtt import Broker
-from gateway import __version__, config, place, scrub, status
-from gateway.clock import Clock, SystemClock, facts
-from gateway.conditions import PAGE_AWAY, STORE_DAMAGED, Problem
-from gateway.errors import FieldgateError, HeldError, Stop, StoreFullError
+from gateway import __version__, driving, status
+from gateway.clock import Clock, SystemClock, facts, known_s, watch
+from gateway.conditions import Problem
+from gateway.driving import Wanted
+from gateway.errors import Stop
 from gateway.intake import Intake
 from gateway.retention import Retention, keepers
+from gateway.roster import Roster, end
+from gateway.scrub import Scrub
 from gateway.sealer import Sealer
-from gateway.settings import Settings
-from gateway.store import SIGN_STATE, Store, space
-from gateway.store.journal import Journal, newest_keys, open_block
-from gateway.store.signstate import CURE, CURE_SEALED, SignState
+from gateway.settings import NodeLink, Settings
+from gateway.signing import Signing
+from gateway.store import Store
+from gateway.store.journal import Journal, newest_keys
+from gateway.store.opening import open_journal, open_store
+from gateway.store.redeliveries import Redeliveries
 from gateway.supervise import Supervisor
 from gateway.upstream import Upstream
 from gateway.web import Services, WebServer
@@ -30,9 +38,6 @@ from gateway.web import Services, WebServer
 log = logging.getLogger(__name__)
 
 CONTROL_SOCKET = "control.sock"
-_WATCH_EVERY_S = 1.0
-_WEB_RETRY_S = 10.0
-_ROOM_RETRY_S = 1.0
 _DRAIN_S = 20.0  # at stop, for the journal to find room
 _PUSH_S = 10.0  # at stop, for one last push to the nodes
 
@@ -58,11 +63,14 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 async def serve(settings: Settings, clock: Clock) -> None:
     """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
     stopping = _catch_signals()
-    store = await _open_store(settings, stopping)
+    store = await open_store(Path(settings.gateway.data_dir), settings.retention, stopping)
     if store is None:
         return
     try:
-        await Gateway(settings, clock, store, stopping).run(await _open_journal(settings, clock, store))
+        linger_s, most = settings.journal.linger_ms / 1000, settings.seal.max_count
+        journal = await open_journal(store, linger_s=linger_s, max_count=most, monotonic=clock.monotonic)
+        seen = await newest_keys(store.db, settings.broker)
+        await Gateway(settings, clock, store, journal, seen).run(stopping)
     finally:
         await store.close()
 
@@ -74,244 +82,116 @@ def _catch_signals() -> asyncio.Event:
     return stopping
 
 
-async def _open_store(settings: Settings, stopping: asyncio.Event) -> Store | None:
-    """The store. On a full disk the ballast is given up for it, and without one it is waited for room.
-
-    None where the gateway is told to stop before there is any.
-    """
-    data_dir, quota = Path(settings.gateway.data_dir), space.quota_of(settings.retention)
-    told = False
-    while not stopping.is_set():
-        try:
-            return await Store.open(data_dir, quota=quota)
-        except StoreFullError as error:
-            if not await asyncio.to_thread(space.give_ballast, data_dir, 0):
-                if not told:
-                    log.error("the store cannot be opened, and is tried again: %s", error)
-                told = True
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_ROOM_RETRY_S):
-                        await stopping.wait()
-    return None
-
-
-async def _open_journal(settings: Settings, clock: Clock, store: Store) -> Journal:
-    plan = await store.blocks.plan()
-    block = await open_block(store.db, store.blocks.sealed_row, store.blocks.extent, plan.height if plan else None)
-    return Journal(
-        store.db,
-        block,
-        linger_s=settings.journal.linger_ms / 1000,
-        max_count=settings.seal.max_count,
-        monotonic=clock.monotonic,
-    )
-
-
 class Gateway:
-    """One gateway's objects. Nothing starts before `run`."""
+    """One gateway's parts, in the order of a reading's way. None runs before `run`."""
 
-    def __init__(self, settings: Settings, clock: Clock, store: Store, stopping: asyncio.Event) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._store = store
-        self._stopping = stopping
-        self._troubles: dict[str, Problem] = {}
-        self._state: SignState | None = None
+    def __init__(self, settings: Settings, clock: Clock, store: Store, journal: Journal, seen: Redeliveries) -> None:
+        self._settings, self._clock, self._store, self._journal = settings, clock, store, journal
+        self._rng = random.Random()  # noqa: S311 -- jitter
+        self._since_ms = 0
 
-    async def run(self, journal: Journal) -> None:
-        """Runs until `_stopping`. A Stop raised by any part ends all of them."""
-        settings, clock, store = self._settings, self._clock, self._store
-        rng = random.Random()  # noqa: S311 -- jitter
-        seen = await newest_keys(store.db, settings.broker)
-        intake = Intake(journal, clock, seen, {name: broker.window for name, broker in settings.broker.items()})
-        sealer = Sealer(
-            store.blocks, journal, clock, max_age_s=settings.seal.max_age_s, heartbeat_s=settings.seal.heartbeat_s
-        )
-        nodes = {
-            name: Upstream(name, link, store.vkey, store, clock, rng, on_fork=sealer.hold)
-            for name, link in settings.node.items()
-        }
-        retention = Retention(
+        windows = {name: broker.window for name, broker in settings.broker.items()}
+        self._intake = Intake(journal, clock, seen, windows)
+        self._drivers = Roster[Wanted, Supervisor]("driver", self._supervisor)
+        self._wanted = driving.wanted(settings, store.data_dir, partial(known_s, clock))
+
+        seal = settings.seal
+        self._sealer = Sealer(store.blocks, journal, clock, max_age_s=seal.max_age_s, heartbeat_s=seal.heartbeat_s)
+        self._signing = Signing(settings, store, self._sealer)
+        self._scrub = Scrub(store)
+        self._retention = Retention(
             settings.retention,
             store,
             journal,
-            intake,
+            self._intake,
             nodes=keepers(settings.node),
-            sealing_full=lambda: sealer.full,
+            sealing_full=lambda: self._sealer.full,
         )
-        supervisors = self._supervisors(intake, rng)
 
-        def tell() -> dict[str, Any]:
-            return status.snapshot(
-                origin=store.vkey.name,
-                since_ms=since_ms,
-                clock=clock,
-                intake=intake,
-                journal=journal,
-                blocks=store.blocks,
-                sealer=sealer,
-                nodes={name: node.status for name, node in nodes.items()},
-                troubles=self._troubles.values(),
-                disk=retention.status(),
-            )
+        self._nodes = Roster[NodeLink, Upstream]("node", self._node)
+        self._services = Services(status=self._snapshot, sync=self._sync)
+        control = store.data_dir / CONTROL_SOCKET
+        self._web = WebServer(settings.web, settings.node, store, clock, self._services, control=control)
 
-        def sync() -> None:
-            for node in nodes.values():
-                node.ask()
+    def _supervisor(self, _: str, wanted: Wanted) -> Supervisor:
+        return driving.supervisor(wanted, self._intake, self._clock, self._rng)
 
-        services = Services(status=tell, sync=sync)
-        web = WebServer(settings.web, settings.node, store, clock, services, control=store.data_dir / CONTROL_SOCKET)
-        self._damage(await scrub.newest(store))
-        if store.lost:
-            log.error("%s: %s", store.db.path, store.lost)
-            self._troubles["lost"] = STORE_DAMAGED.problem(what=store.lost, cure=CURE_SEALED)
+    def _node(self, name: str, link: NodeLink) -> Upstream:
+        store, clock = self._store, self._clock
+        return Upstream(name, link, store.vkey, store, clock, self._rng, on_fork=self._sealer.hold)
+
+    def _long_lived(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside drivers and nodes, by the name of its task."""
+        return {
+            "journal": self._journal.run,
+            "sealer": self._sealer.run,
+            "retention": self._retention.run,
+            "signing": self._signing.run,
+            "clock": lambda: watch(self._clock, self._intake.look_at_clock, self._journal.grown.set),
+            "web": self._web.run,
+            "scrub": self._scrub.run,
+        }
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Runs until `stopping`. A Stop raised by any part ends all of them."""
         async with contextlib.AsyncExitStack() as closing:
-            closing.push_async_callback(self._close_state)
-            signing_waits = not await self._begin_signing(sealer)
-            since_ms = clock.now().ms  # no look at the clock comes before the newest block is known
-            closing.push_async_callback(web.stop)
-            tasks = await closing.enter_async_context(asyncio.TaskGroup())
-            writing = tasks.create_task(journal.run(), name="journal")
-            sealing = tasks.create_task(sealer.run(), name="sealer")
-            retaining = tasks.create_task(retention.run(), name="retention")
-            waiting = [tasks.create_task(self._sign_later(sealer), name="signing")] if signing_waits else []
-            watching = tasks.create_task(self._watch_clock(intake, journal), name="clock")
-            serving = tasks.create_task(self._serve_web(web), name="web")
-            pushing = [tasks.create_task(node.run(), name=f"node {name}") for name, node in nodes.items()]
-            looking = tasks.create_task(scrub.Scrub(store, self._damage).run(), name="scrub")
-            driving = [tasks.create_task(s.run(), name=f"driver {s.driver.name}") for s in supervisors]
-            intake.event("start", version=__version__, **facts(clock))
-            if store.lost:
-                intake.event("lost", reason=store.lost)
+            closing.push_async_callback(self._signing.close)
+            await self._scrub.look()
+            await self._signing.begin()
+            self._since_ms = self._clock.now().ms  # no look at the clock comes before the newest block is known
+            closing.push_async_callback(self._web.stop)
+            group = await closing.enter_async_context(asyncio.TaskGroup())
+            tasks = {name: group.create_task(part(), name=name) for name, part in self._long_lived().items()}
+            self._nodes.begin(group, self._settings.node)
+            self._drivers.begin(group, self._wanted)
+            self._tell_start()
             # What is there now stays: a full collection that looks through all of it takes longer than any turn may.
             gc.collect()
             gc.freeze()
-            await self._stopping.wait()
+            await stopping.wait()
             log.info("stopping")
-            await _end(*driving, *waiting, watching)
-            intake.stop()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0 if journal.held else _DRAIN_S):
-                    await journal.commit()
-            sealer.stop()
-            await sealing
-            await asyncio.gather(*(node.push_until(clock.monotonic() + _PUSH_S) for node in nodes.values()))
-            await _end(writing, serving, retaining, looking, *pushing)
+            await self._stop(tasks)
 
-    def _damage(self, found: tuple[int, str] | None) -> None:
-        """What a look at the store has found; None: all of it is sound again."""
-        self._troubles.pop("damage", None)
-        if found is not None:
-            height, what = found
-            told = f"first at block {height}: {what}"
-            self._troubles["damage"] = STORE_DAMAGED.problem(what=told, cure=CURE_SEALED)
+    def _tell_start(self) -> None:
+        self._intake.event("start", version=__version__, **facts(self._clock))
+        if self._store.lost:
+            self._intake.event("lost", reason=self._store.lost)
 
-    async def _begin_signing(self, sealer: Sealer) -> bool:
-        """Opens key and sign-state. What stands against signing is told, and readings are journaled all the same.
+    async def _stop(self, tasks: "dict[str, asyncio.Task[None]]") -> None:
+        """In the order of a reading's way: what was taken in is stored, sealed, and offered to the nodes."""
+        await end(tasks["signing"], tasks["clock"])
+        await self._drivers.end()
+        self._intake.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if self._journal.held else _DRAIN_S):
+                await self._journal.commit()
+        self._sealer.stop()
+        await tasks["sealer"]
+        deadline = self._clock.monotonic() + _PUSH_S
+        await asyncio.gather(*(node.push_until(deadline) for node in self._nodes.members.values()))
+        await self._nodes.end()
+        await end(*(tasks[name] for name in ("journal", "web", "retention", "scrub")))
 
-        False where there was no room to open the sign-state: that may be tried again.
-        """
-        try:
-            signer = config.log_signer(self._settings)
-            if signer.vkey != self._store.vkey:
-                raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
-            here = await asyncio.to_thread(place.find, self._store.data_dir)
-            self._state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey), here)
-            await sealer.recover(signer, self._state)
-        except Stop:
-            raise
-        except StoreFullError as error:
-            sealer.wait_for_room(error)
-            return False
-        except HeldError as error:
-            sealer.hold(error)
-        except FieldgateError as error:
-            sealer.hold(HeldError(error.what, where=error.where, cure=error.cure))
-        return True
+    # -- what page and control socket ask for (web/services.py) -------------------------------------------------------
 
-    async def _sign_later(self, sealer: Sealer) -> None:
-        """Begins to sign once there is room."""
-        while True:
-            await asyncio.sleep(_ROOM_RETRY_S)
-            if await self._begin_signing(sealer):
-                return
-
-    async def _close_state(self) -> None:
-        if self._state is not None:
-            await self._state.close()
-
-    def _supervisors(self, intake: Intake, rng: random.Random) -> list[Supervisor]:
-        brokers = {name: self._broker(name) for name in self._settings.broker}
-        sources = {name: (source.driver, source.options) for name, source in self._settings.source.items()}
-        drivers = registry.build(sources, brokers, state_dir=self._store.data_dir, now=self._device_now)
-        raws = {name: source.raw for name, source in self._settings.source.items()}
-        return [
-            Supervisor(
-                driver,
-                intake.emitter(
-                    driver.name,
-                    {source: raws[source] for source in driver.sources},
-                    getattr(driver, "parents", {}),  # drivers that name sources themselves have it
-                ),
-                monotonic=self._clock.monotonic,
-                rng=rng,
-            )
-            for driver in drivers
-        ]
-
-    def _device_now(self) -> float | None:
-        """What a device's own time is held against: Unix seconds, or None where nobody knows the time."""
-        stamp = self._clock.now()
-        return stamp.ms / 1000 if stamp.synchronised else None
-
-    def _broker(self, name: str) -> Broker:
-        broker = self._settings.broker[name]
-        host, port, tls = config.broker_address(broker.url)
-        return Broker(
-            name=name,
-            host=host,
-            port=port,
-            tls=tls,
-            client_id=broker.client_id or f"fieldgate-{self._settings.gateway.name}",
-            window=broker.window,
-            keepalive_s=broker.keepalive_s,
-            connect_timeout_s=broker.connect_timeout_s,
-            user=broker.user,
-            password=config.read_secret(broker.password) if broker.password else "",
-            ca_file=broker.ca_file,
-            cert_file=broker.cert_file,
-            key_file=broker.key_file,
+    def _snapshot(self) -> dict[str, Any]:
+        return status.snapshot(
+            origin=self._store.vkey.name,
+            since_ms=self._since_ms,
+            clock=self._clock,
+            intake=self._intake,
+            journal=self._journal,
+            blocks=self._store.blocks,
+            sealer=self._sealer,
+            nodes={name: node.status for name, node in self._nodes.members.items()},
+            troubles=self._troubles(),
+            disk=self._retention.status(),
         )
 
-    async def _watch_clock(self, intake: Intake, journal: Journal) -> None:
-        """Looks at the clock where no reading does. After a suspend, what fell due meanwhile is due at once."""
-        loop, clock = asyncio.get_running_loop(), self._clock
-        ahead = clock.monotonic() - loop.time()  # the loop's own clock stands still while the machine sleeps
-        while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            intake.look_at_clock()
-            was, ahead = ahead, clock.monotonic() - loop.time()
-            if ahead - was > _WATCH_EVERY_S:
-                log.info("the machine slept for %.0f s", ahead - was)
-                journal.grown.set()  # the sealer looks again at what is old
+    def _troubles(self) -> list[Problem]:
+        """What the parts themselves have to tell a person."""
+        return [*self._scrub.problems, *self._web.problems]
 
-    async def _serve_web(self, web: WebServer) -> None:
-        """Starts the pull API and the page; where the port is taken, says so and tries again."""
-        while True:
-            try:
-                await web.start()
-            except FieldgateError as error:
-                self._troubles["web"] = PAGE_AWAY.problem(what=error.what, cure=error.cure)
-                log.error("web: %s", error)
-                await asyncio.sleep(_WEB_RETRY_S)
-            else:
-                self._troubles.pop("web", None)
-                return
-
-
-async def _end(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancels the tasks and waits until they are gone."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    def _sync(self) -> None:
+        for node in self._nodes.members.values():
+            node.ask()

@@ -1,11 +1,16 @@
 """What time it is, how sure that is, and how long this machine has been up. Every other module is handed a Clock."""
 
+import asyncio
 import ctypes
+import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from gateway.core import limits
+
+log = logging.getLogger(__name__)
 
 RELEASED_MS = 1_795_392_000_000
 """The build's date (2026-11-23): no reading of this version is older (docs/format.md, section 2)."""
@@ -13,6 +18,7 @@ RELEASED_MS = 1_795_392_000_000
 _ERROR_MAX_US = 16_000_000  # the kernel's own bound for "nobody disciplines this clock"
 _LOOK_EVERY_S = 1.0
 _STEP_MS = 500
+_WATCH_EVERY_S = 1.0
 _TOGETHER_S = 0.1  # two clocks that were read further apart say nothing about each other
 
 
@@ -65,6 +71,28 @@ def facts(clock: Clock) -> dict[str, str | float | bool]:
         "uptime": round(clock.monotonic(), 3),
         "offset": round(clock.offset(), 3),
     }
+
+
+def known_s(clock: Clock) -> float | None:
+    """Unix seconds, or None where nobody knows the time."""
+    stamp = clock.now()
+    return stamp.ms / 1000 if stamp.synchronised else None
+
+
+async def watch(clock: Clock, look: Callable[[], object], woke: Callable[[], None]) -> None:
+    """Until cancelled, has a `look` at the clock each second, where no reading does.
+
+    woke: the machine slept, so that what fell due meanwhile is due at once.
+    """
+    loop = asyncio.get_running_loop()
+    ahead = clock.monotonic() - loop.time()  # the loop's own clock stands still while the machine sleeps
+    while True:
+        await asyncio.sleep(_WATCH_EVERY_S)
+        look()
+        was, ahead = ahead, clock.monotonic() - loop.time()
+        if ahead - was > _WATCH_EVERY_S:
+            log.info("the machine slept for %.0f s", ahead - was)
+            woke()
 
 
 class _Timeval(ctypes.Structure):

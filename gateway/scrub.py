@@ -8,10 +8,11 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from gateway.conditions import STORE_DAMAGED, Problem
 from gateway.core import block, limits, merkle, note, senml
 from gateway.core.body import read_items
 from gateway.core.chain import BlockCheck, Chain
@@ -21,6 +22,7 @@ from gateway.store import Store
 from gateway.store.blocks import BlockRow
 from gateway.store.cosigned import CosignedSize
 from gateway.store.rebuild import Salvage
+from gateway.store.signstate import CURE_SEALED
 
 log = logging.getLogger(__name__)
 
@@ -264,29 +266,41 @@ async def newest(store: Store) -> tuple[int, str] | None:
 
 
 class Scrub:
-    """The background walk of a gateway that runs: slow, again and again, remembering nothing."""
+    """The background walk of a gateway that runs: slow, again and again. It keeps the lowest bad block."""
 
-    def __init__(self, store: Store, tell: Callable[[tuple[int, str] | None], None]) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._tell = tell  # the lowest bad height and what is wrong there, or None: a whole walk found nothing
+        self._found: tuple[int, str] | None = None
+
+    async def look(self) -> None:
+        """At the newest blocks, before anything runs."""
+        self._found = await newest(self._store)
+        if self._store.lost:
+            log.error("%s: %s", self._store.db.path, self._store.lost)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What a person has to know of."""
+        told = [f"first at block {self._found[0]}: {self._found[1]}"] if self._found is not None else []
+        told += [self._store.lost] if self._store.lost else []
+        return [STORE_DAMAGED.problem(what=what, cure=CURE_SEALED) for what in told]
 
     async def run(self) -> None:
-        """Until cancelled. Never ends for what it finds."""
+        """Until cancelled. Never ends for what it finds. A whole walk that finds nothing clears what was found."""
         await asyncio.sleep(limits.SCRUB_AFTER_S)
         while True:
             report = Report()
             with suppress(StoreError):  # the reader cannot read at all: whoever needs it will say so
                 await self._walk(report)
-            self._tell(report.first)
+            self._found = report.first
             await asyncio.sleep(limits.SCRUB_EVERY_S)
 
-    async def _walk(self, report: Report, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    async def _walk(self, report: Report) -> None:
         told: tuple[int, str] | None = None
         began = time.monotonic()
         async for _ in Walk(self._store, report).blocks():
             if report.first is not None and report.first != told:
-                told = report.first
+                told = self._found = report.first
                 log.error("block %d is damaged: %s", *told)
-                self._tell(told)
-            await sleep(max(_LEAST_S, (time.monotonic() - began) * _SHARE))
+            await asyncio.sleep(max(_LEAST_S, (time.monotonic() - began) * _SHARE))
             began = time.monotonic()

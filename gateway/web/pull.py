@@ -5,11 +5,12 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
 from gateway import httpsig
-from gateway.clock import Clock
+from gateway.clock import Clock, known_s
 from gateway.core import body, limits, tiles
 from gateway.core.note import VerifierKey
 from gateway.errors import AuthError, FormatError, NotFoundError, StoreFullError
@@ -96,12 +97,7 @@ class PullApi:
                 raise FormatError("two nodes have one read key", where=f"node.{name}", cure="Each has a key of its own")
             keys[httpsig.key_name(key)] = key
             self._readers[key] = Reader(link, name, clock.monotonic)
-
-        def now() -> float | None:
-            stamp = clock.now()
-            return stamp.ms / 1000 if stamp.synchronised else None
-
-        self._checker = httpsig.Checker(keys, now, clock.monotonic, authorities)
+        self._checker = httpsig.Checker(keys, partial(known_s, clock), clock.monotonic, authorities)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one plain GET; 401 without a body for what no reader signed, or no path of ours."""

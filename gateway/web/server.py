@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import logging
 import socket
 import ssl
 import stat
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from gateway.clock import Clock
+from gateway.conditions import PAGE_AWAY, Problem
 from gateway.core import limits
 from gateway.errors import FieldgateError, Refused, UnreachableError
 from gateway.settings import NodeLink, WebSettings
@@ -25,7 +27,10 @@ from gateway.web.services import Services
 if TYPE_CHECKING:
     from gateway.web.pull import PullApi
 
+log = logging.getLogger(__name__)
+
 _PORT_MAX = 65_535
+_RETRY_S = 10.0
 _UNIX_PATH_BYTES = 107  # unix(7)
 _LISTEN = "[web] listen "
 _BIND_FAULTS = {
@@ -59,11 +64,25 @@ class WebServer:
         self._web: Served | None = None
         self._page: Page | None = None
         self._pull: PullApi | None = None
+        self.problems: list[Problem] = []  # why one of them is away
 
     @property
     def port(self) -> int:
         """The port that is listened on; 0 before `start`."""
         return int(self._web.listener.getsockname()[1]) if self._web else 0
+
+    async def run(self) -> None:
+        """Starts both; where the port is taken or the socket cannot be made, says so and tries again."""
+        while True:
+            try:
+                await self.start()
+            except FieldgateError as error:
+                self.problems = [PAGE_AWAY.problem(what=error.what, cure=error.cure)]
+                log.error("web: %s", error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self.problems = []
+                return
 
     async def start(self) -> None:
         """Starts what does not run yet. Raises FieldgateError where a part cannot; the other runs all the same."""

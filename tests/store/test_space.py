@@ -12,12 +12,12 @@ from fakes.kept import kept, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import app
 from gateway.core import limits
 from gateway.errors import HeldError, StoreFullError
 from gateway.settings import RetentionSettings, size_bytes
-from gateway.store import SIGN_STATE, database, space
+from gateway.store import SIGN_STATE, database, opening, space
 from gateway.store.database import PAGE_BYTES, Database, Quota, Schema, create_file
+from gateway.store.opening import open_store
 
 SCHEMA = Schema(0x46475454, ("CREATE TABLE thing(n INTEGER PRIMARY KEY, data BLOB)",))
 PUT = "INSERT INTO thing VALUES (?,?)"
@@ -170,15 +170,9 @@ async def test_a_store_that_finds_no_room_is_opened_when_there_is_some(
         await check(*args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database, "_check", full)
-    monkeypatch.setattr(app, "_ROOM_RETRY_S", 0.01)
+    monkeypatch.setattr(opening, "_ROOM_RETRY_S", 0.01)
 
-    class Where:
-        data_dir = str(tmp_path)
-
-    class Told:
-        gateway, retention = Where, settings()
-
-    store = await app._open_store(Told, asyncio.Event())  # type: ignore[arg-type]
+    store = await open_store(tmp_path, settings(), asyncio.Event())
     assert store is not None
     assert tries == 3
     assert (tmp_path / space.BALLAST).stat().st_size == 0, "given up for it"
@@ -194,20 +188,14 @@ async def test_a_gateway_that_waits_for_room_stops_when_it_is_told_to(
         raise StoreFullError("no room")
 
     monkeypatch.setattr(database, "_check", full)
-    monkeypatch.setattr(app, "_ROOM_RETRY_S", 3600)
-
-    class Where:
-        data_dir = str(tmp_path)
-
-    class Told:
-        gateway, retention = Where, settings()
+    monkeypatch.setattr(opening, "_ROOM_RETRY_S", 3600)
 
     stopping = asyncio.Event()
-    opening = asyncio.create_task(app._open_store(Told, stopping))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(open_store(tmp_path, settings(), stopping))
     await asyncio.sleep(0.05)
-    assert not opening.done()
+    assert not waiting.done()
     stopping.set()
-    assert await opening is None
+    assert await waiting is None
 
 
 async def test_signing_begins_when_there_is_room_for_the_sign_state(tmp_path: Path) -> None:
