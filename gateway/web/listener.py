@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -21,6 +21,8 @@ from gateway.core import limits
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+READING, CHANGING = frozenset({"GET"}), frozenset({"GET", "POST"})
 
 ALWAYS = {"Server": "fieldgate", "X-Content-Type-Options": "nosniff"}
 
@@ -98,9 +100,11 @@ class Served:
                 await self._server.wait_closed()
 
 
-async def serve(listener: Listener, handler: Handler, tls: ssl.SSLContext | None = None) -> Served:
-    """Serves a bound listener."""
-    http = _Server(partial(_answer, handler), handler_cancellation=True)
+async def serve(
+    listener: Listener, handler: Handler, tls: ssl.SSLContext | None = None, *, methods: Collection[str] = READING
+) -> Served:
+    """Serves a bound listener. `methods`: those that the handler is asked with; all others are denied."""
+    http = _Server(partial(_answer, handler, methods), handler_cancellation=True)
     listener.setblocking(False)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -114,7 +118,7 @@ async def serve(listener: Listener, handler: Handler, tls: ssl.SSLContext | None
     return Served(server, http, listener)
 
 
-async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
+async def _answer(handler: Handler, methods: Collection[str], request: web.BaseRequest) -> web.StreamResponse:
     """One request with a deadline that covers the sending of the answer; a peer that does not read is cut off."""
     transport = request.transport
     if transport is None:
@@ -123,7 +127,7 @@ async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamRespo
     response: web.StreamResponse = deny()
     try:
         async with asyncio.timeout(limits.WEB_REQUEST_S):
-            if is_plain_get(request):
+            if request.method in methods and is_plain(request):
                 response = await handler(request)
             if not response.prepared:
                 response.headers.update(ALWAYS)
@@ -134,11 +138,10 @@ async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamRespo
     return response
 
 
-def is_plain_get(request: web.BaseRequest) -> bool:
-    """A GET of a path, without a body and without asking for another protocol."""
+def is_plain(request: web.BaseRequest) -> bool:
+    """It names a path, and has no body and no wish for another protocol."""
     return (
-        request.method == "GET"
-        and request.raw_path.startswith("/")
+        request.raw_path.startswith("/")
         and not request.body_exists
         and "Upgrade" not in request.headers
         and len(request.headers.getall("Host", ())) == 1

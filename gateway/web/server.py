@@ -20,7 +20,7 @@ from gateway.core import limits
 from gateway.errors import FieldgateError, Refused, UnreachableError
 from gateway.settings import NodeLink, WebSettings
 from gateway.store import Store
-from gateway.web.listener import Listener, Served, deny, serve
+from gateway.web.listener import CHANGING, Listener, Served, deny, serve
 from gateway.web.page import Page
 from gateway.web.services import Services
 
@@ -165,7 +165,7 @@ class WebServer:
         except BaseException:
             listener.close()
             raise
-        self._control = await serve(listener, self._handle_control)
+        self._control = await serve(listener, self._handle_control, methods=CHANGING)
 
     async def _handle_control(self, request: web.BaseRequest) -> web.StreamResponse:
         services = self._services

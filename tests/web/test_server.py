@@ -5,6 +5,7 @@ import json
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -25,10 +26,10 @@ def server(store: Store, listen: str = "127.0.0.1:0", control: Path | None = Non
     )
 
 
-async def told(path: Path, target: str = "/status", method: str = "GET") -> tuple[int, bytes]:
+async def told(path: Path, target: str = "/status", method: str = "GET", **more: Any) -> tuple[int, bytes]:
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
-        session.request(method, f"http://gateway{target}") as response,
+        session.request(method, f"http://gateway{target}", **more) as response,
     ):
         return response.status, await response.read()
 
@@ -123,6 +124,31 @@ async def test_status_over_the_control_socket(store: Store, tmp_path: Path) -> N
         assert data == b""
     await web.stop()
     assert not path.exists()
+
+
+async def test_a_post_is_taken_on_the_control_socket_alone_and_without_a_body(store: Store, tmp_path: Path) -> None:
+    path, asked = tmp_path / "control.sock", list[int]()
+    services = Services(status=status, sync=lambda: asked.append(1))
+    web = WebServer(WebSettings(listen="127.0.0.1:0"), links(), store, FakeClock(), services, control=path)
+    await web.start()
+    assert (await told(path, "/sync", "POST"))[0] == 200
+    assert asked == [1]
+    refused = [
+        ("POST", {"data": b"x"}),
+        ("POST", {"headers": {"Upgrade": "x"}}),
+        ("PUT", {}),
+        ("GET", {}),
+        ("DELETE", {}),
+    ]
+    for method, more in refused:
+        code, data = await told(path, "/sync", method, **more)
+        assert (code in {401, 404}, data) == (True, b"")
+    async with aiohttp.ClientSession() as session:
+        for target in ("/sync", "/", "/status"):
+            async with session.post(f"http://127.0.0.1:{web.port}{target}") as response:
+                assert (response.status, await response.read()) == (401, b"")
+    assert asked == [1]
+    await web.stop()
 
 
 async def test_a_socket_left_behind_is_replaced(store: Store, tmp_path: Path) -> None:
