@@ -4,55 +4,24 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
 
 from drivers.api import Delivery, Dropped, Heard, Item, Link, Record, Reject, Sample, SessionLost
 from gateway.clock import Clock, Stamp, facts
 from gateway.core import block, body, limits, senml
 from gateway.errors import FormatError
-from gateway.store.journal import Batch, Journal, Waiting, source_bit
+from gateway.store.journal import Batch, Journal, Waiting
 from gateway.store.redeliveries import Redeliveries
 from gateway.store.window import Window
+from gateway.tallies import OWN, Origin, Raw, Tallies, Tally
 
 log = logging.getLogger(__name__)
 
-Raw = Literal["in", "apart", "none"]
 UNSYNCHRONISED = 1
-OWN = "gateway"  # the source of the gateway's own events
 _ROOM = limits.PACK_RECORDS - 1  # beside the payload's record
 _FEW = 8
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of one source's messages since the start. `last` is its newest reading's values, for status."""
-
-    driver: str = ""
-    raw: Raw = "in"
-    bit: int = 0
-    arrived: int = 0
-    stored: int = 0
-    duplicate: int = 0
-    rejected: int = 0
-    dropped: int = 0
-    rejects: dict[str, int] = field(default_factory=dict)
-    example: Reject | None = None
-    up: bool | None = None
-    detail: str = ""
-    cure: str = ""
-    last: Sequence[Record] = ()
-    last_ms: int | None = None
-
-
-class _Origin(NamedTuple):
-    """Who hands over: a driver, the raw of its configured sources, the configured source of each that it named."""
-
-    driver: str
-    raws: Mapping[str, Raw]
-    parents: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -64,7 +33,7 @@ class _Stretch:
     count: int = 0
 
 
-_SELF = _Origin("gateway", {}, {})
+_SELF = Origin("gateway", {}, {})
 _MESSAGE = (Sample, Reject)
 _new = tuple.__new__  # a NamedTuple made in half the time of its call
 
@@ -84,15 +53,11 @@ class Intake:
         self._batches: list[Batch] = []  # not yet durable, oldest first
         self._newest: Batch | None = None  # durable or not
         self._stretches: dict[tuple[str, str], _Stretch] = {}  # by source and reason
-        self._links: deque[tuple[bool, str, str]] = deque()  # sources that came or went, not yet told
-        self.tallies: dict[str, Tally] = {}
+        self._untold: deque[tuple[str, dict[str, str]]] = deque()  # events that wait for their turn
+        self.tallies = Tallies(self.waiting)
+        self._origins: dict[str, Origin] = {}  # by driver
         self._synchronised: bool | None = None  # as of the last look; None before the first
-        self.add_source(OWN, "gateway", "none")
-
-    def add_source(self, source: str, driver: str, raw: Raw) -> Tally:
-        """Makes a source known before its first message."""
-        tally = self.tallies[source] = Tally(driver=driver, raw=raw, bit=source_bit(source))
-        return tally
+        self.tallies.add(OWN, OWN, "none")
 
     def emitter(
         self, driver: str, raws: Mapping[str, Raw], parents: Mapping[str, str] = MappingProxyType({})
@@ -101,9 +66,8 @@ class Intake:
 
         parents: the sources that the driver named itself, with the configured source whose raw each takes.
         """
-        for source, raw in raws.items():
-            self.add_source(source, driver, raw)
-        origin = _Origin(driver, raws, parents)
+        origin = self._origins[driver] = Origin(driver, raws, parents)
+        self.tallies.follow(origin)
         commit: asyncio.Future[None] | None = None
         given: asyncio.Future[None] | None = None
 
@@ -115,6 +79,29 @@ class Intake:
             return given
 
         return emit
+
+    def change_sources(self, driver: str, raws: Mapping[str, Raw]) -> None:
+        """From now on these are the configured sources of a driver. The others of it leave, once nothing of them waits.
+
+        For a change while it runs: first those of before and after it, then those of after it.
+        """
+        origin = self._origins[driver]
+        origin.raws = raws
+        self.tallies.follow(origin)
+
+    def remove_driver(self, driver: str) -> None:
+        """It has ended. What it counted leaves, once nothing of it waits."""
+        self._origins.pop(driver, None)
+        self.tallies.follow(Origin(driver, {}, {}), ended=True)
+
+    def change_windows(self, windows: Mapping[str, int]) -> None:
+        """Unacknowledged messages after which each broker waits for us. Of brokers that there are no more all goes."""
+        for broker in [broker for broker in self._windows if windows.get(broker) != self._sizes.get(broker)]:
+            del self._windows[broker]
+            if broker in self._stalling:
+                self._stalling.pop(broker).cancel()
+        self._sizes = windows
+        self._seen.let_go(windows)
 
     def event(self, what: str, **details: str | float | bool) -> "asyncio.Future[None]":
         """Journals an event of the gateway itself (docs/format.md, section 2).
@@ -140,8 +127,8 @@ class Intake:
 
     def stop(self) -> None:
         """Journals what is still to be told, and the stop."""
-        while self._links:
-            self._tell_links()
+        while self._untold:
+            self._tell_some()
         self._tell_drops()
         self._own("stop")
 
@@ -149,6 +136,18 @@ class Intake:
         records: list[Record] = [("event", None, what)]
         records += [(name, None, value) for name, value in details.items()]
         return self._take([Sample(OWN, records, b"")], _SELF)
+
+    def events(self, what: str, each: Iterable[dict[str, str]]) -> None:
+        """An event for each of them, of thousands not in one turn of the loop."""
+        self._untold.extend((what, details) for details in each)
+        self._tell_some()
+
+    def _tell_some(self) -> None:
+        for _ in range(min(len(self._untold), limits.OWN_EVENTS_A_TURN)):
+            what, details = self._untold.popleft()
+            self.event(what, **details)
+        if self._untold:
+            self._loop.call_soon(self._tell_some)
 
     def look_at_clock(self) -> Stamp:
         """The time now. A step of the clock and its synchronisation are told before any reading with the new time."""
@@ -169,11 +168,7 @@ class Intake:
         self._journal.batch.keys.stand_on(self._seen.snapshot())
         return asyncio.shield(self._journal.wake(now=True))
 
-    def _meet(self, source: str, origin: "_Origin") -> Tally:
-        """A source that its driver named itself."""
-        return self.add_source(source, origin.driver, origin.raws.get(origin.parents.get(source, ""), "in"))
-
-    def _take(self, items: Sequence[Item], origin: "_Origin") -> "asyncio.Future[None]":
+    def _take(self, items: Sequence[Item], origin: Origin) -> "asyncio.Future[None]":
         """Puts the items into the open batch. Never awaits, so a message is never split over two commits."""
         stamp = self.look_at_clock()
         self._open_batch()
@@ -189,7 +184,7 @@ class Intake:
                 elif delivery is not last:
                     last = delivery
                     repeated = self._deliver(delivery, grown)
-                tally = self.tallies.get(item.source) or self._meet(item.source, origin)
+                tally = self.tallies.get(item.source) or self.tallies.meet(item.source, origin)
                 tally.arrived += 1
                 if repeated:
                     tally.duplicate += 1
@@ -288,28 +283,21 @@ class Intake:
         batch.counts[source] = batch.counts.get(source, 0) + 1
         tally.last, tally.last_ms = records, received_ms
 
-    def _link(self, link: Link, origin: "_Origin") -> None:
+    def _link(self, link: Link, origin: Origin) -> None:
         sources = link.sources or tuple(name for name, tally in self.tallies.items() if tally.driver == origin.driver)
+        turned: list[dict[str, str]] = []
         for source in sources:
-            tally = self.tallies.get(source) or self._meet(source, origin)
+            tally = self.tallies.get(source) or self.tallies.meet(source, origin)
             was, tally.up, tally.detail, tally.cure = tally.up, link.up, link.detail, link.cure
             if was is not link.up and (link.up is False or was is False):
-                self._links.append((link.up, source, link.detail[:200]))
-        if self._links:
-            self._tell_links()
+                turned.append({"source": source, "detail": link.detail[:200]})
+        if turned:
+            self.events("source-back" if link.up else "source-lost", turned)
 
-    def _tell_links(self) -> None:
-        """One event for each source, of thousands not in one turn of the loop."""
-        for _ in range(min(len(self._links), limits.OWN_EVENTS_A_TURN)):
-            up, source, detail = self._links.popleft()
-            self.event("source-back" if up else "source-lost", source=source, detail=detail)
-        if self._links:
-            self._loop.call_soon(self._tell_links)
-
-    def _dropped(self, dropped: Dropped, origin: "_Origin", stamp: Stamp) -> None:
+    def _dropped(self, dropped: Dropped, origin: Origin, stamp: Stamp) -> None:
         """Counts them. The reading that tells of them is made when something can be stored again."""
         source, count, reason = dropped
-        tally = self.tallies.get(source) or self._meet(source, origin)
+        tally = self.tallies.get(source) or self.tallies.meet(source, origin)
         tally.arrived += count
         tally.dropped += count
         stretch = self._stretches.get((source, reason))
@@ -337,6 +325,7 @@ class Intake:
         for source, count in batch.counts.items():
             self.tallies[source].stored += count
         self._tell_drops()
+        self.tallies.sweep()
 
     def waiting(self, source: str) -> int:
         """Messages of a source that are not yet durable."""

@@ -6,10 +6,11 @@ from typing import Any
 from gateway import __version__
 from gateway.clock import Clock
 from gateway.conditions import COUNTS_WRONG, DISK, DISK_FULL, NODE_AWAY, SIGNING_HELD, SOURCE_AWAY, Problem
-from gateway.intake import Intake, Tally
+from gateway.intake import Intake
 from gateway.sealer import Sealer
 from gateway.store.blocks import Blocks
 from gateway.store.journal import Journal
+from gateway.tallies import Tally
 
 _TEXT = 200
 _BY_ITSELF = "It is tried again by itself"
