@@ -25,12 +25,13 @@ from gateway.retention import Retention, keepers
 from gateway.roster import Roster, end
 from gateway.scrub import Scrub
 from gateway.sealer import Sealer
-from gateway.settings import NodeLink, Settings
+from gateway.settings import NodeLink, Settings, size_bytes
 from gateway.signing import Signing
 from gateway.store import Store
 from gateway.store.journal import Journal, newest_keys
 from gateway.store.opening import open_journal, open_store
 from gateway.store.redeliveries import Redeliveries
+from gateway.store.rollup import ROLLUP, Rollup
 from gateway.supervise import Supervisor
 from gateway.upstream import Upstream
 from gateway.web import Services, WebServer
@@ -91,7 +92,9 @@ class Gateway:
         self._since_ms = 0
 
         windows = {name: broker.window for name, broker in settings.broker.items()}
-        self._intake = Intake(journal, clock, seen, windows)
+        min_free = size_bytes(settings.retention.min_free)
+        self._rollup = Rollup(store.data_dir / ROLLUP, store.db, clock, min_free=min_free)
+        self._intake = Intake(journal, clock, seen, windows, self._rollup.add)
         self._drivers = Roster[Wanted, Supervisor]("driver", self._supervisor)
         self._wanted = driving.wanted(settings, store.data_dir, partial(known_s, clock))
 
@@ -130,6 +133,7 @@ class Gateway:
             "clock": lambda: watch(self._clock, self._intake.look_at_clock, self._journal.grown.set),
             "web": self._web.run,
             "scrub": self._scrub.run,
+            "rollup": self._rollup.run,
         }
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -170,7 +174,8 @@ class Gateway:
         deadline = self._clock.monotonic() + _PUSH_S
         await asyncio.gather(*(node.push_until(deadline) for node in self._nodes.members.values()))
         await self._nodes.end()
-        await end(*(tasks[name] for name in ("journal", "web", "retention", "scrub")))
+        await end(*(tasks[name] for name in ("journal", "web", "retention", "scrub", "rollup")))
+        await self._rollup.close()
 
     # -- what page and control socket ask for (web/services.py) -------------------------------------------------------
 
@@ -190,7 +195,7 @@ class Gateway:
 
     def _troubles(self) -> list[Problem]:
         """What the parts themselves have to tell a person."""
-        return [*self._scrub.problems, *self._web.problems]
+        return [*self._scrub.problems, *self._web.problems, *self._rollup.problems]
 
     def _sync(self) -> None:
         for node in self._nodes.members.values():

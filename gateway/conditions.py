@@ -89,3 +89,10 @@ NODE_AWAY = _condition("node-away", "error", "Node {subject}: {detail}", "{cure}
 # -- the gateway's own page -------------------------------------------------------------------------------------------
 
 PAGE_AWAY = _condition("page-away", "warning", "The status page is away: {what}", "{cure}")
+
+CHARTS_FULL = _condition(
+    "charts-full",
+    "note",
+    "More values come than are charted: {most} in all, {of_source} of one source",
+    "Every reading is stored all the same. Leave out of the configuration what nobody looks at",
+)

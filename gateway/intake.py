@@ -11,11 +11,13 @@ from types import MappingProxyType
 from drivers.api import Delivery, Dropped, Heard, Item, Link, Record, Reject, Sample, SessionLost
 from gateway.clock import Clock, Stamp, facts
 from gateway.core import block, body, limits, senml
+from gateway.core.senml import OWN
 from gateway.errors import FormatError
 from gateway.store.journal import Batch, Journal, Waiting
+from gateway.store.minutes import Charted
 from gateway.store.redeliveries import Redeliveries
 from gateway.store.window import Window
-from gateway.tallies import OWN, Origin, Raw, Tallies, Tally
+from gateway.tallies import Origin, Raw, Tallies, Tally
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ class _Stretch:
     count: int = 0
 
 
+Chart = Callable[[Sequence[Charted], int, int], None]
+"""Is told the readings of each commit, and the first and last row of the journal that they lie in."""
+
 _SELF = Origin("gateway", {}, {})
 _MESSAGE = (Sample, Reject)
 _new = tuple.__new__  # a NamedTuple made in half the time of its call
@@ -41,10 +46,13 @@ _new = tuple.__new__  # a NamedTuple made in half the time of its call
 class Intake:
     """Owner of the tallies and of the redelivery keys. `emitter` makes the one function that a driver is handed."""
 
-    def __init__(self, journal: Journal, clock: Clock, seen: Redeliveries, windows: Mapping[str, int]) -> None:
+    def __init__(
+        self, journal: Journal, clock: Clock, seen: Redeliveries, windows: Mapping[str, int], chart: Chart
+    ) -> None:
         self._journal = journal
         self._clock = clock
         self._seen = seen
+        self._chart = chart
         self._loop = asyncio.get_running_loop()
         self._sizes = windows  # unacknowledged messages after which a broker waits for us
         self._windows: dict[str, Window] = {}
@@ -281,6 +289,7 @@ class Intake:
             _reject(tally, Reject(source, "not_a_reading", payload[: limits.EXAMPLE_BYTES], str(error)))
             return
         batch.counts[source] = batch.counts.get(source, 0) + 1
+        batch.charted.append((source, records, time_ms, received_ms))
         tally.last, tally.last_ms = records, received_ms
 
     def _link(self, link: Link, origin: Origin) -> None:
@@ -326,6 +335,8 @@ class Intake:
             self.tallies[source].stored += count
         self._tell_drops()
         self.tallies.sweep()
+        if batch.rows:
+            self._chart(batch.charted, batch.last_row - batch.rows + 1, batch.last_row)
 
     def waiting(self, source: str) -> int:
         """Messages of a source that are not yet durable."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from drivers.api import Record, Reject
+from gateway.core.senml import OWN
 from gateway.store.journal import source_bit
 
 Raw = Literal["in", "apart", "none"]
-OWN = "gateway"  # the source of the gateway's own events
 
 
 @dataclass(slots=True)

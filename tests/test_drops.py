@@ -16,7 +16,7 @@ from drivers.api import Dropped, Link
 from drivers.limits import PENDING_LINES
 from drivers.serial_line import KIND, SerialLineOptions
 from gateway.core import limits, senml
-from gateway.intake import OWN
+from gateway.core.senml import OWN
 from gateway.store import journal
 from gateway.supervise import Supervisor
 

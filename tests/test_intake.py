@@ -30,8 +30,8 @@ from drivers.api import (
 )
 from gateway.clock import facts
 from gateway.core import block, body, limits, senml
-from gateway.core.senml import Reading
-from gateway.intake import OWN, UNSYNCHRONISED, Intake
+from gateway.core.senml import OWN, Reading
+from gateway.intake import UNSYNCHRONISED, Intake
 from gateway.store.blocks import inflate
 from gateway.store.database import Database, Params, Row
 from gateway.store.redeliveries import is_snapshot

@@ -96,6 +96,14 @@ GIVE_BACK_PAGES = 256  # that one statement gives back to the file system
 LOSS_BLOCKS = 4_096  # that one loss reading tells of
 KEYS_KEPT_S = 5.0  # for a snapshot of the redelivery keys to become durable before rows are deleted
 
+# charts (gateway/store/rollup.py)
+ROLLUP_SERIES = 1_024  # values of sources that are charted
+ROLLUP_SERIES_OF_SOURCE = 128
+ROLLUP_HOURS = 4_096  # hours of one value each, in memory
+ROLLUP_KEPT_H = 8 * 24
+ROLLUP_BYTES = 64 * 1024 * 1024  # of its file
+ROLLUP_REMADE = 2_000_000  # readings of the journal looked into where the file is lost
+
 # a configuration file
 CONFIG_BYTES = 256 * 1024
 

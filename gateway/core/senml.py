@@ -26,6 +26,9 @@ Scalar = float | str | bytes | bool
 Record = tuple[str, str | None, cbor.Value]
 """Name, unit or None, value: a number, text, bytes or a bool."""
 
+OWN = "gateway"
+"""The source of the gateway's own events."""
+
 NAME, UNIT, NUMBER, TEXT, BOOL, TIME, DATA = 0, 1, 2, 3, 4, 6, 8
 BASE_NAME, BASE_TIME = -2, -3
 RAW, RAW_DIGEST = "raw", "raw.sha256"

@@ -15,6 +15,7 @@ from gateway.core import limits
 from gateway.core.block import SECRET_BYTES
 from gateway.errors import FormatError, StoreFullError
 from gateway.store.database import Database, Params, Row
+from gateway.store.minutes import Charted
 from gateway.store.redeliveries import Keys, Redeliveries, is_snapshot
 
 SCHEMA = """
@@ -59,15 +60,17 @@ class Waiting(NamedTuple):
 class Batch:
     """What the next commit will hold. `done` completes when it is durable."""
 
-    __slots__ = ("apart", "counts", "done", "keys", "lingered", "readings", "rows", "size")
+    __slots__ = ("apart", "charted", "counts", "done", "keys", "last_row", "lingered", "readings", "rows", "size")
 
     def __init__(self, done: "asyncio.Future[None]") -> None:
         self.readings: list[Waiting] = []
+        self.charted: list[Charted] = []
         self.keys = Keys()
         self.counts: dict[str, int] = {}  # readings by source
         self.size = 0  # bytes of items
         self.apart = 0  # readings whose item is yet to be made
         self.rows = 0  # that it became
+        self.last_row = 0  # of them
         self.lingered: float | None = None  # the loop's time when its linger ended it; None: something else did
         self.done = done
 
@@ -202,12 +205,11 @@ class Journal:
         statements = [
             (_INSERT + ",".join([_VALUES] * len(part)), [value for row in part for value in row]) for part in parts
         ]
-        if self._reserved:
-            await self._db.transact(statements, reserve=True)
-        elif len(statements) == 1:
-            await self._db.insert(*statements[0])
+        if len(statements) == 1 and not self._reserved:
+            batch.last_row = await self._db.insert(*statements[0])
         else:
-            await self._db.transact(statements)
+            await self._db.transact(statements, reserve=self._reserved)
+            ((batch.last_row,),) = await self._db.read("SELECT max(row) FROM journal")
         if not block.readings:
             self.block_since = None
         elif block.height != self.block.height or self.block_since is None:

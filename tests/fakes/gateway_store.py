@@ -21,6 +21,7 @@ from gateway.sealer import Sealer
 from gateway.store import SIGN_STATE, Store
 from gateway.store.database import Quota
 from gateway.store.journal import Journal, newest_keys, open_block
+from gateway.store.rollup import ROLLUP, Rollup
 from gateway.store.signstate import SignState
 
 ORIGIN = "henhouse-3.example.farm/1"
@@ -57,8 +58,11 @@ def balanced(intake: Intake) -> bool:
 class Pipeline:
     """Intake, journal and sealer on one store. `wrap` puts something that misbehaves between sealer and blocks."""
 
-    def __init__(self, store: Store, journal: Journal, intake: Intake, sealer: Sealer, clock: FakeClock) -> None:
+    def __init__(
+        self, store: Store, journal: Journal, intake: Intake, sealer: Sealer, rollup: Rollup, clock: FakeClock
+    ) -> None:
         self.store = store
+        self.rollup = rollup
         self.journal = journal
         self.intake = intake
         self.sealer = sealer
@@ -93,12 +97,13 @@ class Pipeline:
             )
             journal = Journal(store.db, found, linger_s=linger_s, max_count=max_count, monotonic=clock.monotonic)
             seen = await newest_keys(store.db, windows or {"local"})
-            intake = Intake(journal, clock, seen, windows or {})
+            rollup = Rollup(data_dir / ROLLUP, store.db, clock, min_free=0)
+            intake = Intake(journal, clock, seen, windows or {}, rollup.add)
             sealer = Sealer(wrap(store.blocks), journal, clock, max_age_s=max_age_s, heartbeat_s=heartbeat_s)
         except BaseException:
             await store.close()
             raise
-        return cls(store, journal, intake, sealer, clock)
+        return cls(store, journal, intake, sealer, rollup, clock)
 
     async def recover(
         self, key: Signer | None = None, *, wrap: Callable[[SignState], Any] = lambda state: state
@@ -146,6 +151,7 @@ class Pipeline:
         await self.running(self.journal.commit())
         self.sealer.stop()
         await self.tasks[1]
+        await self.rollup.close()
         await self.kill()
 
     async def kill(self) -> None:

@@ -24,6 +24,7 @@ async def gateway(folder: Path, first: int) -> None:
     held = await made.recover(Recorder(signer(), lambda height, header: say(f"signed {height} {header.hex()}")))
     assert held is None, held
     made.start()
+    await made.rollup.load()
     n = first
     while True:
         for _ in range(3):
@@ -35,6 +36,9 @@ async def gateway(folder: Path, first: int) -> None:
         made.clock.advance(25)
         made.journal.grown.set()
         await future
+        await made.rollup.turn()
+        if n % 3 == 0:
+            await made.rollup.write()
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import pytest
 from fakes.gateway_store import Pipeline, check_chain, signer, values
 from fakes.recorder import Recorder
 
-from gateway.core import block
+from gateway.core import block, senml
+from gateway.store.minutes import Minute
 
 KILLS = 30
 
@@ -89,12 +90,35 @@ async def _headers(folder: Path) -> dict[int, str]:
         await gateway.kill()
 
 
+async def _charts(folder: Path) -> tuple[list[Minute], list[Minute]]:
+    """What the rollup tells once it has made anew what is missing, and what the readings come to."""
+    gateway = await Pipeline.open(folder)
+    assert await gateway.recover() is None
+    gateway.start()
+    try:
+        await gateway.rollup.load()
+        gateway.intake.event("start")
+        await gateway.journal.commit()
+        while await gateway.rollup.turn():
+            pass
+        told = await gateway.rollup.minutes("climate", "temp", 0, 2**40)
+        made: dict[int, list[float]] = {}
+        async for pack in gateway.store.blocks.readings_between("climate", 0, 2**53):
+            reading = senml.resolve(pack)
+            made.setdefault(reading.time_ms // 60_000, []).append(float(reading.records[0].value))
+        return told, [Minute(at, min(of), max(of), of[-1], len(of)) for at, of in sorted(made.items())]
+    finally:
+        await gateway.kill()
+
+
 async def test_kill_9_at_random_points(tmp_path: Path, killed: Killed, seed: int) -> None:
     chosen = random.Random(seed)
     first = 0
     for _ in range(KILLS):
         killed.run(tmp_path, first, chosen.randint(1, 60))
         first = max(killed.acknowledged, default=0) + 1_000  # what was not acknowledged is not sent again
+    told, wanted = await _charts(tmp_path)
+    assert [(one.at, one.low, one.high, one.count) for one in told] == [(*one[:3], one.count) for one in wanted]
     stored = await _stored(tmp_path)
     assert stored == sorted(set(stored)), "in order, and once"
     assert killed.acknowledged
