@@ -210,11 +210,12 @@ def _check(con: sqlite3.Connection) -> None:
 
 def _sum(con: sqlite3.Connection) -> int:
     tables = (
-        "SELECT id,source,name,unit FROM series",
-        "SELECT low,high FROM covered",
-        "SELECT row,height FROM stands_on",
+        "id,source,name,unit FROM series",
+        "low,high FROM covered",
+        "row,height,bytes,last_ms FROM stands_on",
+        "count(*) FROM hour",
     )
-    return crc32(repr([con.execute(f"{sql} ORDER BY 1").fetchall() for sql in tables]).encode())
+    return crc32(repr([con.execute(f"SELECT {table} ORDER BY 1").fetchall() for table in tables]).encode())
 
 
 def _id(con: sqlite3.Connection, series: Name, unit: str | None) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import sqlite3
 import tracemalloc
 import zlib
 from collections import defaultdict
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from drivers.api import Sample
 from gateway.core import limits
+from gateway.errors import DamagedError
 from gateway.store.hours import HoursFile, Write, gaps, joined
 from gateway.store.minutes import Charted, Hour, Minute, fold
 from gateway.store.rollup import ROLLUP, Rollup
@@ -83,7 +85,7 @@ def charted(readings: Sequence[tuple[str, list[Any], int, int]]) -> list[Charted
     """Each with its times: minutes from a full hour."""
     base = START_MS - START_MS % HOUR_MS
     return [
-        (source, records, base + time * MINUTE_MS + number, base + received * MINUTE_MS)
+        (source, records, base + time * MINUTE_MS + number * 7_919 % MINUTE_MS, base + received * MINUTE_MS)
         for number, (source, records, time, received) in enumerate(readings)
     ]
 
@@ -340,6 +342,78 @@ async def test_damage_under_a_gateway_that_runs(tmp_path: Path) -> None:
         await check(life.gateway.rollup, life.model)
 
 
+async def test_what_is_damaged_is_made_anew_while_it_runs(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        rollup = life.gateway.rollup
+        for _ in range(12):
+            life.emit(0, 1.0, None)
+            life.clock.advance(50)
+            await life.commit()
+            await rollup.write()
+            await check(rollup, life.model)
+        await settle(rollup)
+        (tmp_path / ROLLUP).write_bytes(b"no file of charts" * 1_000)
+        assert await rollup.minutes("s-0", "a", 0, 2**40) == []
+        await settle(rollup)
+        await check(rollup, life.model)
+
+
+def test_a_changed_name_or_row_is_damage(tmp_path: Path) -> None:
+    """What SQLite itself takes for sound."""
+    file = HoursFile(tmp_path / ROLLUP, 0)
+    for change in (
+        "UPDATE series SET name='b'",
+        "UPDATE covered SET high=high+1",
+        "UPDATE stands_on SET last_ms=1",
+        "UPDATE hour SET place=place+1",
+        "DELETE FROM hour",
+        "UPDATE hour SET data=zeroblob(99)",
+    ):
+        written(file, 1_000, None)
+        file.load()
+        with contextlib.closing(sqlite3.connect(file.path, isolation_level=None)) as con:
+            con.execute(change)
+        with pytest.raises(DamagedError):
+            file.load()
+        file.throw_away()
+
+
+def test_a_log_without_its_file_is_not_taken_for_the_next_ones(tmp_path: Path) -> None:
+    file = HoursFile(tmp_path / ROLLUP, 0)
+    log = tmp_path / f"{ROLLUP}-wal"
+    written(file, 1_000, None)
+    with contextlib.closing(sqlite3.connect(file.path, isolation_level=None)) as con:
+        con.execute("UPDATE series SET name='old'")
+        stale = log.read_bytes()
+    assert stale
+    for again in (file.throw_away, file.path.unlink):
+        again()
+        log.write_bytes(stale)
+        file = HoursFile(tmp_path / ROLLUP, 0)
+        file.throw_away()
+        assert not log.exists()
+        log.write_bytes(stale)
+        written(file, 1_001, None)
+        assert file.load().series == [("s", "a0", None)]
+        assert kept(file) == [1_001]
+
+
+async def test_the_last_of_one_millisecond_stays_the_last(tmp_path: Path) -> None:
+    """Over a kill, and over hours that were written."""
+    async with living(tmp_path) as life:
+        at = life.clock.ms / 1000
+        for value in (3.0, 1.0, 2.0):
+            life.gateway.emit([Sample("s", [("a", None, value)], b"", time=at)])
+            await life.gateway.journal.commit()
+        await life.kill()
+        await settle(life.gateway.rollup)
+        assert [one.last for one in await life.gateway.rollup.minutes("s", "a", 0, 2**40)] == [2.0]
+        life.gateway.emit([Sample("s", [("a", None, 0.0)], b"", time=at)])
+        await life.gateway.journal.commit()
+        await life.gateway.rollup.write()
+        assert [one.last for one in await life.gateway.rollup.minutes("s", "a", 0, 2**40)] == [0.0]
+
+
 # -- what is in the way -----------------------------------------------------------------------------------------------
 
 
@@ -508,8 +582,14 @@ async def test_a_large_commit_is_taken_in_by_turns(tmp_path: Path) -> None:
         assert turns > 5
         assert sum(one.count for one in await asking) in {0, 3_000}
         await writing
-        ((_, low, high, last, count),) = await rollup.minutes("s", "a", 0, 2**40)
-        assert (low, high, last, count) == (0.0, 2_999.0, 2_999.0, 3_000)
+        await rollup.write()
+        life.gateway.emit([Sample("s", [("a", None, float(n))], b"") for n in range(3_000, 6_000)])
+        await life.gateway.journal.commit()
+        await rollup.write()  # it is in the middle of it
+        await life.kill()
+        await settle(life.gateway.rollup)
+        ((_, low, high, last, count),) = await life.gateway.rollup.minutes("s", "a", 0, 2**40)
+        assert (low, high, last, count) == (0.0, 5_999.0, 5_999.0, 6_000)
 
 
 async def test_an_hour_that_is_over_is_written(tmp_path: Path) -> None:
