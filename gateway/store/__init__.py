@@ -26,6 +26,7 @@ SCHEMA = Schema(
     steps=(
         ";".join((_META, journal.SCHEMA, blocks.SCHEMA, cosigned.SCHEMA)),
         ";".join((blocks.SCHEMA_2, cosigned.SCHEMA_2)),
+        journal.SCHEMA_3,
     ),
 )
 

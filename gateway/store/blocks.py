@@ -394,26 +394,38 @@ class Blocks:
         rows += await self._db.read(lost, {"at": height, "size": self.size})  # type: ignore[arg-type]
         return min([self.size, *(int(row[0]) for row in rows)])
 
-    async def items(self, height: int) -> AsyncIterator[tuple[bytes, bytes | None]]:
-        """(pack, payload where it travels apart) of each reading of a block, in order."""
+    async def items(self, height: int, start: int = 0) -> AsyncIterator[tuple[bytes, bytes | None]]:
+        """(pack, payload where it travels apart) of each reading of a block, in order, from number `start` on."""
         row = await self.block(height)
         if row is None or row.secret is None:
             raise self._not_here(height)
-        async for data in self.row_data(row):
+        first_row, skipped = await self._row_with(row, start) if start else (row.first_row, 0)
+        async for data in self.row_data(row, first_row):
             for item in body.read_items(data):
-                yield item
+                if skipped >= start:
+                    yield item
+                skipped += 1
+
+    async def _row_with(self, block: BlockRow, number: int) -> tuple[int, int]:
+        """The row of a block that holds a reading, and how many there are before it."""
+        sql = (
+            "SELECT row,before FROM (SELECT row, sum(count) OVER (ORDER BY row)-count AS before FROM journal "
+            "WHERE row>=? AND row<=?) WHERE before<=? ORDER BY row DESC LIMIT 1"
+        )
+        rows = await self._db.read(sql, (block.first_row, block.last_row, number))
+        return rows[0] if rows else (block.first_row, 0)
 
     def _not_here(self, height: int) -> NotFoundError:
         if height >= self.size:
             return NotFoundError(f"no block {height}", cure=f"The log has {self.size}")
         return NotFoundError(f"the readings of block {height} are not here any more", cure=ASK_A_NODE)
 
-    async def row_data(self, block: BlockRow) -> AsyncIterator[bytes]:
-        """The items of a block (core/body.py), joined, in order: some journal rows' at a time.
+    async def row_data(self, block: BlockRow, first_row: int = 0) -> AsyncIterator[bytes]:
+        """The items of a block (core/body.py), joined, in order: some journal rows' at a time, from `first_row` on.
 
         Raises NotFoundError where the block is pruned meanwhile, DamagedError where a row is lacking.
         """
-        row, limit = block.first_row - 1, 1
+        row, limit = max(block.first_row, first_row) - 1, 1
         sql = "SELECT row,data FROM journal WHERE row>? AND row<=? ORDER BY row LIMIT ?"
         while row < block.last_row:
             rows = await self._db.read(sql, (row, block.last_row, limit))

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from gateway.core import limits
 from gateway.core.block import SECRET_BYTES
+from gateway.core.senml import OWN
 from gateway.errors import FormatError, StoreFullError
 from gateway.store.database import Database, Params, Row
 from gateway.store.minutes import Charted
@@ -34,6 +35,10 @@ CREATE TABLE journal(
     data BLOB NOT NULL
 )"""
 
+_OWN_BIT = 1 << 62  # the gateway's own events, and nothing else: they are looked up by themselves
+SCHEMA_3 = f"CREATE INDEX journal_events ON journal(row) WHERE mask>={_OWN_BIT}"
+EVENTS = f"journal INDEXED BY journal_events WHERE mask>={_OWN_BIT}"
+
 _INSERT = "INSERT INTO journal(height,count,bytes,first_ms,last_ms,min_ms,max_ms,mask,secret,keys,data) VALUES "
 _VALUES = "(?,?,?,?,?,?,?,?,?,?,deflate(?))"
 _ROWS_A_STATEMENT = 256
@@ -45,7 +50,8 @@ _EMPTY_BLOCKS = 64  # more than can lie between blocks with readings that are no
 
 def source_bit(source: str) -> int:
     """The bit that stands for a source in a `mask`; several may share it, so it rules out and never in."""
-    return 1 << (crc32(source.encode()) % 62)
+    bit = 1 << (crc32(source.encode()) % 62)
+    return bit | _OWN_BIT if source == OWN else bit
 
 
 class Waiting(NamedTuple):
