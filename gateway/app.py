@@ -18,6 +18,7 @@ from typing import Any
 from gateway import __version__, driving, status
 from gateway.clock import Clock, SystemClock, facts, known_s, watch
 from gateway.conditions import Problem
+from gateway.device import Device
 from gateway.driving import Wanted
 from gateway.errors import Stop
 from gateway.intake import Intake
@@ -102,6 +103,7 @@ class Gateway:
         self._sealer = Sealer(store.blocks, journal, clock, max_age_s=seal.max_age_s, heartbeat_s=seal.heartbeat_s)
         self._signing = Signing(settings, store, self._sealer)
         self._scrub = Scrub(store)
+        self._device = Device(store.data_dir)
         self._retention = Retention(
             settings.retention,
             store,
@@ -130,10 +132,11 @@ class Gateway:
             "sealer": self._sealer.run,
             "retention": self._retention.run,
             "signing": self._signing.run,
-            "clock": lambda: watch(self._clock, self._intake.look_at_clock, self._journal.grown.set),
+            "clock": lambda: watch(self._clock, self._intake.beat, self._journal.grown.set),
             "web": self._web.run,
             "scrub": self._scrub.run,
             "rollup": self._rollup.run,
+            "device": self._device.run,
         }
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -174,7 +177,7 @@ class Gateway:
         deadline = self._clock.monotonic() + _PUSH_S
         await asyncio.gather(*(node.push_until(deadline) for node in self._nodes.members.values()))
         await self._nodes.end()
-        await end(*(tasks[name] for name in ("journal", "web", "retention", "scrub", "rollup")))
+        await end(*(tasks[name] for name in ("journal", "web", "retention", "scrub", "rollup", "device")))
         await self._rollup.close()
 
     # -- what page and control socket ask for (web/services.py) -------------------------------------------------------
@@ -191,6 +194,7 @@ class Gateway:
             nodes={name: node.status for name, node in self._nodes.members.items()},
             troubles=self._troubles(),
             disk=self._retention.status(),
+            device=self._device.told,
         )
 
     def _troubles(self) -> list[Problem]:

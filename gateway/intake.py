@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -157,6 +157,11 @@ class Intake:
         if self._untold:
             self._loop.call_soon(self._tell_some)
 
+    def beat(self) -> None:
+        """Once a second: looks at the clock where no reading does, and marks the counts."""
+        self.look_at_clock()
+        self.tallies.mark(self._clock.monotonic())
+
     def look_at_clock(self) -> Stamp:
         """The time now. A step of the clock and its synchronisation are told before any reading with the new time."""
         stamp = self._clock.now()
@@ -290,7 +295,7 @@ class Intake:
             return
         batch.counts[source] = batch.counts.get(source, 0) + 1
         batch.charted.append((source, records, time_ms, received_ms))
-        tally.last, tally.last_ms = records, received_ms
+        tally.last, tally.last_ms, tally.quality = records, received_ms, quality
 
     def _link(self, link: Link, origin: Origin) -> None:
         sources = link.sources or tuple(name for name, tally in self.tallies.items() if tally.driver == origin.driver)
@@ -337,6 +342,13 @@ class Intake:
         self.tallies.sweep()
         if batch.rows:
             self._chart(batch.charted, batch.last_row - batch.rows + 1, batch.last_row)
+
+    def all_waiting(self) -> dict[str, int]:
+        """The same of every source of which there are any."""
+        found: Counter[str] = Counter()
+        for batch in self._batches:
+            found.update(batch.counts)
+        return found
 
     def waiting(self, source: str) -> int:
         """Messages of a source that are not yet durable."""

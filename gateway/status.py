@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from drivers.api import Reject, Value
 from gateway import __version__
 from gateway.clock import Clock
 from gateway.conditions import COUNTS_WRONG, DISK, DISK_FULL, NODE_AWAY, SIGNING_HELD, SOURCE_AWAY, Problem
+from gateway.core.text import plain
 from gateway.intake import Intake
 from gateway.sealer import Sealer
 from gateway.store.blocks import Blocks
@@ -13,6 +15,7 @@ from gateway.store.journal import Journal
 from gateway.tallies import Tally
 
 _TEXT = 200
+_PLAIN = frozenset([float, int, bool])
 _BY_ITSELF = "It is tried again by itself"
 
 
@@ -28,10 +31,15 @@ def snapshot(
     nodes: Mapping[str, Callable[[], dict[str, Any]]],
     troubles: Iterable[Problem],
     disk: Mapping[str, Any],
+    device: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
     now = clock.now()
-    sources = {name: _source(tally, intake.waiting(name)) for name, tally in sorted(intake.tallies.items())}
+    tallies, waiting, moment = intake.tallies, intake.all_waiting(), clock.monotonic()
+    sources = {
+        name: _source(tally, waiting.get(name, 0), tallies.rate(tally, moment))
+        for name, tally in sorted(tallies.items())
+    }
     told = {name: status() for name, status in nodes.items()}
     problems = [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(sources), *_node_problems(told)]
     return {
@@ -54,10 +62,11 @@ def snapshot(
         },
         "nodes": told,
         "disk": dict(disk),
+        "device": dict(device),
     }
 
 
-def _source(tally: Tally, waiting: int) -> dict[str, Any]:
+def _source(tally: Tally, waiting: int, rate: float) -> dict[str, Any]:
     received = tally.arrived - waiting
     return {
         "driver": tally.driver,
@@ -71,27 +80,24 @@ def _source(tally: Tally, waiting: int) -> dict[str, Any]:
         "dropped": tally.dropped,
         "waiting": waiting,
         "balanced": received == tally.stored + tally.duplicate + tally.rejected + tally.dropped,
+        "rate": round(rate, 3),
         "last_ms": tally.last_ms,
-        "last": [[name, unit, _shown(value)] for name, unit, value in tally.last],
+        "last": [[name, unit, value if type(value) in _PLAIN else _shown(value)] for name, unit, value in tally.last],
+        "quality": tally.quality,
         "rejects": dict(tally.rejects),
-        "example": _example(tally),
+        "example": _example(tally.example),
     }
 
 
-def _example(tally: Tally) -> dict[str, str] | None:
+def _example(reject: Reject | None) -> dict[str, str] | None:
     """The last rejected payload, as text that is safe to print."""
-    reject = tally.example
     if reject is None:
         return None
     payload = reject.example.decode("utf-8", "backslashreplace")
-    return {"reason": reject.reason, "detail": reject.detail, "payload": "".join(map(_printable, payload))}
+    return {"reason": reject.reason, "detail": reject.detail, "payload": plain(payload)}
 
 
-def _printable(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-
-
-def _shown(value: float | str | bool | bytes) -> float | str | bool:
+def _shown(value: Value) -> float | str:
     """A value as JSON has it: bytes as hex, texts cut."""
     if isinstance(value, bytes):
         return value[: _TEXT // 2].hex()

@@ -1,5 +1,7 @@
 """What became of each source's messages, counted for as long as the configuration has the source (invariant 5)."""
 
+from array import array
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,10 +12,12 @@ from gateway.store.journal import source_bit
 
 Raw = Literal["in", "apart", "none"]
 
+_MARKS, _MARK_S = 7, 10.0  # a rate is of the minute before the last mark, and what has come since
+
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one source's messages since the start. `last` is its newest reading's values, for status."""
+    """What became of one source's messages since the start. `last` to `quality`: of its newest reading."""
 
     driver: str = ""
     raw: Raw = "in"
@@ -30,6 +34,8 @@ class Tally:
     cure: str = ""
     last: Sequence[Record] = ()
     last_ms: int | None = None
+    quality: int = 0
+    marks: "array[int]" = field(default_factory=lambda: array("Q", bytes(8 * _MARKS)))  # `stored` at past moments
 
 
 @dataclass(slots=True)
@@ -52,6 +58,7 @@ class Tallies(dict[str, Tally]):
         super().__init__()
         self._waiting = waiting
         self._leaving: set[str] = set()  # sources that go when nothing of them waits
+        self._marked: deque[tuple[float, int]] = deque(maxlen=_MARKS)  # when, and where in `marks`
 
     def add(self, source: str, driver: str, raw: Raw) -> Tally:
         """Makes a source known before its first message. One that is known goes on counting."""
@@ -82,3 +89,19 @@ class Tallies(dict[str, Tally]):
         for source in [source for source in self._leaving if not self._waiting(source)]:
             self._leaving.discard(source)
             del self[source]
+
+    def mark(self, now: float) -> None:
+        """Remembers every count, from time to time; now: seconds of a monotonic clock."""
+        if self._marked and now - self._marked[-1][0] < _MARK_S:
+            return
+        place = (self._marked[-1][1] + 1) % _MARKS if self._marked else 0
+        self._marked.append((now, place))
+        for tally in self.values():
+            tally.marks[place] = tally.stored
+
+    def rate(self, tally: Tally, now: float) -> float:
+        """Readings a second over the last minute, or since the start where that is shorter."""
+        if not self._marked or now <= self._marked[0][0]:
+            return 0.0
+        since, place = self._marked[0]
+        return (tally.stored - tally.marks[place]) / (now - since)

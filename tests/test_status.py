@@ -40,6 +40,7 @@ def told(
         nodes=nodes,
         troubles=troubles,
         disk=disk or {},
+        device={},
     )
     assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot
     return snapshot
@@ -111,6 +112,46 @@ async def test_signing_that_is_held(tmp_path: Path) -> None:
         assert problem["severity"] == "error"
         assert (problem["what"], problem["cure"]) == ("Signing is held: the sign-state is missing", "Put it back")
         assert now["chain"]["held"] == "the sign-state is missing. Put it back"
+
+
+async def test_how_fast_a_source_speaks(tmp_path: Path) -> None:
+    """Readings a second over the last minute; less than that at the beginning."""
+    async with pipeline(tmp_path) as gateway:
+        beat = gateway.intake.beat
+
+        async def minute(readings: int, seconds: int = 60) -> float:
+            for second in range(seconds):
+                gateway.clock.advance(1)
+                if second < readings:
+                    await gateway.emit([sample("a", second)])
+                beat()
+            return float(told(gateway)["sources"]["a"]["rate"])
+
+        beat()
+        assert await minute(10, 20) == 0.5
+        assert await minute(60) == pytest.approx(1, abs=0.2)
+        assert await minute(60) == 1.0
+        assert await minute(6) == pytest.approx(0.1, abs=0.1)
+        assert await minute(0) == 0.0
+        await gateway.emit([sample("new")])
+        assert 0 < told(gateway)["sources"]["new"]["rate"] < 0.1
+
+
+async def test_before_the_first_mark_nothing_is_said_of_rates(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([sample("a")])
+        assert told(gateway)["sources"]["a"]["rate"] == 0
+        gateway.intake.beat()
+        assert told(gateway)["sources"]["a"]["rate"] == 0
+
+
+async def test_the_quality_of_the_newest_reading(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([sample("a", quality=4)])
+        assert told(gateway)["sources"]["a"]["quality"] == 4
+        gateway.clock.synchronised = False
+        await gateway.emit([sample("a")])
+        assert told(gateway)["sources"]["a"]["quality"] == 1
 
 
 async def test_before_the_first_block(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 `driven_gateway.py DATA SAID SEQUENCE [HOW ...]`.
 
 SEQUENCE is one letter a step: `c` a commit of three readings, `b` a bigger one, `s` a block closed for its age, sealed
-and signed, `h` an empty one, `w` wait until all that is closed is sealed. At the end comes the ordered stop.
+and signed, `h` an empty one, `r` charts written and read. At the end comes the ordered stop.
 
 SAID, on another file system where that matters, is told in one write each: `open`, `ack FIRST LAST` when the future of
 a commit has completed, `signed HEIGHT HEADER` when the key is about to sign, `stop`, `end`.
@@ -77,6 +77,10 @@ class Driven:
             )
             if not self._early:
                 self.say(said)
+        elif step == "r":
+            await made.rollup.load()
+            await made.rollup.write()
+            await made.rollup.minutes("climate", "temp", 0, 2**40)
         elif step == "s":
             made.clock.advance(3600)
             made.journal.grown.set()

@@ -33,6 +33,7 @@ from gateway.cli.verify_store import verify_store
 from gateway.core import merkle
 from gateway.node.schema import create_file
 from gateway.node.sqlite import SqliteStore
+from gateway.store.rollup import ROLLUP
 
 FAKES = Path(calls.__file__).parent
 FAULTS = ("EIO", "ENOSPC", calls.KILL)
@@ -113,6 +114,35 @@ def test_control_acknowledging_before_the_commit_fails_the_sweep(tmp_path: Path)
     of_wal = [call for call in sweep.calls if call.name == "fdatasync" and call.path.endswith("fieldgate.db-wal")]
     wrong = sweep.run(faults(of_wal, ("EIO", calls.KILL)), as_promised)
     assert any("lost" in one for one in wrong), "the sweep would not notice a gateway that acknowledges too early"
+
+
+def of_charts(found: Iterable[calls.Call]) -> list[calls.Call]:
+    return [call for call in found if ROLLUP in call.path]
+
+
+def in_spite_of_it(fault: Fault, name: str, traced: Traced) -> list[str]:
+    """Nothing that fails with the charts is noticed by anything else."""
+    return [] if fault.what == calls.KILL or traced.code == 0 else [f"exit {traced.code}: {traced.words}"]
+
+
+def test_one_call_of_each_kind_on_the_charts_fails(tmp_path: Path, tell: Tell) -> None:
+    calls.need_ptrace()
+    sweep = Sweep(tmp_path, driven("crcr"))
+    chosen = of_charts(sweep.one_of_each)
+    wrong = sweep.run(faults(chosen, ("EIO", "ENOSPC")), in_spite_of_it)
+    tell(f"system calls of charts: {sweep.told()}")
+    assert not wrong, "\n".join(wrong)
+    assert {"openat", "pwrite64", "fdatasync", "unlink"} <= {call.name for call in chosen}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_every_call_on_the_charts_fails_once(tmp_path: Path, tell: Tell) -> None:
+    calls.need_ptrace()
+    sweep = Sweep(tmp_path, driven("crcr"))
+    wrong = sweep.run(faults(of_charts(sweep.calls)), in_spite_of_it)
+    tell(f"every system call of charts: {sweep.told()}")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.nightly
