@@ -29,6 +29,7 @@ from gateway.sealer import Sealer
 from gateway.settings import NodeLink, Settings, size_bytes
 from gateway.signing import Signing
 from gateway.store import Store
+from gateway.store.events import newest
 from gateway.store.journal import Journal, newest_keys
 from gateway.store.opening import open_journal, open_store
 from gateway.store.redeliveries import Redeliveries
@@ -114,7 +115,12 @@ class Gateway:
         )
 
         self._nodes = Roster[NodeLink, Upstream]("node", self._node)
-        self._services = Services(status=self._snapshot, sync=self._sync)
+        self._services = Services(
+            status=self._snapshot,
+            sync=self._sync,
+            rollup=self._rollup,
+            events=partial(newest, store),
+        )
         control = store.data_dir / CONTROL_SOCKET
         self._web = WebServer(settings.web, settings.node, store, clock, self._services, control=control)
 
@@ -184,7 +190,7 @@ class Gateway:
 
     def _snapshot(self) -> dict[str, Any]:
         return status.snapshot(
-            origin=self._store.vkey.name,
+            vkey=self._store.vkey,
             since_ms=self._since_ms,
             clock=self._clock,
             intake=self._intake,

@@ -7,7 +7,8 @@ from drivers.api import Reject, Value
 from gateway import __version__
 from gateway.clock import Clock
 from gateway.conditions import COUNTS_WRONG, DISK, DISK_FULL, NODE_AWAY, SIGNING_HELD, SOURCE_AWAY, Problem
-from gateway.core.text import plain
+from gateway.core.note import VerifierKey
+from gateway.core.text import age, plain
 from gateway.intake import Intake
 from gateway.sealer import Sealer
 from gateway.store.blocks import Blocks
@@ -21,7 +22,7 @@ _BY_ITSELF = "It is tried again by itself"
 
 def snapshot(
     *,
-    origin: str,
+    vkey: VerifierKey,
     since_ms: int,
     clock: Clock,
     intake: Intake,
@@ -43,12 +44,13 @@ def snapshot(
     told = {name: status() for name, status in nodes.items()}
     problems = [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(sources), *_node_problems(told)]
     return {
-        "origin": origin,
+        "origin": vkey.name,
+        "vkey": str(vkey),
         "version": __version__,
         "since_ms": since_ms,
         "now_ms": now.ms,
         "clock": {"synchronised": now.synchronised, "error_ms": now.error_ms, "boot_id": clock.boot_id},
-        "headline": _headline(problems, sources, told),
+        "headline": _headline(problems, sources, told, now.ms),
         "problems": [problem.json() for problem in problems],
         "sources": sources,
         "chain": {
@@ -133,13 +135,18 @@ def _node_problems(nodes: Mapping[str, dict[str, Any]]) -> list[Problem]:
     ]
 
 
-def _headline(problems: list[Problem], sources: Mapping[str, object], nodes: Mapping[str, dict[str, Any]]) -> str:
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return f"{problems[0].what}{more}"
+def _headline(
+    problems: list[Problem], sources: Mapping[str, dict[str, Any]], nodes: Mapping[str, dict[str, Any]], now_ms: int
+) -> str:
+    pressing = [problem for problem in problems if problem.severity != "note"]
+    if pressing:
+        more = f" (and {len(pressing) - 1} more)" if len(pressing) > 1 else ""
+        return f"{pressing[0].what}{more}"
     stored = sum(1 for node in nodes.values() if node["stored"])
     count = len(sources) - 1  # beside the gateway's own
-    return f"All well: {_plural(count, 'source')}, stored by {stored} of {_plural(len(nodes), 'node')}"
+    newest = max((source["last_ms"] for source in sources.values() if source["last_ms"] is not None), default=None)
+    ago = "" if newest is None else f", {age((now_ms - newest) / 1000)} ago"
+    return f"All well: {_plural(count, 'source')}, stored by {stored} of {_plural(len(nodes), 'node')}{ago}"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fakes.clock import START_MS
-from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample
+from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, signer
 
 from drivers.api import Delivery, Link, Reject, Sample
 from gateway import __version__, status
@@ -30,7 +30,7 @@ def told(
     **nodes: Callable[[], Node],
 ) -> dict[str, Any]:
     snapshot = status.snapshot(
-        origin=ORIGIN,
+        vkey=signer().vkey,
         since_ms=5,
         clock=gateway.clock,
         intake=gateway.intake,
@@ -51,7 +51,7 @@ async def test_a_gateway_that_is_well(tmp_path: Path) -> None:
         await gateway.emit([sample("a", n) for n in range(3)] + [sample("b")])
         await gateway.sealed()
         now = told(gateway, coop=node(), vet=node(stored=0))
-        assert now["headline"] == "All well: 2 sources, stored by 1 of 2 nodes"
+        assert now["headline"] == "All well: 2 sources, stored by 1 of 2 nodes, 0 s ago"
         assert now["problems"] == []
         assert (now["origin"], now["version"], now["since_ms"], now["now_ms"]) == (ORIGIN, __version__, 5, START_MS)
         assert now["clock"] == {"synchronised": True, "error_ms": 5, "boot_id": gateway.clock.boot_id}
@@ -65,7 +65,7 @@ async def test_a_gateway_that_is_well(tmp_path: Path) -> None:
 async def test_one_of_each(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
         await gateway.emit([sample("a")])
-        assert told(gateway, coop=node())["headline"] == "All well: 1 source, stored by 1 of 1 node"
+        assert told(gateway, coop=node())["headline"] == "All well: 1 source, stored by 1 of 1 node, 0 s ago"
 
 
 async def test_the_counts_of_a_source(tmp_path: Path) -> None:

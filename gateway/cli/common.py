@@ -17,6 +17,17 @@ from gateway.errors import ConfigError, Fault, NotFoundError, Refused
 
 CONFIG_PLACES = (Path("fieldgate.toml"), Path("/etc/fieldgate/fieldgate.toml"))
 
+CLOCKS = ("the gateway's clock was not synchronised", "the gateway's clock was synchronised", "by a local reference")
+"""What a header's clock says (docs/format.md, section 3)."""
+QUALITY = {
+    1: "clock not synchronised",
+    2: "the device says unstable",
+    4: "stale or retained",
+    8: "a sentinel or out of the device's range",
+    16: "replayed from a file",
+}
+"""What the quality bits of a reading say (docs/format.md, section 2)."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 _SECONDS = re.compile(r"\d{1,11}(\.\d{1,3})?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from gateway.errors import UnreachableError
 from gateway.settings import Settings
 
 CONTROL_SOCKET = "control.sock"
-_TIMEOUT_S = 60.0  # a reload waits for what it starts
+TIMEOUT_S = 60.0  # a reload waits for what it starts
 _ANSWER_BYTES = 8 * 1024 * 1024
 
 Answer = dict[str, Any]
@@ -21,9 +21,9 @@ def socket_of(settings: Settings) -> Path:
     return Path(settings.gateway.data_dir) / CONTROL_SOCKET
 
 
-def call(path: Path, route: str, method: str = "GET") -> Answer:
+def call(path: Path, route: str, method: str = "GET", *, timeout_s: float = TIMEOUT_S) -> Answer:
     """What the gateway behind a control socket answers. UnreachableError where nothing that is one answers."""
-    connection = _Control(path)
+    connection = _Control(path, timeout_s)
     try:
         connection.request(method, route, headers={"Host": "control"})
         answer = connection.getresponse()
@@ -62,8 +62,8 @@ def _parse(data: bytes) -> Answer | None:
 class _Control(http.client.HTTPConnection):
     """HTTP over a UNIX socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("control", timeout=_TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("control", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:

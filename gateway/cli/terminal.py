@@ -1,15 +1,10 @@
-"""What is nicer on a terminal. The only module that imports rich, and imported only where there is one."""
+"""What is nicer on a terminal: imported only where there is one, as it imports rich."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
-
-_LOUD = {"AWAY": "bold red", "up": "green"}
 
 
 class Bar:
@@ -30,13 +25,3 @@ def progress_bar(label: str, total: int) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield Bar(progress, label, total)
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout. Cells are text, never markup."""
-    drawn = Table(box=SIMPLE)
-    for column in columns:
-        drawn.add_column(column)
-    for row in rows:
-        drawn.add_row(*(Text(cell, style=_LOUD.get(cell, "")) for cell in row))
-    Console().print(drawn)

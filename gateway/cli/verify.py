@@ -6,20 +6,11 @@ from pathlib import Path
 import click
 
 from gateway import verify as verifier
-from gateway.cli.common import format_time, read_file
+from gateway.cli.common import CLOCKS, QUALITY, format_time, read_file
 from gateway.core.limits import POLICY_BYTES, RECEIPT_BYTES
 from gateway.core.text import plain
 from gateway.errors import VerifyError
 from gateway.verify import Verified
-
-_CLOCK = ("the gateway's clock was not synchronised", "the gateway's clock was synchronised", "by a local reference")
-_QUALITY = {
-    1: "clock not synchronised",
-    2: "the device says unstable",
-    4: "stale or retained",
-    8: "a sentinel or out of the device's range",
-    16: "replayed from a file",
-}
 
 
 @click.command()
@@ -80,7 +71,7 @@ def _show(verified: Verified, *, verbose: bool) -> None:
     click.echo(f"not later than  {_not_later(verified)}")
     click.echo(f"reading         {verified.index + 1} of {header.count} in block {header.height} of {header.origin}")
     if reading.quality:
-        words = [text for bit, text in _QUALITY.items() if reading.quality & bit]
+        words = [text for bit, text in QUALITY.items() if reading.quality & bit]
         click.echo(f"quality         {', '.join(words) or reading.quality}")
     for record in reading.records:
         value = _value(record.value) + _unit(record.unit) + _later(record.time_ms - reading.time_ms)
@@ -94,7 +85,7 @@ def _show(verified: Verified, *, verbose: bool) -> None:
 
 
 def _clock(code: int) -> str:
-    return _CLOCK[code] if code < len(_CLOCK) else f"clock {code}"
+    return CLOCKS[code] if code < len(CLOCKS) else f"clock {code}"
 
 
 def _not_later(verified: Verified) -> str:

@@ -252,17 +252,23 @@ def cosignature_line(name: str, key_id: bytes, timestamp: int, signature: bytes)
     return SignatureLine(name, key_id, timestamp.to_bytes(8, "big") + signature)
 
 
+def cosignature_time(line: SignatureLine) -> int:
+    """The time in Unix seconds that a co-signature line claims. FormatError where it is none."""
+    if len(line.body) != 72:
+        raise FormatError(f"the co-signature of {plain(line.name)} has {len(line.body)} bytes, not 72")
+    timestamp = int.from_bytes(line.body[:8], "big")
+    if timestamp > COSIGNATURE_TIME_MAX:
+        raise FormatError(f"the co-signature of {plain(line.name)} has a time past 2^63")
+    return timestamp
+
+
 def verify_cosignature(text: str, line: SignatureLine, key: VerifierKey) -> int:
     """The time in Unix seconds of this key's co-signature over `text`; FormatError where it is not one."""
     if key.algorithm != COSIGNATURE:
         raise FormatError(f"{key.name} is not a co-signing key (algorithm 0x04)")
     if not line.is_by(key):
         raise FormatError(f"the signature line of {plain(line.name)} is not by {key.name}+{key.key_id.hex()}")
-    if len(line.body) != 72:
-        raise FormatError(f"the co-signature of {key.name} has {len(line.body)} bytes, not 72")
-    timestamp = int.from_bytes(line.body[:8], "big")
-    if timestamp > COSIGNATURE_TIME_MAX:
-        raise FormatError(f"the co-signature of {key.name} has a time past 2^63")
+    timestamp = cosignature_time(line)
     if not ed25519.verify(key.public, cosign_message(timestamp, text), line.body[8:]):
         raise FormatError(f"the co-signature of {key.name} is not by that key over this checkpoint")
     return timestamp

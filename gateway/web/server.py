@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import json
 import logging
 import socket
 import ssl
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aiohttp import web
 
 from gateway.clock import Clock
@@ -20,6 +20,7 @@ from gateway.core import limits
 from gateway.errors import FieldgateError, Refused, UnreachableError
 from gateway.settings import NodeLink, WebSettings
 from gateway.store import Store
+from gateway.store.rollup import Rollup
 from gateway.web.listener import CHANGING, Listener, Served, deny, serve
 from gateway.web.page import Page
 from gateway.web.services import Services
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PORT_MAX = 65_535
+_MINUTES, _MINUTE_MS = "/minutes/", 60_000
 _RETRY_S = 10.0
 _UNIX_PATH_BYTES = 107  # unix(7)
 _LISTEN = "[web] listen "
@@ -171,15 +173,30 @@ class WebServer:
         services = self._services
         match request.method, request.raw_path:
             case "GET", "/status":
-                return _json(services.status())
+                told = services.status()
+                await asyncio.sleep(0)  # of thousands of sources: others get their turn before it is encoded
+                return _json(told)
+            case "GET", path if path.startswith(_MINUTES) and services.rollup is not None:
+                now = self._clock.now().ms // _MINUTE_MS
+                return _json(await last_hour(services.rollup, path.removeprefix(_MINUTES), now))
             case "POST", "/sync" if services.sync is not None:
                 services.sync()
                 return _json({})
         return deny(404)
 
 
+async def last_hour(rollup: Rollup, source: str, now: int) -> dict[str, Any]:
+    """The minutes up to `now` (Unix minutes) of each number that a source sends, as JSON-able values."""
+    begin, end = now - 59, now + 1
+    values = [
+        {"name": name, "unit": unit, "minutes": await rollup.minutes(source, name, begin, end)}
+        for name, unit in rollup.names(source)
+    ]
+    return {"begin": begin, "end": end, "values": values}
+
+
 def _json(told: dict[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(told), content_type="application/json")
+    return web.Response(body=msgspec.json.encode(told), content_type="application/json")
 
 
 def split_listen(listen: str) -> tuple[str, int]:
