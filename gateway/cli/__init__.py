@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from gateway import __version__
 from gateway.core.text import plain
@@ -49,6 +50,7 @@ COMMANDS = {
     "decode": ("gateway.cli.decode:decode", "Show what a driver makes of a recorded file."),
     "node": ("gateway.cli.node:node", "Make and run an upstream node."),
     "simulate": ("gateway.cli.simulate:simulate", "Be a sensor, for trying a gateway out."),
+    "completion": ("gateway.cli.completion:completion", "Print the script that completes commands in a shell."),
     "demo": ("gateway.cli.demo:demo", "Show the whole way, from a sensor to a verified receipt, here."),
 }
 
@@ -71,11 +73,20 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuses an unknown command with the nearest known one."""
-        if args and args[0] not in COMMANDS:
+        """Refuses an unknown command with the nearest known one. While words are completed little is imported."""
+        if ctx.resilient_parsing:
+            made = import_module("gateway.cli.completion").words(args[0], COMMANDS.get(args[0], ("", ""))[0])
+            if made is not None and made.stands_for(args[1:]):
+                return args[0], made, args[1:]
+        elif args and args[0] not in COMMANDS:
             near = get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"there is no command {plain(args[0])}" + (f"; did you mean {near[0]}?" if near else ""))
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names and texts of commands, without importing any; then the options of `fieldgate` itself."""
+        known = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return known if incomplete[:1] != "-" else click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands for --help, without importing any."""

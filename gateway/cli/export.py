@@ -13,7 +13,7 @@ from typing import IO, Any
 import click
 
 from gateway import config
-from gateway.cli import say
+from gateway.cli import completion, say
 from gateway.cli.common import config_option, find_config, format_time, moment, output
 from gateway.cli.reading import opened
 from gateway.core import senml
@@ -27,7 +27,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", shell_complete=completion.sources)
 @click.option("--from", "from_ms", callback=moment, metavar="TIME", help="From then on: 2026-11-23T00:00:00Z, or Unix.")
 @click.option("--to", "to_ms", callback=moment, metavar="TIME", help="Before then. Without it: all.")
 @click.option("--format", "form", type=click.Choice(["senml", "csv"]), default="senml", show_default=True)

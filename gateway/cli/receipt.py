@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from gateway import config
-from gateway.cli import say
+from gateway.cli import completion, say
 from gateway.cli.common import config_option, find_config, format_time, moment, output, read_file
 from gateway.cli.reading import opened
 from gateway.core import senml
@@ -24,7 +24,7 @@ _OUT = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", shell_complete=completion.sources)
 @click.option(
     "--at",
     "at_ms",

@@ -12,7 +12,7 @@ import click
 
 from gateway import config, epoch, keys, place
 from gateway import recover as mend
-from gateway.cli import HELD, OK, say
+from gateway.cli import HELD, OK, completion, say
 from gateway.cli.common import config_option, find_config
 from gateway.core import note as notes
 from gateway.core.note import ED25519, VerifierKey
@@ -41,7 +41,13 @@ class Site:
 
 @click.command()
 @config_option
-@click.option("--from", "source", metavar="NODE", help="Fetch what is missing or damaged from this [node.NAME].")
+@click.option(
+    "--from",
+    "source",
+    metavar="NODE",
+    shell_complete=completion.nodes,
+    help="Fetch what is missing or damaged from this [node.NAME].",
+)
 @click.option("--drop-damaged", is_flag=True, help="Keep what is sound here; record what is lost.")
 @click.option("--only-copy", is_flag=True, help="I am sure: this is the only copy of this log that is in use.")
 @click.option("--new-epoch", is_flag=True, help="Begin a new log with a new key; the old one stays readable.")

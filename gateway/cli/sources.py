@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gateway import config
-from gateway.cli import OK, control
+from gateway.cli import OK, completion, control
 from gateway.cli.common import config_option, find_config
 from gateway.cli.screen import State, quality, rate, source_table, value
 from gateway.cli.shown import Line, Word, cut, echo, line, more, plural, room
@@ -25,7 +25,7 @@ _COUNTS = ("received", "stored", "duplicate", "rejected", "dropped", "waiting")
 
 
 @click.command()
-@click.argument("source", required=False, metavar="[SOURCE]")
+@click.argument("source", required=False, metavar="[SOURCE]", shell_complete=completion.sources)
 @click.option("--json", "as_json", is_flag=True, help="As JSON (docs/json.md).")
 @config_option
 def sources(source: str | None, as_json: bool, config_file: Path | None) -> int:
