@@ -20,8 +20,8 @@ _TONES: dict[str, Style] = {"error": "bad", "warning": "warn", "note": ""}
 
 def screen(state: State, width: int, height: int) -> list[Line]:
     """All of it, in at most so many lines: what does not fit is counted."""
-    above = [*_headline(state, width), *_problems(state, width, max(2, height // 4)), line("")]
-    below = [line(""), *_chain(state), *_nodes(state, max(1, height // 6)), *_device(state)]
+    above = [*_headline(state, width), *_problems(state, width, max(1, height // 8)), line("")]
+    below = [line(""), *_chain(state), *_nodes(state, max(1, height // 8)), *_device(state)]
     left = max(height - len(above) - len(below), 3)
     return [cut(one, width) for one in [*above, *_sources(state, width, left), *below]][:height]
 

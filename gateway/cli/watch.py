@@ -10,7 +10,7 @@ from rich.text import Text
 
 from gateway.cli import OK
 from gateway.cli.screen import State, screen
-from gateway.cli.shown import Line, Style, Word, cut
+from gateway.cli.shown import Line, Style, folded
 from gateway.cli.status import ask
 from gateway.core.text import age
 from gateway.errors import UnreachableError
@@ -48,7 +48,7 @@ def watch(path: Path, monotonic: Callable[[], float] = time.monotonic) -> int:
 
 
 def _drawn(state: State | None, trouble: str, width: int, height: int) -> Group:
-    lines: list[Line] = [cut([Word(trouble, "bad")], width)] if trouble else []
+    lines = folded(trouble, width, "bad") if trouble else []
     if state is not None:
         lines += screen(state, width, height - len(lines))
     return Group(*(_text(words) for words in lines[:height]))

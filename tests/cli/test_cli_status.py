@@ -1,17 +1,22 @@
 """`fieldgate status` against a gateway that runs, one that does not, and things that only look like one."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from fakes import status_sample as sample
 from fakes.broker import free_port
 from fakes.command import FIELDGATE, PATIENCE_S, fieldgate
 from fakes.control_socket import answering, http
@@ -20,34 +25,24 @@ from fakes.log_maker import ORIGIN, LogMaker
 
 from gateway.cli.status import unbalanced
 
-SOURCE = {
-    "driver": "mqtt", "up": True, "detail": "", "received": 10, "stored": 6, "duplicate": 1, "rejected": 2,
-    "dropped": 1, "waiting": 3, "balanced": True, "last_ms": 1_750_000_000_000,
-    "last": [["temp", "Cel", 21.5], ["note", None, "x"]],
-    "rejects": {"not_json": 2}, "example": {"reason": "not_json", "detail": "line 1", "payload": "{\u001b[31m"},
-}  # fmt: skip
-STATE: dict[str, Any] = {
-    "origin": ORIGIN, "version": "0.1.0", "since_ms": 1_750_000_000_000, "now_ms": 1_750_000_060_000,
-    "clock": {"synchronised": True, "error_ms": 12, "boot_id": "b"}, "headline": "Broker local is away",
-    "problems": [{"what": "Broker local is away", "cure": "Start it"}],
-    "sources": {"climate": SOURCE,
-                "gps": {**SOURCE, "up": False, "detail": "unplugged", "rejects": {}, "example": None}},
-    "chain": {"size": 7, "open": 2, "held": None, "last_sealed_ms": 1_750_000_000_000, "readings": 70},
-    "disk": {
-        "used": 3 * 2**20,
-        "quota": 22 * 2**20,
-        "free": 512 * 2**20,
-        "min_free": 64 * 2**20,
-        "prunable": 40,
-        "held": None,
-        "cure": "",
-        "problem": "",
+SOURCE = sample.source(received=10, stored=6, duplicate=1, rejected=2, dropped=1, waiting=3)
+PROBLEM = {
+    "condition": "source-away",
+    "severity": "error",
+    "subject": "gps",
+    "what": "Source gps is away: unplugged",
+    "cure": "Plug it in",
+    "values": {},
+}
+STATE: dict[str, Any] = sample.status(
+    headline="Source gps is away: unplugged",
+    problems=[PROBLEM],
+    sources={
+        "climate": SOURCE,
+        "gateway": SOURCE,
+        "gps": {**SOURCE, "up": False, "detail": "unplugged", "rejects": {}, "example": None},
     },
-    "nodes": {"coop": {"url": "https://n", "entries": 7, "seen": 6, "stored": 5, "detail": "no answer", "ok": False,
-                       "last_ms": None}},
-}  # fmt: skip
-
-NEWEST = "2025-06-15T15:06:40.000Z temp 21.5 Cel, note x"
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,36 +63,34 @@ def test_running(folder: Path) -> None:
     done = status(folder, changed())
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        f"{ORIGIN}: Broker local is away\n"
-        f"log key         {LogMaker().vkey}\n"
-        "running         0.1.0, since 2025-06-15T15:06:40.000Z\n"
-        "clock           synchronised, off by at most 12 ms\n"
-        "chain           7 blocks with 70 readings, 2 in the open block\n"
-        "last sealed     2025-06-15T15:06:40.000Z\n"
-        "disk            3.0 MiB of 22.0 MiB used, 512.0 MiB free on the disk, 40 readings can be pruned\n"
-        "node coop       entries 7, seen 6, stored 5; AWAY: no answer\n"
-        "problem         Broker local is away\n"
-        "  cure          Start it\n"
+        "Source gps is away: unplugged\n"
+        "henhouse-3.example.farm/1, fieldgate 0.1.0, running for 3 d\n"
+        f"log key {STATE['vkey']}\n"
+        "! Source gps is away: unplugged\n"
+        "  Plug it in\n"
         "\n"
-        "source   state  received  stored  duplicate  rejected  dropped  waiting  newest reading\n"
-        f"climate  up           10       6          1         2        1        3  {NEWEST}\n"
-        f"gps      AWAY         10       6          1         2        1        3  {NEWEST}\n"
-        "rejected of climate: not_json 2\n"
-        "  the last: not_json: line 1: {\\x1b[31m\n"
-        "gps is away: unplugged\n"
-    )  # fmt: skip
+        "SOURCE   STATE  NEWEST                     AGE   RATE  REJECTED\n"
+        "gps      AWAY   temp 21.25 Cel, rh 63 %RH  4 s  0.2/s         3\n"
+        "climate  up     temp 21.25 Cel, rh 63 %RH  4 s  0.2/s         3\n"
+        "\n"
+        "chain   240 blocks, 1,234,567 readings, 17 in the open block, sealed 30 s ago\n"
+        "clock   synchronised, off by at most 12 ms\n"
+        "node    coop: seen 240, stored 238 of 240, answered 61 s ago, in step\n"
+        "device  Raspberry Pi 4 Model B Rev 1.4, up 26 h, load 0.12, 51 °C, memory 2.3 GiB free, disk 18.6 GiB free\n"
+        "store   3.0 MiB of 8.0 GiB, 1,234 readings can be pruned\n"
+    )
 
 
 def test_json(folder: Path) -> None:
     done = status(folder, changed(), "--json")
     assert done.code == 0
-    assert json.loads(done.out) == {"running": True, "vkey": LogMaker().vkey, **STATE}
+    assert json.loads(done.out) == {"running": True, **STATE}
 
 
 def test_held(folder: Path) -> None:
     done = status(folder, changed(chain={**STATE["chain"], "held": "the sign-state is missing"}))
     assert done.code == 4
-    assert "SIGNING IS HELD the sign-state is missing" in done.out
+    assert "SIGNING IS HELD: the sign-state is missing" in done.out
 
 
 @pytest.mark.parametrize("count", ["received", "stored", "duplicate", "rejected", "dropped"])
@@ -144,8 +137,8 @@ def test_not_running(folder: Path) -> None:
     assert done.code == 3
     assert "not running" in done.err
     assert done.out == (
-        f"{ORIGIN}: not running\nlog key         {LogMaker().vkey}\nchain           3 blocks with 12 readings\n"
-        "last sealed     2025-06-15T15:08:40.000Z\nnode coop       seen 2, stored 2\n"
+        f"{ORIGIN}: not running\nlog key {LogMaker().vkey}\nchain   3 blocks, 12 readings\n"
+        "sealed  2025-06-15T15:08:40.000Z\nnode    coop: seen 2, stored 2\n"
     )
     told = json.loads(fieldgate("status", "--json", cwd=folder).out)
     assert told == {
@@ -193,7 +186,7 @@ def test_a_gateway_that_runs(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert done.code == 0, done
-    assert "source" in done.out
+    assert "SOURCE" in done.out
     assert again.code == 3
     assert "another gateway runs" in again.err
     assert (process.returncode, out) == (0, b"")
@@ -203,7 +196,7 @@ def test_a_gateway_that_runs(tmp_path: Path) -> None:
     assert not any(
         "| rich" in line or "tomlkit" in line for line in said.decode().splitlines() if "import time:" in line
     )
-    assert fieldgate("status", cwd=tmp_path).out.splitlines()[2] == "chain           1 blocks with 2 readings"
+    assert fieldgate("status", cwd=tmp_path).out.splitlines()[2] == "chain   1 block, 2 readings"
     assert fieldgate("verify", "--store", "data", cwd=tmp_path).code == 0
 
 
@@ -237,23 +230,119 @@ except ZeroDivisionError:
 
 
 def test_on_a_terminal(folder: Path) -> None:
-    """The same figures in a table; what a device sent is no markup."""
-    source = {**SOURCE, "last": [["note", None, "[red]x"]]}
-    with answering(folder / "data" / "control.sock", changed(sources={"climate": source})):
-        code, told = _on_a_terminal(folder, "status")
-    assert code == 0
-    assert "climate" in told
-    assert "[red]x" in told
-    code, told = _on_a_terminal(folder, "verify", "--store", "data")
-    assert code == 0
-    assert "all good" in told
+    """The same figures, in colour; what a device sent is not obeyed, and NO_COLOR is."""
+    source = {**SOURCE, "last": [["note", None, "[red]x\x1b[2J"]]}
+    answer = changed(sources={"climate": source}, headline="All is well " * 9)
+    with answering(folder / "data" / "control.sock", answer):
+        done = on_a_terminal(folder, "status", columns=80)
+        without = on_a_terminal(folder, "status", columns=80, env={"NO_COLOR": "1"})
+        dumb = on_a_terminal(folder, "status", columns=80, env={"TERM": "dumb"})
+    assert done.code == 0
+    assert "[red]x\\x1b[2J" in done.told
+    assert "\x1b[32mup" in done.told
+    assert "\x1b" not in without.told + dumb.told
+    assert "All is well All" in without.told
+    assert all(len(one) <= 80 for one in without.told.splitlines())
+    assert without.told.replace("\n", " ").count("well") == 9, "the sentence is told whole"
+    done = on_a_terminal(folder, "verify", "--store", "data", columns=80)
+    assert (done.code, "all good" in done.told) == (0, True)
 
 
-def _on_a_terminal(folder: Path, *args: str) -> tuple[int, str]:
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 12), (20, 8), (132, 50)])
+def test_any_terminal(folder: Path, columns: int, lines: int) -> None:
+    """However small, one screen: what is left out is counted, and never what is away."""
+    sources = {f"source-with-a-long-name-{n:03}": SOURCE for n in range(90)}
+    sources["zz-away"] = {**SOURCE, "up": False, "detail": "unplugged"}
+    nodes = {f"node-{n}": sample.node(ok=n != 7) for n in range(9)}
+    with answering(folder / "data" / "control.sock", changed(sources=sources, nodes=nodes, problems=[PROBLEM] * 30)):
+        done = on_a_terminal(folder, "status", columns=columns, lines=lines, env={"NO_COLOR": "1"})
+    told = done.told.rstrip("\n").split("\n")
+    assert done.code == 0
+    assert len(told) <= lines
+    assert all(len(one) <= columns for one in told)
+    if columns >= 40 and lines >= 24:
+        assert "zz-away" in done.told
+        assert "node-7" in done.told
+        assert "more sources" in done.told
+        assert "more problems" in done.told
+        assert "more nodes" in done.told
+
+
+class Screen:
+    """`fieldgate status --watch` on a terminal of its own."""
+
+    def __init__(self, folder: Path, columns: int = 80, lines: int = 24) -> None:
+        self._leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        env = {"PATH": "/usr/bin:/bin", "TERM": "xterm"}
+        command = [*FIELDGATE, "status", "--watch"]
+        ends = {"stdin": follower, "stdout": follower, "stderr": follower}
+        self.process = subprocess.Popen(command, cwd=folder, env=env, **ends, start_new_session=True)  # type: ignore[call-overload]
+        os.close(follower)
+        self.told = ""
+
+    def until(self, text: str) -> str:
+        """What was drawn since the last call, up to this text."""
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in self.told:
+            assert time.monotonic() < deadline, (text, self.told)
+            self.told += os.read(self._leader, 65_536).decode(errors="replace")
+        before, _, self.told = self.told.partition(text)
+        return before + text
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):
+            while part := os.read(self._leader, 65_536):
+                self.told += part.decode(errors="replace")
+        os.close(self._leader)
+        return self.process.wait(PATIENCE_S)
+
+
+def test_watch(folder: Path) -> None:
+    """It waits for a gateway, shows it, says that what it shows is stale, and goes on when it is there again."""
+    screen = Screen(folder)
+    try:
+        screen.until("Waiting: ")
+        with answering(folder / "data" / "control.sock", changed()):
+            screen.until("Source gps is away: unplugged")
+            screen.until("climate")
+        screen.until("STALE for ")
+        screen.until("not running")
+        screen.until("climate")
+        with answering(folder / "data" / "control.sock", changed(headline="All well again")):
+            screen.until("All well again")
+            last = screen.until("3.0 MiB of")
+        assert "STALE" not in last
+    finally:
+        code = screen.end()
+    assert code == 0
+    assert "\x1b[?1049l" in screen.told, "the screen from before is there again"
+    assert "Traceback" not in screen.told
+
+
+def test_watch_is_for_a_person(folder: Path) -> None:
+    for args in (["--watch"], ["--watch", "--json"]):
+        done = fieldgate("status", *args, cwd=folder)
+        assert done.code == 2
+        assert "--watch" in done.err
+
+
+class OnTerminal(NamedTuple):
+    """How a command ended there, and all that it wrote."""
+
+    code: int
+    told: str
+
+
+def on_a_terminal(
+    folder: Path, *args: str, columns: int, lines: int = 24, env: Mapping[str, str] | None = None
+) -> OnTerminal:
     leader, follower = pty.openpty()
-    env = {"PATH": "/usr/bin:/bin", "TERM": "xterm", "COLUMNS": "200"}
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    where = {"PATH": "/usr/bin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8", **(env or {})}
     with subprocess.Popen(
-        [*FIELDGATE, *args], cwd=folder, env=env, stdin=follower, stdout=follower, stderr=follower
+        [*FIELDGATE, *args], cwd=folder, env=where, stdin=follower, stdout=follower, stderr=follower
     ) as it:
         os.close(follower)
         told = b""
@@ -261,4 +350,4 @@ def _on_a_terminal(folder: Path, *args: str) -> tuple[int, str]:
             while part := os.read(leader, 65_536):
                 told += part
     os.close(leader)
-    return it.returncode, told.decode()
+    return OnTerminal(it.returncode, told.decode().replace("\r\n", "\n"))

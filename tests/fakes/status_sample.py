@@ -11,6 +11,7 @@ def source(**fields: Any) -> dict[str, Any]:
         "driver": "mqtt",
         "up": True,
         "detail": "",
+        "cure": "",
         "received": 12_345,
         "stored": 12_340,
         "duplicate": 3,
@@ -18,8 +19,10 @@ def source(**fields: Any) -> dict[str, Any]:
         "dropped": 0,
         "waiting": 0,
         "balanced": True,
+        "rate": 0.2,
         "last_ms": NOW_MS - 4_000,
         "last": [["temp", "Cel", 21.25], ["rh", "%RH", 63]],
+        "quality": 0,
         "rejects": {"json": 2},
         "example": {"reason": "json", "detail": "Expecting value", "payload": '{"temperature": }'},
     } | fields
@@ -35,6 +38,7 @@ def node(**fields: Any) -> dict[str, Any]:
         "detail": "in step",
         "ok": True,
         "last_ms": NOW_MS - 61_000,
+        "cure": "",
     } | fields
 
 
@@ -42,6 +46,7 @@ def status(**fields: Any) -> dict[str, Any]:
     """A gateway that is well, with changes."""
     return {
         "origin": "henhouse-3.example.farm/1",
+        "vkey": "henhouse-3.example.farm/1+8244bb6c+ATOcFsz1YVPw8s8Tu3bYrSRxWSYAuIjoFzeqUZ2BplzF",
         "version": "0.1.0",
         "since_ms": NOW_MS - 86_400_000 * 3,
         "now_ms": NOW_MS,
@@ -59,6 +64,7 @@ def status(**fields: Any) -> dict[str, Any]:
             "last_sealed_ms": NOW_MS - 30_000,
             "readings": 1_234_567,
             "commits": 400,
+            "stalls": 0,
         },
         "nodes": {"coop": node()},
         "disk": {
@@ -70,5 +76,17 @@ def status(**fields: Any) -> dict[str, Any]:
             "held": None,
             "cure": "Free some space",
             "problem": "",
+        },
+        "device": {
+            "model": "Raspberry Pi 4 Model B Rev 1.4",
+            "uptime_s": 93_723.5,
+            "load": [0.12, 0.34, 0.56],
+            "cores": 4,
+            "temperature": 51.2,
+            "memory": 4_000_000_000,
+            "memory_free": 2_500_000_000,
+            "memory_own": 50_000_000,
+            "disk": 31_000_000_000,
+            "disk_free": 20_000_000_000,
         },
     } | fields
