@@ -15,6 +15,7 @@ from gateway.cli.screen import quality, value
 from gateway.cli.shown import Line, Word, columns, cut, echo, line, more, plural, room, size
 from gateway.core import block as cose
 from gateway.core import note, senml
+from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
 from gateway.settings import NodeLink, Settings
 from gateway.store import Store
@@ -55,7 +56,7 @@ class Nodes(NamedTuple):
 @click.option(
     "--limit", type=click.IntRange(1, _MOST), default=20, show_default=True, metavar="N", help="At most so many."
 )
-@click.option("--before", type=click.IntRange(0), metavar="HEIGHT", help="Below that height only.")
+@click.option("--before", type=click.IntRange(0, NUMBER_MAX), metavar="HEIGHT", help="Below that height only.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON (docs/json.md).")
 @config_option
 def blocks(limit: int, before: int | None, as_json: bool, config_file: Path | None) -> None:
@@ -81,7 +82,7 @@ def blocks(limit: int, before: int | None, as_json: bool, config_file: Path | No
         columns(rows, width, right={0, 2, 3}, gives_way=_STATE) if told["blocks"] else [line("no block is sealed yet")]
     )
     if left := (told["blocks"][-1]["height"] if told["blocks"] else 0):
-        echo([more(left, "blocks", f"fieldgate blocks --before {left}")])
+        echo([more(left, "block", f"fieldgate blocks --before {left}")])
 
 
 async def _blocks(settings: Settings, limit: int, before: int | None) -> dict[str, Any]:
@@ -141,11 +142,11 @@ def _state(told: Mapping[str, Any], nodes: int) -> Word:
 
 
 @click.command()
-@click.argument("height", type=click.IntRange(0))
+@click.argument("height", type=click.IntRange(0, NUMBER_MAX))
 @click.option(
     "--limit", type=click.IntRange(0, 65_536), default=20, show_default=True, metavar="N", help="So many readings."
 )
-@click.option("--start", type=click.IntRange(0), default=0, metavar="N", help="From that reading on.")
+@click.option("--start", type=click.IntRange(0, 65_536), default=0, metavar="N", help="From that reading on.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON (docs/json.md).")
 @config_option
 def show(height: int, limit: int, start: int, as_json: bool, config_file: Path | None) -> None:
@@ -288,7 +289,7 @@ def _readings(told: Mapping[str, Any]) -> list[Line]:
         lines.append(line(head, Word(one["source"], "bold"), f"  {found}", Word(marked, "warn")))
     end = told["start"] + len(told["readings"])
     if (left := told["count"] - end) > 0:
-        lines.append(more(left, "readings", f"fieldgate show {told['height']} --start {end}"))
+        lines.append(more(left, "reading", f"fieldgate show {told['height']} --start {end}"))
     return lines
 
 

@@ -38,7 +38,7 @@ class Words(click.Command):
     """Stands for a command while its words are completed. Its options are asked of the command itself."""
 
     def __init__(self, name: str, place: str, params: Sequence[click.Parameter]) -> None:
-        super().__init__(name, params=[click.Option(["-c", "--config"], type=click.Path()), *params])
+        super().__init__(name, params=list(params))
         self._place = place
 
     def stands_for(self, args: Iterable[str]) -> bool:
@@ -74,24 +74,28 @@ def _codecs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return [name for name in import_module("drivers.recorded").names() if name.startswith(incomplete)]
 
 
-def _source() -> list[click.Parameter]:
-    return [click.Argument(["source"], required=False, shell_complete=sources)]
+def _with_config(*params: click.Parameter) -> list[click.Parameter]:
+    return [click.Option(["-c", "--config"], type=click.Path()), *params]
+
+
+def _of_source() -> list[click.Parameter]:
+    return _with_config(click.Argument(["source"], required=False, shell_complete=sources))
 
 
 _WORDS: dict[str, Callable[[], list[click.Parameter]]] = {
-    "sources": _source,
-    "receipt": _source,
-    "export": _source,
-    "recover": lambda: [click.Option(["--from"], shell_complete=nodes)],
+    "sources": _of_source,
+    "receipt": _of_source,
+    "export": _of_source,
+    "recover": lambda: _with_config(click.Option(["--from"], shell_complete=nodes)),
     "decode": lambda: [
         click.Argument(["codec"], shell_complete=_codecs),
         click.Argument(["file"], type=click.Path()),
     ],
-    "check": list,
-    "run": list,
-    "status": list,
-    "events": list,
-    "blocks": list,
+    "check": _with_config,
+    "run": _with_config,
+    "status": _with_config,
+    "events": _with_config,
+    "blocks": _with_config,
 }
 
 

@@ -22,7 +22,9 @@ _MOST = 10_000
 @click.option(
     "--limit", type=click.IntRange(1, _MOST), default=20, show_default=True, metavar="N", help="At most so many."
 )
-@click.option("--before", type=click.IntRange(0), metavar="PLACE", help="Older than that one, as a list ends with it.")
+@click.option(
+    "--before", type=click.IntRange(0, 2**62), metavar="PLACE", help="Older than that one, as a list ends with it."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON (docs/json.md).")
 @config_option
 def events(limit: int, before: int | None, as_json: bool, config_file: Path | None) -> None:

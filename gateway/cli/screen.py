@@ -42,7 +42,7 @@ def _problems(state: State, width: int, most: int) -> list[Line]:
         lines += folded(f"! {problem['what']}", width, _TONES[problem["severity"]])
         lines += folded(problem["cure"], width, indent="  ")
     if (left := len(state["problems"]) - most) > 0:
-        lines.append(more(left, "problems", "fieldgate status --json"))
+        lines.append(more(left, "problem", "fieldgate status --json"))
     return lines
 
 
@@ -53,7 +53,7 @@ def _sources(state: State, width: int, room: int) -> list[Line]:
     shown = sources if len(sources) < room else sources[: room - 2]
     lines = source_table(shown, state["now_ms"], width)
     if len(shown) < len(sources):
-        lines.append(more(len(sources) - len(shown), "sources", "fieldgate sources"))
+        lines.append(more(len(sources) - len(shown), "source", "fieldgate sources"))
     return lines
 
 
@@ -126,7 +126,7 @@ def _nodes(state: State, most: int) -> list[Line]:
         detail = Word(node["detail"], "" if node["ok"] else "bad")
         lines.append([*_fact("node", f"{name}: {sizes}{answered}, "), detail])
     if len(nodes) > most:
-        lines.append(more(len(nodes) - most, "nodes", "fieldgate status --json"))
+        lines.append(more(len(nodes) - most, "node", "fieldgate status --json"))
     return lines
 
 

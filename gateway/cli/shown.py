@@ -103,9 +103,9 @@ def echo(lines: Iterable[Line]) -> None:
         click.echo(text.rstrip() if plainly else text, color=True)
 
 
-def more(count: int, what: str, where: str) -> Line:
+def more(count: int, noun: str, where: str) -> Line:
     """That a list was cut: how many more there are, and how to see them."""
-    return line(Word(f"and {count} more {what}: {where}", "faint"))
+    return line(Word(f"and {count:,} more {noun if count == 1 else f'{noun}s'}: {where}", "faint"))
 
 
 def plural(number: int, noun: str) -> str:

@@ -47,7 +47,7 @@ def sources(source: str | None, as_json: bool, config_file: Path | None) -> int:
     path = control.socket_of(config.load(find_config(config_file)))
     state = ask(path)
     try:
-        told = _some(state) if source is None else _one(state, source, control.call(path, f"/minutes/{source}"))
+        told = _some(state) if source is None else _one(state, source, path)
         lines = _all(told, room()[0]) if source is None else _lines(told, state["now_ms"], room()[0])
     except (ValueError, LookupError, TypeError, AttributeError):
         raise control.strange(path) from None
@@ -73,7 +73,7 @@ def _all(state: State, width: int) -> list[Line]:
     everything = sorted(state["sources"].items())
     lines = source_table(everything[:_SHOWN], state["now_ms"], width)
     if (left := len(everything) - _SHOWN) > 0:
-        lines.append(more(left, "sources", "fieldgate sources SOURCE tells of one, --json of all"))
+        lines.append(more(left, "source", "fieldgate sources SOURCE tells of one, --json of all"))
     for name, source in everything[:_SHOWN]:
         lines += [cut(one, width) for one in _trouble(name, source)]
     return lines
@@ -102,10 +102,11 @@ def _rejects(name: str, source: State) -> list[Line]:
     return lines
 
 
-def _one(state: State, name: str, minutes: State) -> State:
+def _one(state: State, name: str, path: Path) -> State:
     source = state["sources"].get(name)
     if source is None:
         raise NotFoundError(f"no source {name} has been configured or heard", cure="`fieldgate sources` lists them")
+    minutes = control.call(path, f"/minutes/{name}")
     return {"source": name, **source, "begin": minutes["begin"], "end": minutes["end"], "values": minutes["values"]}
 
 

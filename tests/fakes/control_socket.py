@@ -2,19 +2,26 @@
 
 import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 
-@contextmanager
-def answering(path: Path, answer: bytes) -> Iterator[None]:
+def answering(path: Path, answer: bytes) -> AbstractContextManager[None]:
     """Whoever connects and asks gets these bytes, and then the end."""
+    return _answering(path, lambda _: answer)
 
+
+def answering_each(path: Path, answers: Mapping[str, bytes]) -> AbstractContextManager[None]:
+    """Each route has its answer."""
+    return _answering(path, lambda asked: answers.get(asked.split(" ")[1], b""))
+
+
+@contextmanager
+def _answering(path: Path, answer: Callable[[str], bytes]) -> Iterator[None]:
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            self.request.recv(65_536)
-            self.request.sendall(answer)
+            self.request.sendall(answer(self.request.recv(65_536).decode()))
 
     path.parent.mkdir(exist_ok=True)
     with socketserver.UnixStreamServer(str(path), Handler) as server:

@@ -1,0 +1,136 @@
+"""docs/json.md has each field that `--json` gives, and no other."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import status_sample as sample
+from fakes.broker import free_port
+from fakes.command import FIELDGATE, PATIENCE_S, fieldgate
+from fakes.control_socket import answering, http
+from fakes.gateway_folder import make_folder
+from fakes.log_maker import LogMaker
+
+from gateway.store import Store, pruning
+
+DOCS = Path(__file__).parents[2] / "docs" / "json.md"
+
+
+def documented(command: str) -> set[str]:
+    """The fields in the table under a heading."""
+    text = DOCS.read_text()
+    section = text.split(f"## `fieldgate {command} --json`\n")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+
+
+def given(told: Any, known: set[str], path: str = "") -> Iterator[str]:
+    """The fields of an answer. Where the documentation has `.*`, names are of no account."""
+    if isinstance(told, dict) and (told or not path):
+        anything = f"{path}.*".lstrip(".") in {one[: len(path) + 2].lstrip(".") for one in known}
+        for name, value in told.items():
+            yield from given(value, known, f"{path}.{'*' if anything else name}".lstrip("."))
+    elif isinstance(told, list) and told and isinstance(told[0], dict):
+        for one in told:
+            yield from given(one, known, f"{path}[]")
+    elif path in known or told not in (None, {}, []):
+        yield path
+
+
+def check(command: str, *answers: Any) -> None:
+    known = documented(command)
+    found = {field for answer in answers for field in given(answer, known)}
+    assert found - known == set(), "given, and not documented"
+    assert known - found == set(), "documented, and not given"
+
+
+def run(folder: Path, *args: str) -> Any:
+    done = fieldgate(*args, "--json", cwd=folder)
+    assert done.out, done.err
+    return json.loads(done.out)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make_folder(tmp_path_factory.mktemp("g"), LogMaker().add(6, readings=3), cosigned=4)
+
+    async def lose() -> None:
+        store = await Store.open(made / "data")
+        await pruning.drop(store.db, 0, 1)
+        await pruning.drop(store.db, 1, 2)
+        await store.db.transact([pruning.gone_statement(pruning.Stretch(1, 2, 3, 0, 0, 0), 3, "no room")])
+        await store.close()
+
+    asyncio.run(lose())
+    return made
+
+
+@contextmanager
+def gateway(folder: Path) -> Iterator[None]:
+    """A gateway of its own, with a source that is there and one that is not; sealed once."""
+    assert fieldgate("init", "--name", "json.example", cwd=folder).code == 0
+    with (folder / "fieldgate.toml").open("a") as file:
+        file.write(f'\n[web]\nlisten = "127.0.0.1:{free_port()}"\n[source.box]\ndriver = "system"\nevery_s = 1\n')
+        file.write('[source.line]\ndriver = "nmea0183"\nport = "/dev/not-there"\n')
+    with subprocess.Popen([*FIELDGATE, "run"], cwd=folder, stderr=subprocess.PIPE) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not _is_up(folder):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+
+
+def _is_up(folder: Path) -> bool:
+    done = fieldgate("status", "--json", cwd=folder)
+    if done.code:
+        return False
+    told = json.loads(done.out)
+    sources = told["sources"]
+    return bool(sources.get("box", {}).get("last_ms") and sources["line"]["up"] is False and told["device"])
+
+
+def test_a_gateway_of_ones_own(tmp_path: Path, folder: Path) -> None:
+    """What cannot be had from one that was started a moment ago is that of a sample with the same fields."""
+    with gateway(tmp_path):
+        running = run(tmp_path, "status")
+        box = run(tmp_path, "sources", "box")
+        sources = run(tmp_path, "sources")
+    assert box["values"][0]["minutes"], "the newest reading is charted"
+    like = {**running, "sources": {"x": sample.source()}, "nodes": {"coop": sample.node()}}
+    assert set(sample.status()) == set(running) - {"running"}
+    assert {
+        name: set(part) for name, part in sample.status().items() if name in ("chain", "disk", "device", "clock")
+    } == {name: set(running[name]) for name in ("chain", "disk", "device", "clock")}
+    assert set(sample.source()) == set(running["sources"]["box"])
+    check("status", running, like, run(folder, "status"))
+    check("sources", sources)
+    known = documented("sources SOURCE")
+    assert {field.partition("[")[0].partition(".")[0] for field in known} == set(box) - set(sample.source())
+    assert {"name", "unit", "minutes"} == set(box["values"][0])
+    check("events", run(tmp_path, "events"), run(tmp_path, "events", "--limit", "1"))
+
+
+def test_a_store(folder: Path) -> None:
+    check("blocks", run(folder, "blocks"))
+    check("show HEIGHT", *(run(folder, "show", str(height)) for height in range(6)))
+
+
+def test_what_is_not_documented_is_found(folder: Path) -> None:
+    with answering(folder / "data" / "control.sock", http(json.dumps(sample.status(extra=1)).encode())):
+        told = run(folder, "status")
+    with pytest.raises(AssertionError, match="not documented"):
+        check("status", told)
+    with pytest.raises(AssertionError, match="not given"):
+        check("blocks", {"origin": "x"})
