@@ -38,8 +38,8 @@ def snapshot(
     now = clock.now()
     tallies, waiting, moment = intake.tallies, intake.all_waiting(), clock.monotonic()
     sources = {
-        name: _source(tally, waiting.get(name, 0), tallies.rate(tally, moment))
-        for name, tally in sorted(tallies.items())
+        name: _source(tallies[name], waiting.get(name, 0), tallies.rate(tallies[name], moment))
+        for name in sorted(tallies)
     }
     told = {name: status() for name, status in nodes.items()}
     problems = [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(sources), *_node_problems(told)]
@@ -82,7 +82,7 @@ def _source(tally: Tally, waiting: int, rate: float) -> dict[str, Any]:
         "dropped": tally.dropped,
         "waiting": waiting,
         "balanced": received == tally.stored + tally.duplicate + tally.rejected + tally.dropped,
-        "rate": round(rate, 3),
+        "rate": rate,
         "last_ms": tally.last_ms,
         "last": [[name, unit, value if type(value) in _PLAIN else _shown(value)] for name, unit, value in tally.last],
         "quality": tally.quality,

@@ -70,6 +70,8 @@ FIGURES = (
     Figure("turn.new_topics_ms", "the same: topics that nobody asked for", "ms"),
     Figure("turn.payloads_apart_ms", "the same: 4,096 payloads apart in a commit", "ms"),
     Figure("turn.many_sources_lost_ms", "the same: a broker of 4,096 sources goes away", "ms"),
+    Figure("turn.many_values_charted_ms", "the same: 4,096 readings of 60 numbers become minutes", "ms"),
+    Figure("turn.status_of_many_sources_ms", "the same: the status of 4,096 sources", "ms"),
     Figure("disk.sealed_bytes", "a sealed reading with its payload on disk, 1,000 a commit", "B", 80, 40),
     Figure("disk.keys_bytes", "of it redelivery keys", "B"),
     Figure("rss.idle_mib", "resident memory, idle", "MiB", 64, 50),

@@ -72,6 +72,7 @@ STAGES = {  # by the first whose pattern is found in "file:function:text of the 
     "pack_us": ("SenML pack in CBOR", r"^gateway/core/(senml|cbor|body).py"),
     "keys_us": ("redelivery keys", r"^gateway/store/redeliveries.py"),
     "intake_us": ("intake: limits, counts, times", r"^gateway/(intake|clock).py"),
+    "charts_us": ("minutes for charts", r"^gateway/store/(rollup|minutes|series).py"),
     "row_us": ("journal row", r"^gateway/store/journal.py"),
     "hop_us": ("hop into the SQLite thread", r"^gateway/store/database.py|aiosqlite"),
     "seal_us": ("sealing, on the event loop", r"^gateway/(sealer|keys|core/|store/)"),

@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import msgspec
 from fakes.gateway_store import Pipeline, pipeline, until
 from fakes.mqtt_scripted import connack, publish, suback
 
-from drivers.api import Link, Sample
+from drivers.api import Link, Reject, Sample
 from drivers.codecs.values import ValueMap
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
+from gateway.status import snapshot
 
 SOURCES = 500
 
@@ -60,6 +62,46 @@ async def many_sources_lost(gateway: Pipeline) -> float:
         await until(lambda: gateway.intake.tallies["gateway"].arrived >= 4_096)
 
     return await _longest(lost())
+
+
+async def many_values_charted(gateway: Pipeline) -> float:
+    """A commit of 4,096 readings of 60 numbers becomes minutes."""
+    emit = gateway.intake.emitter("many", {"many": "none"})
+    records = [(f"value-{number}", "Cel", number / 7) for number in range(60)]
+    for _ in range(16):
+        emit([Sample("many", records, b"")] * 256)
+        await asyncio.sleep(0)
+    return await _longest(gateway.journal.commit())
+
+
+async def status_of_many_sources(gateway: Pipeline) -> float:
+    """4,096 sources with three values and a reject each are told, and encoded, as the control socket does."""
+    emit = gateway.intake.emitter("many", {f"many-{number}": "none" for number in range(4_096)})
+    records = [("temperature", "Cel", 21.5), ("humidity", "%RH", 58.1), ("pressure", None, 1013.2)]
+    for number in range(4_096):
+        emit([Sample(f"many-{number}", records, b""), Reject(f"many-{number}", "not_json", b'{"temp": ' * 20, "why")])
+    await gateway.journal.commit()
+    intake, journal, blocks, sealer = gateway.intake, gateway.journal, gateway.store.blocks, gateway.sealer
+
+    async def asked() -> None:
+        await asyncio.sleep(0)
+        told = snapshot(
+            vkey=gateway.store.vkey,
+            since_ms=0,
+            clock=gateway.clock,
+            intake=intake,
+            journal=journal,
+            blocks=blocks,
+            sealer=sealer,
+            nodes={},
+            troubles=(),
+            disk={},
+            device={},
+        )
+        await asyncio.sleep(0)
+        msgspec.json.encode(told)
+
+    return await _longest(asked())
 
 
 async def _longest(what: Awaitable[None]) -> float:
@@ -125,10 +167,21 @@ async def _case(case: Callable[[Pipeline], Awaitable[float]]) -> float:
             return await case(gateway)
 
 
+CASES = (
+    usual_messages,
+    tiny_messages,
+    new_topics,
+    payloads_apart,
+    many_sources_lost,
+    many_values_charted,
+    status_of_many_sources,
+)
+
+
 def main(repeats: int) -> None:
-    for case in (usual_messages, tiny_messages, new_topics, payloads_apart, many_sources_lost):
+    for case in CASES:
         figures = sorted(asyncio.run(_case(case)) * 1000 for _ in range(repeats))
-        print(f"{case.__name__:<20} {figures[0]:8.1f} to {figures[-1]:8.1f} ms, median {figures[repeats // 2]:8.1f}")
+        print(f"{case.__name__:<23} {figures[0]:8.1f} to {figures[-1]:8.1f} ms, median {figures[repeats // 2]:8.1f}")
 
 
 if __name__ == "__main__":
