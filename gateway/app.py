@@ -96,7 +96,7 @@ class Gateway:
         windows = {name: broker.window for name, broker in settings.broker.items()}
         min_free = size_bytes(settings.retention.min_free)
         self._rollup = Rollup(store.data_dir / ROLLUP, store.db, clock, min_free=min_free)
-        self._intake = Intake(journal, clock, seen, windows, self._rollup.add)
+        self._intake = Intake(journal, clock, seen, windows, self._rollup)
         self._drivers = Roster[Wanted, Supervisor]("driver", self._supervisor)
         self._wanted = driving.wanted(settings, store.data_dir, partial(known_s, clock))
 

@@ -16,6 +16,7 @@ from gateway.errors import FormatError
 from gateway.store.journal import Batch, Journal, Waiting
 from gateway.store.minutes import Charted
 from gateway.store.redeliveries import Redeliveries
+from gateway.store.rollup import Rollup
 from gateway.store.window import Window
 from gateway.tallies import Origin, Raw, Tallies, Tally
 
@@ -35,9 +36,6 @@ class _Stretch:
     count: int = 0
 
 
-Chart = Callable[[Sequence[Charted], int, int], None]
-"""Is told the readings of each commit, and the first and last row of the journal that they lie in."""
-
 _SELF = Origin("gateway", {}, {})
 _MESSAGE = (Sample, Reject)
 _new = tuple.__new__  # a NamedTuple made in half the time of its call
@@ -47,12 +45,13 @@ class Intake:
     """Owner of the tallies and of the redelivery keys. `emitter` makes the one function that a driver is handed."""
 
     def __init__(
-        self, journal: Journal, clock: Clock, seen: Redeliveries, windows: Mapping[str, int], chart: Chart
+        self, journal: Journal, clock: Clock, seen: Redeliveries, windows: Mapping[str, int], rollup: Rollup
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._seen = seen
-        self._chart = chart
+        self._rollup = rollup
+        self._charted: list[Charted] = []  # readings of this turn, on their way into charts
         self._loop = asyncio.get_running_loop()
         self._sizes = windows  # unacknowledged messages after which a broker waits for us
         self._windows: dict[str, Window] = {}
@@ -215,6 +214,9 @@ class Intake:
             else:
                 self._session_lost(item)
                 now = True
+        if self._charted:
+            self._rollup.add(self._charted)
+            self._charted = []
         for broker, window in grown.items():
             now |= self._grow(broker, window)
         return self._journal.wake(now=now)
@@ -229,6 +231,7 @@ class Intake:
         while self._stalling:
             self._stalling.popitem()[1].cancel()
         self._batches.append(batch)
+        self._rollup.begin()
         if self._seen.snapshot_due():
             batch.keys.stand_on(self._seen.snapshot())
         batch.done.add_done_callback(self._committed)
@@ -294,7 +297,7 @@ class Intake:
             _reject(tally, Reject(source, "not_a_reading", payload[: limits.EXAMPLE_BYTES], str(error)))
             return
         batch.counts[source] = batch.counts.get(source, 0) + 1
-        batch.charted.append((source, records, time_ms, received_ms))
+        self._charted.append((source, records, time_ms, received_ms))
         tally.last, tally.last_ms, tally.quality = records, received_ms, quality
 
     def _link(self, link: Link, origin: Origin) -> None:
@@ -340,8 +343,7 @@ class Intake:
             self.tallies[source].stored += count
         self._tell_drops()
         self.tallies.sweep()
-        if batch.rows:
-            self._chart(batch.charted, batch.last_row - batch.rows + 1, batch.last_row)
+        self._rollup.committed(batch.rows, batch.last_row)
 
     def all_waiting(self) -> dict[str, int]:
         """The same of every source of which there are any."""

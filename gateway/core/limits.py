@@ -99,7 +99,7 @@ KEYS_KEPT_S = 5.0  # for a snapshot of the redelivery keys to become durable bef
 # charts (gateway/store/rollup.py)
 ROLLUP_SERIES = 1_024  # values of sources that are charted
 ROLLUP_SERIES_OF_SOURCE = 128
-ROLLUP_HOURS = 4_096  # hours of one value each, in memory
+ROLLUP_HOURS = 3_072  # hours of one value each, in memory; and as many that are being written
 ROLLUP_KEPT_H = 8 * 24
 ROLLUP_BYTES = 64 * 1024 * 1024  # of its file
 ROLLUP_REMADE = 2_000_000  # readings of the journal looked into where the file is lost

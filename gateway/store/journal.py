@@ -16,7 +16,6 @@ from gateway.core.block import SECRET_BYTES
 from gateway.core.senml import OWN
 from gateway.errors import FormatError, StoreFullError
 from gateway.store.database import Database, Params, Row
-from gateway.store.minutes import Charted
 from gateway.store.redeliveries import Keys, Redeliveries, is_snapshot
 
 SCHEMA = """
@@ -66,11 +65,10 @@ class Waiting(NamedTuple):
 class Batch:
     """What the next commit will hold. `done` completes when it is durable."""
 
-    __slots__ = ("apart", "charted", "counts", "done", "keys", "last_row", "lingered", "readings", "rows", "size")
+    __slots__ = ("apart", "counts", "done", "keys", "last_row", "lingered", "readings", "rows", "size")
 
     def __init__(self, done: "asyncio.Future[None]") -> None:
         self.readings: list[Waiting] = []
-        self.charted: list[Charted] = []
         self.keys = Keys()
         self.counts: dict[str, int] = {}  # readings by source
         self.size = 0  # bytes of items

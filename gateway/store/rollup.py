@@ -1,7 +1,7 @@
 """The rollup behind charts: minimum, maximum, last and count a minute of each number that a source sends.
 
-It is fed with what each commit made durable, and kept in memory. Once an hour is over, and at stop, it goes into a file
-of its own (hours.py), with the rows of the journal that it was made from. What a kill took, or all of a file that is
+It is kept in memory by the hour. Once an hour is over, and at stop, it goes into a file of its own (hours.py), with the
+rows of the journal that it was made from. What a kill took, or all of a file that is
 damaged, missing or of another journal, is made anew from those rows, the newest first, in the background. Nobody waits
 for any of this, and nothing that fails here stops or holds a gateway: a chart has a gap then.
 """
@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.clock import Clock
 from gateway.conditions import CHARTS_FULL, Problem
@@ -23,7 +21,7 @@ from gateway.errors import DamagedError, FieldgateError, FormatError
 from gateway.store.blocks import inflate
 from gateway.store.database import Database, Row
 from gateway.store.hours import HoursFile, Known, Range, Write, gaps, joined
-from gateway.store.minutes import HOUR_MS, Charted, Minute, Part, fold, listed
+from gateway.store.minutes import HOUR_MS, Charted, Hour, Minute, Part, fold, listed
 from gateway.store.series import Name, Table, Taken
 
 log = logging.getLogger(__name__)
@@ -31,7 +29,6 @@ log = logging.getLogger(__name__)
 ROLLUP = "rollup.db"
 
 _LOOK_S = 20.0  # between two looks at whether an hour is over
-_READINGS_A_TURN = 256  # folded before other work gets its turn
 _MANY = limits.ROLLUP_HOURS // 2  # hours in memory that are not left there until theirs is over
 _ROWS_A_PAGE = 4  # of the journal, of up to limits.BATCH_BYTES each
 _SHARE = 20  # of the time that passes, one part in so many goes into what is made anew
@@ -41,50 +38,83 @@ _ROW: Final = "SELECT row,height,bytes,last_ms FROM journal WHERE row=?"
 _PAGE: Final = "SELECT row,last_ms,data FROM journal WHERE row>=? AND row<=? ORDER BY row DESC LIMIT ?"
 
 
+class _Cut(NamedTuple):
+    """What goes into the file: all that the first `at` commits and the rows `remade` came to.
+
+    last: the newest row of these commits; None: not all of them are durable yet.
+    """
+
+    at: int
+    taken: dict[Name, Taken]
+    remade: list[Range]
+    last: int | None = None
+
+
 class Rollup:
-    """`add` is for the event loop; what reads or writes a file goes to a thread. `run` keeps it up."""
+    """`add`, `begin` and `committed` are for the event loop; what uses the file goes to a thread. `run` keeps it up.
+
+    Readings are taken in before they are durable. So what goes into the file is cut off between two commits, and waits
+    until those before the cut are durable and their rows known.
+    """
 
     def __init__(self, path: Path, db: Database, clock: Clock, *, min_free: int) -> None:
         self._file = HoursFile(path, min_free)
         self._db = db  # of the journal
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
         self._table = Table()
         self._table.hour = self._now_hour()
-        self._pending: deque[tuple[Sequence[Charted], int]] = deque()  # commits, each with its last row
-        self._first: int | None = None  # rows from here to `_last` are in memory; None before the first commit
-        self._last = 0
-        self._quiet = asyncio.Event()  # set while nothing is pending
-        self._remade: list[Range] = []  # rows before them that are in memory, too
+        self._begun = self._done = 0  # commits, and those of them that are durable
+        self._first: int | None = None  # rows of this life from here on are not in the file; None: there is none yet
+        self._last = 0  # the newest row that is durable
+        self._remade: list[Range] = []  # rows from before this life that are in the table
+        self._due = False  # a cut is wanted, and not made yet
+        self._cut: _Cut | None = None
+        self._ready = asyncio.Event()  # the cut may be written
         self._covered: list[Range] = []  # rows that are in the file
         self._missing: list[Range] | None = None  # rows to be made anew, ascending; None: not known yet
         self._looked_into = 0
         self._told = ""
-        self._busy = asyncio.Lock()  # owner: whoever uses the file, or moves hours between it and memory
+        self._busy = asyncio.Lock()  # owner: whoever uses the file
 
     # -- on the event loop --------------------------------------------------------------------------------------------
 
-    def add(self, readings: Sequence[Charted], first_row: int, last_row: int) -> None:
-        """Takes in a commit, durable in these rows of the journal. Commits come in their order."""
-        if self._first is None:
-            self._first = first_row
-        self._pending.append((readings, last_row))
-        if len(self._pending) == 1:
-            self._fold(0)
+    def add(self, readings: Iterable[Charted]) -> None:
+        """Takes in readings of the commit that was begun last."""
+        self._table.put(fold(readings))
 
-    def _fold(self, at: int) -> None:
-        readings, row = self._pending[0]
-        few = len(readings) <= _READINGS_A_TURN
-        self._table.put(fold(readings if few else islice(readings, at, at + _READINGS_A_TURN)))
-        at += _READINGS_A_TURN
-        if at >= len(readings):
-            self._pending.popleft()
-            self._last, at = row, 0
-        if self._pending:
-            self._quiet.clear()
-            self._loop.call_soon(self._fold, at)
-        else:
-            self._quiet.set()
+    def begin(self) -> None:
+        """The next commit begins."""
+        if self._due:
+            self._cut_off()
+        self._begun += 1
+
+    def committed(self, rows: int, last_row: int) -> None:
+        """The oldest commit that was not durable is: in so many rows of the journal, up to this one; 0: it had none."""
+        self._done += 1
+        if rows:
+            self._last = last_row
+            self._first = self._first or last_row - rows + 1
+        if self._due and self._begun == self._done:
+            self._cut_off()
+        self._look_at_cut()
+
+    def _want_cut(self) -> None:
+        """Asks for a cut: at once where every commit is durable, else where the next one begins."""
+        if self._cut is None:
+            self._due = True
+            if self._begun == self._done:
+                self._cut_off()
+            self._look_at_cut()
+
+    def _cut_off(self) -> None:
+        self._due = False
+        self._cut = _Cut(self._begun, self._table.take(), self._remade)
+        self._remade = []
+
+    def _look_at_cut(self) -> None:
+        if self._cut is not None and self._cut.last is None and self._done >= self._cut.at:
+            self._cut = self._cut._replace(last=self._last)
+            self._ready.set()
 
     def names(self, source: str) -> tuple[tuple[str, str | None], ...]:
         """(name, unit) of the numbers that a source sends, in the order first seen."""
@@ -106,18 +136,23 @@ class Rollup:
     async def minutes(self, source: str, name: str, begin: int, end: int) -> list[Minute]:
         """Unix minutes of one value, begin <= at < end, ascending. One without a reading is absent."""
         async with self._busy:
-            await self._folded()
-            own = self._table.hours(source, name)
+            own = self._own((source, name))
             try:
                 return await asyncio.to_thread(self._file.minutes, (source, name), own, begin, end)
             except FieldgateError as error:
                 await self._failed(error)
                 return list(listed(own, begin, end))
 
-    async def _folded(self) -> None:
-        """Returns when every commit so far is taken in as a whole."""
-        while self._pending:
-            await self._quiet.wait()
+    def _own(self, series: Name) -> dict[int, Hour]:
+        """Copies of a value's hours that are in memory."""
+        own = self._table.hours(*series)
+        cut = self._cut.taken.get(series) if self._cut is not None else None
+        for number, hour in cut.hours.items() if cut is not None else ():
+            if number in own:
+                own[number].merge(hour, older=True)
+            else:
+                own[number] = hour.copy()
+        return own
 
     async def run(self) -> None:
         """Writes hours that are over, and makes anew what is missing, until cancelled."""
@@ -129,25 +164,34 @@ class Rollup:
 
     async def turn(self) -> bool:
         """One look, and what follows from it. True where more is to be done soon."""
-        hour = self._now_hour()
-        if hour != self._table.hour or self._table.held > _MANY:
-            self._table.hour = hour
-            await self.write()
         async with self._busy:
             if await asyncio.to_thread(self._file.give_way):
                 log.warning("charts: given up, the disk has no room for them")
                 self._covered, self._missing = [], []
-        async with self._busy:
             more = await self._make_anew()
-        if self._missing == [] and self._remade:
-            await self.write()
+        hour = self._now_hour()
+        if hour != self._table.hour or self._table.held > _MANY or (self._remade and not self._missing):
+            self._table.hour = hour
+            self._want_cut()
+        if self._ready.is_set():
+            await self._put_away()
         return more
 
+    async def write(self) -> None:
+        """All that was taken in up to now goes into the file, once it is durable. Where that fails it stays here."""
+        earlier = True
+        while earlier:
+            earlier = self._cut is not None  # and lacks what has come since
+            self._want_cut()
+            await self._ready.wait()
+            await self._put_away()
+
     async def close(self) -> None:
-        """Writes what is in memory, if that takes no time worth speaking of."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
-                await asyncio.shield(asyncio.ensure_future(self.write()))
+        """Writes what is in memory, if it is durable, and that takes no time worth speaking of."""
+        if self._begun == self._done:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await asyncio.shield(asyncio.ensure_future(self.write()))
 
     async def load(self) -> None:
         """Learns what the file has. What it is not fit for is made anew."""
@@ -177,23 +221,25 @@ class Rollup:
             await asyncio.to_thread(self._file.throw_away)
             self._covered, self._missing = [], None
 
-    async def write(self) -> None:
-        """What is in memory goes into the file. Where that fails it stays in memory, as far as there is room."""
+    async def _put_away(self) -> None:
+        """Writes the cut. Where that fails it is in the table again."""
         async with self._busy:
-            await self._folded()
-            taken, remade, last = self._table.take(), self._remade, self._last
-            live = [] if self._first is None else [(self._first, last)]
-            covered = joined([*self._covered, *remade, *live])
-            if not taken and not remade:
+            cut = self._cut
+            if cut is None or cut.last is None:
                 return
+            live = [] if self._first is None else [(self._first, cut.last)]
+            covered = joined([*self._covered, *cut.remade, *live])
             try:
-                await asyncio.to_thread(self._file.write, await self._given(taken, covered))
+                if cut.taken or cut.remade:
+                    await asyncio.to_thread(self._file.write, await self._given(cut.taken, covered))
+                    self._covered, self._told = covered, ""
+                    self._first = cut.last + 1 if live else None
             except FieldgateError as error:
-                self._table.put_back(taken)
+                self._table.put_back(cut.taken)
+                self._remade = joined([*self._remade, *cut.remade])
                 await self._failed(error)
-            else:
-                self._covered, self._remade, self._told = covered, [], ""
-                self._first = last + 1 if live else None
+            self._cut = None
+            self._ready.clear()
 
     async def _given(self, taken: dict[Name, Taken], covered: list[Range]) -> Write:
         rows = await self._db.read(_ROW, (covered[-1][1],)) if covered else []
@@ -209,7 +255,8 @@ class Rollup:
         if self._first is None or self._table.held > _MANY:
             return False
         if self._missing is None:
-            self._missing = gaps([*self._covered, *self._remade], 1, self._first - 1)
+            cut = self._cut.remade if self._cut is not None else []
+            self._missing = gaps([*self._covered, *self._remade, *cut], 1, self._first - 1)
         if not self._missing:
             return False
         low, high = self._missing[-1]

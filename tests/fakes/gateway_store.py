@@ -98,7 +98,7 @@ class Pipeline:
             journal = Journal(store.db, found, linger_s=linger_s, max_count=max_count, monotonic=clock.monotonic)
             seen = await newest_keys(store.db, windows or {"local"})
             rollup = Rollup(data_dir / ROLLUP, store.db, clock, min_free=0)
-            intake = Intake(journal, clock, seen, windows or {}, rollup.add)
+            intake = Intake(journal, clock, seen, windows or {}, rollup)
             sealer = Sealer(wrap(store.blocks), journal, clock, max_age_s=max_age_s, heartbeat_s=heartbeat_s)
         except BaseException:
             await store.close()

@@ -185,6 +185,7 @@ class Life:
         self.folder, self.clock, self.model = folder, FakeClock(), Model()
         self.waiting: list[tuple[str, list[Any], int, int]] = []
         self.number = 0
+        self.writing: list[asyncio.Task[None]] = []
 
     async def begin(self) -> None:
         self.gateway = await Pipeline.open(self.folder, clock=self.clock, linger_s=3600, max_count=5)
@@ -210,20 +211,35 @@ class Life:
             self.model.add(*one)
         self.waiting = []
 
-    async def stop(self) -> None:
+    async def write(self) -> None:
+        """Begun now; it ends when what waits is durable."""
+        self.writing.append(asyncio.create_task(self.gateway.rollup.write()))
+        await asyncio.sleep(0)
+
+    async def written(self) -> None:
         await self.commit()
+        await asyncio.gather(*self.writing)
+        self.writing = []
+
+    async def stop(self) -> None:
+        await self.written()
         await self.gateway.stop()
         await self.begin()
 
-    async def kill(self) -> None:
+    async def end(self) -> None:
+        for task in self.writing:
+            task.cancel()
+        await asyncio.gather(*self.writing, return_exceptions=True)
+        self.writing, self.waiting = [], []
         await self.gateway.kill()
-        self.waiting = []
+
+    async def kill(self) -> None:
+        await self.end()
         await self.begin()
 
     async def damage(self, seed: int) -> None:
         """A bit, the tail, all of it, or another file in its place, before the next start."""
-        await self.gateway.kill()
-        self.waiting = []
+        await self.end()
         path, rng = self.folder / ROLLUP, random.Random(seed)
         if path.exists():
             self.spoil(path, rng)
@@ -255,8 +271,6 @@ class Life:
                 self.clock.jump(self.clock.ms + how[0] * 1000)
             case "turn":
                 await rollup.turn()
-            case "write":
-                await rollup.write()
             case "settle":
                 await settle(rollup)
             case _:
@@ -269,12 +283,12 @@ async def live(folder: Path, steps: Sequence[tuple[Any, ...]]) -> None:
     try:
         for what, *how in steps:
             await life.step(what, *how)
-        await life.commit()
+        await life.written()
         await settle(life.gateway.rollup)
         await check(life.gateway.rollup, life.model)
         await check(life.gateway.rollup, life.model, begin=NOW - 45, end=NOW + 100)
     finally:
-        await life.gateway.kill()
+        await life.end()
 
 
 @settings(max_examples=25)
@@ -299,7 +313,7 @@ async def living(folder: Path) -> AsyncIterator[Life]:
     try:
         yield life
     finally:
-        await life.gateway.kill()
+        await life.end()
 
 
 def flipped(path: Path, at: int) -> None:
@@ -318,7 +332,7 @@ async def test_damage_anywhere_is_found_at_a_start(tmp_path: Path) -> None:
         await life.gateway.rollup.write()
         size = (tmp_path / ROLLUP).stat().st_size
         for at in [*range(0, 110, 9), *range(110, size, 619)]:
-            await life.gateway.kill()
+            await life.end()
             flipped(tmp_path / ROLLUP, at)
             await life.begin()
             await settle(life.gateway.rollup)
@@ -473,7 +487,7 @@ async def test_another_journal(tmp_path: Path) -> None:
         first.emit(0, 9.0, None)
         await first.commit()
         await first.stop()
-        await second.gateway.kill()
+        await second.end()
         (tmp_path / "b" / ROLLUP).write_bytes((tmp_path / "a" / ROLLUP).read_bytes())
         await second.begin()
         await settle(second.gateway.rollup)
@@ -567,29 +581,49 @@ async def test_more_values_than_are_charted_are_told(tmp_path: Path) -> None:
         assert rollup.problems == []
 
 
-async def test_a_large_commit_is_taken_in_by_turns(tmp_path: Path) -> None:
-    """Before it is taken in as a whole it is neither told nor written, and then all of it is."""
+async def test_what_is_written_is_cut_between_two_commits(tmp_path: Path) -> None:
+    """Readings of the open commit wait for it; those of the next one are not among them, whoever is killed when."""
     async with living(tmp_path) as life:
-        rollup, turns = life.gateway.rollup, 0
-        future = life.gateway.emit([Sample("s", [("a", None, float(n))], b"") for n in range(3_000)])
-        writing = asyncio.create_task(rollup.write())
-        asking = asyncio.create_task(rollup.minutes("s", "a", 0, 2**40))
-        life.gateway.journal.wake(now=True)
-        await future
-        while rollup._pending:
-            turns += 1
+        life.emit(0, 1.0, None)
+        await life.write()
+        life.emit(0, 2.0, None)
+        await asyncio.sleep(0.02)
+        assert not (tmp_path / ROLLUP).exists(), "nothing of it is durable yet"
+        durable = life.gateway.journal.wake(now=True)
+        while life.gateway.journal.batch.done is durable:
             await asyncio.sleep(0)
-        assert turns > 5
-        assert sum(one.count for one in await asking) in {0, 3_000}
-        await writing
-        await rollup.write()
-        life.gateway.emit([Sample("s", [("a", None, float(n))], b"") for n in range(3_000, 6_000)])
-        await life.gateway.journal.commit()
-        await rollup.write()  # it is in the middle of it
+        for one in life.waiting:
+            life.model.add(*one)
+        life.waiting = []
+        life.emit(0, 3.0, None)
+        await asyncio.gather(*life.writing)
+        assert (tmp_path / ROLLUP).exists()
         await life.kill()
         await settle(life.gateway.rollup)
-        ((_, low, high, last, count),) = await life.gateway.rollup.minutes("s", "a", 0, 2**40)
-        assert (low, high, last, count) == (0.0, 5_999.0, 5_999.0, 6_000)
+        await check(life.gateway.rollup, life.model)
+        ((_, _, _, _, count),) = await life.gateway.rollup.minutes("s-0", "a", 0, 2**40)
+        assert count == 2
+
+
+async def test_a_commit_that_nobody_makes_durable_holds_nothing_up(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        life.emit(0, 1.0, None)
+        await life.commit()
+        life.gateway.journal.hold("no room")
+        life.emit(0, 2.0, None)
+        life.clock.advance(3_600)
+        rollup = life.gateway.rollup
+        assert not await rollup.turn()
+        assert not await rollup.turn()
+        await rollup.close()
+        assert not (tmp_path / ROLLUP).exists()
+        ((_, low, high, _, count),) = await rollup.minutes("s-0", "a", 0, 2**40)
+        assert (low, high, count) == (1.125, 2.25, 2), "what was taken in is told all the same"
+        life.gateway.journal.release()
+        await life.commit()
+        await rollup.turn()
+        assert (tmp_path / ROLLUP).exists()
+        await check(rollup, life.model)
 
 
 async def test_an_hour_that_is_over_is_written(tmp_path: Path) -> None:
