@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from bench import codecs, ingest, inside, large, node, seal, steady
+from bench import charts, codecs, ingest, inside, large, node, seal, steady
 from bench.run import Run
 
 
@@ -21,6 +21,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "disk": Benchmark(large.disk, 1),
     "memory": Benchmark(large.memory, 1),
     "start": Benchmark(large.start, 3),
+    "charts": Benchmark(charts.run, 1),
     "codecs": Benchmark(codecs.run, 5),
     "receipts": Benchmark(large.receipts, 3),
     "verify": Benchmark(large.verify, 1),

@@ -426,6 +426,14 @@ async def test_the_last_of_one_millisecond_stays_the_last(tmp_path: Path) -> Non
         await life.gateway.journal.commit()
         await life.gateway.rollup.write()
         assert [one.last for one in await life.gateway.rollup.minutes("s", "a", 0, 2**40)] == [0.0]
+        life.gateway.emit([Sample("s", [("a", None, 5.0)], b"", time=at)])
+        await life.gateway.journal.commit()
+        await life.kill()
+        life.gateway.emit([Sample("s", [("a", "Cel", 4.0)], b"", time=at)])
+        await life.gateway.journal.commit()
+        await settle(life.gateway.rollup)
+        assert [one.last for one in await life.gateway.rollup.minutes("s", "a", 0, 2**40)] == [4.0]
+        assert life.gateway.rollup.names("s") == (("a", "Cel"),), "the unit is the newest, too"
 
 
 # -- what is in the way -----------------------------------------------------------------------------------------------
@@ -448,6 +456,99 @@ async def test_a_file_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCapt
         await life.kill()
         await settle(life.gateway.rollup)
         await check(life.gateway.rollup, life.model)
+
+
+async def test_what_was_made_anew_and_could_not_be_written(tmp_path: Path) -> None:
+    """It is neither lost nor counted twice."""
+    async with living(tmp_path) as life:
+        for _ in range(9):
+            life.emit(0, 1.0, None)
+            await life.commit()
+        await life.kill()
+        (tmp_path / ROLLUP).mkdir()
+        await settle(life.gateway.rollup)
+        await settle(life.gateway.rollup)
+        await check(life.gateway.rollup, life.model)
+        (tmp_path / ROLLUP).rmdir()
+        await life.gateway.rollup.write()
+        await life.kill()
+        await settle(life.gateway.rollup)
+        await check(life.gateway.rollup, life.model)
+
+
+async def test_damage_while_hours_wait_for_a_commit(tmp_path: Path) -> None:
+    """What was made anew, and is cut off and not written yet, is not made anew once more."""
+    async with living(tmp_path) as life:
+        for _ in range(3):
+            life.emit(0, 1.0, None)
+            await life.commit()
+        await life.gateway.rollup.write()
+        for _ in range(3):
+            life.emit(0, 1.0, None)
+            await life.commit()
+        await life.kill()
+        rollup, journal = life.gateway.rollup, life.gateway.journal
+        journal.hold("no room")
+        life.emit(0, 1.0, None)
+        await settle(rollup)
+        held = journal.wake(now=True)
+        while journal.batch.done is held:
+            await asyncio.sleep(0)
+        life.emit(0, 1.0, None)
+        assert rollup._cut is not None
+        assert rollup._cut.remade
+        assert [one.count for one in await rollup.minutes("s-0", "a", 0, 2**40)] == [8]
+        (tmp_path / ROLLUP).write_bytes(b"no file of charts" * 1_000)
+        await rollup.minutes("s-0", "a", 0, 2**40)
+        await settle(rollup)
+        assert [one.count for one in await rollup.minutes("s-0", "a", 0, 2**40)] == [8]
+        journal.release()
+        await life.commit()
+        await rollup.write()
+        await settle(rollup)
+        await check(rollup, life.model)
+
+
+async def test_an_older_copy_in_its_place(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        rollup, path = life.gateway.rollup, tmp_path / ROLLUP
+        life.emit(0, 1.0, None)
+        await life.commit()
+        await rollup.write()
+        older = path.read_bytes()
+        for _ in range(2):
+            life.emit(0, 1.0, None)
+            await life.commit()
+            await rollup.write()
+            path.write_bytes(older)
+        await settle(rollup)
+        await rollup.write()
+        await settle(rollup)
+        life.emit(0, 1.0, None)
+        await life.commit()
+        await rollup.write()
+        await settle(rollup)
+        await check(rollup, life.model)
+
+
+async def test_a_clock_that_nobody_vouches_for_deletes_nothing(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        rollup = life.gateway.rollup
+        life.emit(0, 1.0, None)
+        await life.commit()
+        await rollup.write()
+        life.clock.synchronised = False
+        life.clock.jump(life.clock.ms + 90 * 24 * HOUR_MS)
+        life.emit(0, 1.0, None)
+        await life.commit()
+        await rollup.write()
+        await check(rollup, life.model)
+        life.clock.synchronised = True
+        life.emit(0, 1.0, None)
+        await life.commit()
+        await rollup.write()
+        ((at, *_),) = await rollup.minutes("s-0", "a", 0, 2**40)
+        assert at == life.clock.ms // MINUTE_MS
 
 
 async def test_a_disk_without_room(tmp_path: Path) -> None:
@@ -535,6 +636,8 @@ def test_so_many_values_of_one_source() -> None:
 def test_silent_values_make_room() -> None:
     table = filled(limits.ROLLUP_SERIES // 64, 64)
     taken = table.take()
+    table.put(fold([("early", [("a", None, 1.0)], START_MS, START_MS)]))
+    assert table.names("early") == (), "they were all heard in this hour"
     table.hour += 2
     table.put(fold(many(1, 64, hour=2)))
     table.put(fold([("one-more", [("a", "Cel", 1.0)], START_MS + 2 * HOUR_MS, START_MS + 2 * HOUR_MS)]))
@@ -615,7 +718,9 @@ async def test_a_commit_that_nobody_makes_durable_holds_nothing_up(tmp_path: Pat
         rollup = life.gateway.rollup
         assert not await rollup.turn()
         assert not await rollup.turn()
+        tasks = asyncio.all_tasks()
         await rollup.close()
+        assert asyncio.all_tasks() == tasks, "nobody waits for it"
         assert not (tmp_path / ROLLUP).exists()
         ((_, low, high, _, count),) = await rollup.minutes("s-0", "a", 0, 2**40)
         assert (low, high, count) == (1.125, 2.25, 2), "what was taken in is told all the same"
