@@ -52,43 +52,41 @@ def fold(readings: Iterable[Charted]) -> Iterator[Part]:
 
     One is left out that lies in another hour than that of its receipt, the one before, and the one after.
     """
-    groups: dict[tuple[str, int], list[tuple[int, Sequence[Record]]]] = {}
-    received, low, high = -1, 0, 0
-    for source, records, time_ms, received_ms in readings:
-        if received_ms != received:  # many share it
-            received = received_ms
-            low = received_ms - received_ms % HOUR_MS - HOUR_MS
-            high = low + 3 * HOUR_MS
-        if low <= time_ms < high:
-            key = (source, time_ms // MINUTE_MS)
-            group = groups.get(key)
-            if group is None:
-                groups[key] = [(time_ms, records)]
-            else:
-                group.append((time_ms, records))
+    groups: dict[tuple[str, int], list[Charted]] = {}
+    group: list[Charted] = []
+    of, received, begin, end = "", -1, 0, 0
+    for reading in readings:
+        source, _, time_ms, received_ms = reading
+        if source is not of or received_ms != received or not begin <= time_ms < end:  # else as the one before it
+            if not -1 <= time_ms // HOUR_MS - received_ms // HOUR_MS <= 1:
+                continue
+            minute = time_ms // MINUTE_MS
+            of, received, begin, end = source, received_ms, minute * MINUTE_MS, (minute + 1) * MINUTE_MS
+            group = groups.setdefault((source, minute), [])
+        group.append(reading)
     for (source, _), group in groups.items():
         if source != OWN:  # what its events count is no measurement
             yield from _columns(source, group)
 
 
-def _columns(source: str, group: list[tuple[int, Sequence[Record]]]) -> Iterator[Part]:
+def _columns(source: str, group: list[Charted]) -> Iterator[Part]:
     """Of one source's readings of one minute. Nearly always each has the same values, all of them numbers."""
     if len(group) == 1:
-        when, records = group[0]
+        ((_, records, when, _),) = group
         for name, unit, value in records:
             if type(value) in _NUMBERS:
                 yield _new(Part, (source, name, unit, value, value, value, when, 1))
         return
-    group.sort(key=itemgetter(0))
+    group.sort(key=itemgetter(2))
+    _, newest, when, _ = group[-1]
     columns: dict[str, list[Any]] = {}
-    for _, records in group:
+    for _, records, _, _ in group:
         for name, _, value in records:
             column = columns.get(name)
             if column is None:
                 columns[name] = [value]
             else:
                 column.append(value)
-    when, newest = group[-1]
     units = {name: unit for name, unit, _ in newest}
     for name, values in columns.items():
         if name in units and _NUMBERS.issuperset(map(type, values)):
@@ -97,11 +95,11 @@ def _columns(source: str, group: list[tuple[int, Sequence[Record]]]) -> Iterator
             yield from _mixed(source, name, group)
 
 
-def _mixed(source: str, name: str, group: Sequence[tuple[int, Sequence[Record]]]) -> Iterator[Part]:
+def _mixed(source: str, name: str, group: Sequence[Charted]) -> Iterator[Part]:
     """A value that is not in each reading, or is not always a number."""
     found: list[tuple[int, str | None, Value]] = [
         (time_ms, unit, value)
-        for time_ms, records in group
+        for _, records, time_ms, _ in group
         for called, unit, value in records
         if called == name and type(value) in _NUMBERS
     ]
