@@ -87,6 +87,11 @@ def broker_address(url: str) -> tuple[str, int, bool]:
     return parts.hostname or "", parts.port or (_MQTTS_PORT if tls else _MQTT_PORT), tls
 
 
+def journal_stream() -> str:
+    """By what a service knows that its stderr leads to the system's journal (systemd.exec(5)); "" outside of one."""
+    return os.environ.get("JOURNAL_STREAM", "")
+
+
 def _credentials() -> Path | None:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     return Path(folder) if folder else None

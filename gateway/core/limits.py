@@ -133,3 +133,17 @@ SCRUB_AFTER_S = 2.0  # from the start to the first walk
 SCRUB_EVERY_S = 86_400.0  # between two walks
 WAL_CHECKED_BYTES = 4 * 1024 * 1024
 FILE_FAULTS = 16  # that SQLite tells of one file
+
+# the log (gateway/logs, gateway/watch.py)
+LOG_KINDS = 256  # loggers and templates that are told apart
+LOG_TEMPLATE_CHARS = 200
+LOG_AT_ONCE = 10  # lines of one kind, and so many a minute after that
+LOG_A_MINUTE = 1
+LOG_ALL_AT_ONCE = 300  # lines of all kinds together
+LOG_ALL_A_MINUTE = 20
+LOG_LINE_CHARS = 256 * 1024  # of one record's text in the system's journal; the rest is cut
+RING_RECORDS = 1_000  # kept for `fieldgate logs`
+RING_BYTES = 256 * 1024
+RING_TEXT_CHARS = 2_000
+CONDITION_TOLD = 4  # times within an hour that one condition of one subject begins or ends, and is told
+CONDITION_TOLD_ALL = 60  # the same, of one condition with all its subjects

@@ -15,8 +15,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from gateway import app, config
-from gateway.cli.run import log_to_stderr
+from gateway import app, config, logs
 from gateway.clock import Clock
 from gateway.settings import Settings
 
@@ -94,5 +93,5 @@ def main(path: Path, watch: Watch) -> int:
 
 
 if __name__ == "__main__":
-    log_to_stderr()
+    logs.begin()
     sys.exit(main(Path(sys.argv[1]), Watch(Path(sys.argv[2]), sample="sample" in sys.argv)))
