@@ -1,0 +1,62 @@
+"""How often one file's writes were flushed to the device, counted from what SQLite was told to do.
+
+In WAL mode with synchronous=FULL SQLite flushes (its wal.c, walFrames and walCheckpoint)
+
+- the WAL once a commit that changed something, and its folder before the first of them, for the name;
+- the WAL once more where a commit begins it anew, for its head: each head has a number, one more than the one before;
+- at a checkpoint that folds frames, the WAL before it, and the file after it where all of them were folded.
+
+Only the head's number cannot be told from here. It is read from the WAL when somebody asks.
+"""
+
+from pathlib import Path
+
+_NUMBER = slice(12, 16)  # the checkpoint sequence number: sqlite.org/fileformat2.html, 4.1
+
+
+class Flushes:
+    """Of one file that this process alone writes, from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._wal = path.with_name(path.name + "-wal")
+        found = self._number()
+        self._empty = found is None
+        self._before = self._newest = -1 if found is None else found
+        self.commits = 0
+        self._flushed = 0
+        self._unfolded = False  # something was committed since the checkpoint that folded everything
+        self._folded = 0  # frames that the last checkpoint found or left folded
+
+    def committed(self) -> None:
+        """A transaction that changed something is durable."""
+        self._flushed += 1 if self.commits else 2
+        self.commits += 1
+        self._unfolded, self._empty = True, False
+
+    def checkpointed(self, frames: int, folded: int) -> None:
+        """A checkpoint found so many frames in the WAL and left so many of them folded into the file."""
+        if self._unfolded and (folded == frames or folded not in (0, self._folded)):
+            self._flushed += 2 if folded == frames else 1
+        self._unfolded &= folded != frames
+        self._folded = folded
+
+    def emptied(self) -> None:
+        """The WAL is empty now. Where it was so before, a number is passed over: that of a head that is never written."""
+        self._before += self._empty
+        self._empty = True
+
+    def total(self) -> int:
+        """Flushes so far. Blocking: it reads the WAL's head, so at most one head is not counted yet."""
+        number = self._number()
+        if number is not None:
+            self._newest = number
+        return self._flushed + max(0, self._newest - self._before)
+
+    def _number(self) -> int | None:
+        """None: there is no head."""
+        try:
+            with self._wal.open("rb") as file:
+                head = file.read(_NUMBER.stop)
+        except OSError:
+            return None
+        return int.from_bytes(head[_NUMBER]) if len(head) == _NUMBER.stop else None
