@@ -147,3 +147,10 @@ RING_BYTES = 256 * 1024
 RING_TEXT_CHARS = 2_000
 CONDITION_TOLD = 4  # times within an hour that one condition of one subject begins or ends, and is told
 CONDITION_TOLD_ALL = 60  # the same, of one condition with all its subjects
+
+# watching from afar (gateway/metrics.py, gateway/web/watch.py)
+METRIC_REASONS = 24  # of rejects that one source's metrics tell apart
+COMMIT_S = 10.0  # that a commit may take before the journal counts as not durable
+WATCH_TOKEN_CHARS = 16  # of a token at least
+WATCH_ATTEMPTS = 5  # wrong tokens from one address, and one more each 12 s after that
+WATCH_ADDRESSES = 256  # whose attempts are counted apart
