@@ -97,3 +97,7 @@ NODE_AWAY = _condition("node-away", "error", "Node {subject}: {detail}", "{cure}
 # -- the gateway's own page -------------------------------------------------------------------------------------------
 
 PAGE_AWAY = _condition("page-away", "warning", "The status page is away: {what}", "{cure}")
+
+# -- what is told to others -------------------------------------------------------------------------------------------
+
+STATUS_UNSENT = _condition("status-unsent", "warning", "No status goes to broker {subject}: {what}", "{cure}")

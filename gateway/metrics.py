@@ -5,7 +5,6 @@ words of our own, and never a payload or the text of an error.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from platform import python_version
 from typing import Any, Final, Literal, NamedTuple
@@ -16,9 +15,8 @@ from prometheus_client.registry import Collector
 
 from gateway.core import limits
 from gateway.core.text import plain
-from gateway.store.flushes import Flushes
+from gateway.watch import Vitals
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "other"
 _IO = Path("/proc/self/io")
 
@@ -90,17 +88,6 @@ PROCESS: Final = (
 
 Sample = tuple[str, tuple[str, ...], float]
 Table = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Vitals:
-    """What the snapshot of gateway/status.py does not have. flushes: by file."""
-
-    flushes: Mapping[str, Flushes]
-    lag_s: float
-    lag_max_s: float
-    left_out: int
-    lost: int
 
 
 def render(state: Table, vitals: Vitals) -> bytes:

@@ -42,7 +42,9 @@ Listen = Annotated[
 ]
 Folder = Annotated[str, _text(rf"/{_PRINTABLE}+", "a whole path, from / on")]
 File = Annotated[str, _text(rf"(/{_PRINTABLE}+)?", "a whole path, from / on")]
-
+_TOPIC = r"[^\x00-\x1f\x7f+#/$][^\x00-\x1f\x7f+#/]{0,63}(/[^\x00-\x1f\x7f+#/]{1,64}){0,3}"
+Topic = Annotated[str, _text(_TOPIC, "a topic of at most four levels, without + and #, like fieldgate")]
+TopicOrNone = Annotated[str, _text(f"({_TOPIC})?", 'a topic of at most four levels, without + and #, or ""')]
 
 Size = Annotated[str, _text(r"[0-9]{1,6}(\.[0-9]{1,3})? ?[KMGT]iB", 'a size like "8 GiB" or "512 MiB"')]
 
@@ -133,6 +135,16 @@ class WebSettings(Table, kw_only=True, frozen=True):
     authority: tuple[str, ...] = ()  # further host:port names under which nodes reach this gateway
     cert_file: File = ""  # TLS where both are given
     key_file: File = ""
+    watch_token: Secret | None = None  # lets whoever shows it read /metrics, /healthz and /readyz from elsewhere
+
+
+class StatusSettings(Table, kw_only=True, frozen=True):
+    """[status]: how this gateway does, told to an MQTT broker, for a farm's own dashboard."""
+
+    broker: Name | None = None  # the [broker.NAME] that is told; absent: none
+    topic: Topic = "fieldgate"  # what its topics begin with; the gateway's name follows
+    every_s: Annotated[float, Meta(ge=1, le=3_600)] = 30.0  # from one message to the next
+    discovery: TopicOrNone = "homeassistant"  # Home Assistant's discovery prefix; empty: no discovery
 
 
 class Settings(Table, kw_only=True, frozen=True):
@@ -146,6 +158,7 @@ class Settings(Table, kw_only=True, frozen=True):
     node: dict[Name, NodeLink] = {}
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    status: StatusSettings = field(default_factory=StatusSettings)
 
     @property
     def origin(self) -> str:

@@ -33,15 +33,15 @@ def snapshot(
     now = clock.now()
     sources = {name: _source(tally, intake.waiting(name)) for name, tally in sorted(intake.tallies.items())}
     told = {name: status() for name, status in nodes.items()}
-    problems = [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(sources), *_node_problems(told)]
+    held = problems(intake=intake, journal=journal, sealer=sealer, nodes=told, troubles=troubles, disk=disk)
     return {
         "origin": origin,
         "version": __version__,
         "since_ms": since_ms,
         "now_ms": now.ms,
         "clock": {"synchronised": now.synchronised, "error_ms": now.error_ms, "boot_id": clock.boot_id},
-        "headline": _headline(problems, sources, told),
-        "problems": [problem.json() for problem in problems],
+        "headline": _headline(held, sources, told),
+        "problems": [problem.json() for problem in held],
         "sources": sources,
         "chain": {
             "size": blocks.size,
@@ -52,9 +52,23 @@ def snapshot(
             "commits": journal.commits,
             "stalls": intake.stalls,
         },
+        "journal": {"stores": journal.stores},
         "nodes": told,
         "disk": dict(disk),
     }
+
+
+def problems(
+    *,
+    intake: Intake,
+    journal: Journal,
+    sealer: Sealer,
+    nodes: Mapping[str, Mapping[str, Any]],
+    troubles: Iterable[Problem],
+    disk: Mapping[str, Any],
+) -> list[Problem]:
+    """The conditions that hold now; nodes: what each tells of itself."""
+    return [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(intake), *_node_problems(nodes)]
 
 
 def _source(tally: Tally, waiting: int) -> dict[str, Any]:
@@ -70,12 +84,17 @@ def _source(tally: Tally, waiting: int) -> dict[str, Any]:
         "rejected": tally.rejected,
         "dropped": tally.dropped,
         "waiting": waiting,
-        "balanced": received == tally.stored + tally.duplicate + tally.rejected + tally.dropped,
+        "balanced": _is_balanced(tally, waiting),
         "last_ms": tally.last_ms,
         "last": [[name, unit, _shown(value)] for name, unit, value in tally.last],
         "rejects": dict(tally.rejects),
         "example": _example(tally),
     }
+
+
+def _is_balanced(tally: Tally, waiting: int) -> bool:
+    """Invariant 5 of DESIGN.md."""
+    return tally.arrived - waiting == tally.stored + tally.duplicate + tally.rejected + tally.dropped
 
 
 def _example(tally: Tally) -> dict[str, str] | None:
@@ -109,17 +128,17 @@ def _own_problems(journal: Journal, sealer: Sealer, disk: Mapping[str, Any]) -> 
     return problems
 
 
-def _source_problems(sources: Mapping[str, dict[str, Any]]) -> list[Problem]:
-    problems: list[Problem] = []
-    for name, source in sources.items():
-        if source["up"] is False:
-            problems.append(SOURCE_AWAY.problem(name, detail=source["detail"], cure=source["cure"] or _BY_ITSELF))
-        if not source["balanced"]:
-            problems.append(COUNTS_WRONG.problem(name))
-    return problems
+def _source_problems(intake: Intake) -> list[Problem]:
+    found: list[Problem] = []
+    for name, tally in sorted(intake.tallies.items()):
+        if tally.up is False:
+            found.append(SOURCE_AWAY.problem(name, detail=tally.detail, cure=tally.cure or _BY_ITSELF))
+        if not _is_balanced(tally, intake.waiting(name)):
+            found.append(COUNTS_WRONG.problem(name))
+    return found
 
 
-def _node_problems(nodes: Mapping[str, dict[str, Any]]) -> list[Problem]:
+def _node_problems(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     return [
         NODE_AWAY.problem(name, detail=node["detail"], cure=node["cure"] or _BY_ITSELF)
         for name, node in nodes.items()

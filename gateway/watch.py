@@ -7,7 +7,7 @@ subjects CONDITION_TOLD_ALL times, and then in sum, so an outage of any length w
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from gateway.conditions import Problem, Severity
 from gateway.core import limits
 from gateway.logs import Log
 from gateway.logs.told import Told
+from gateway.store.flushes import Flushes
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,17 @@ def _names(subjects: Iterable[str]) -> str:
     return f" for {', '.join(named[:_NAMES])}{more}" if named else ""
 
 
+@dataclass(frozen=True)
+class Vitals:
+    """What the snapshot of gateway/status.py does not have, for metrics. flushes: by file."""
+
+    flushes: Mapping[str, Flushes]
+    lag_s: float
+    lag_max_s: float
+    left_out: int
+    lost: int
+
+
 class Watch:
     """Runs the looks. problems: what holds now; log: where lines that were left out are told of, too."""
 
@@ -122,15 +134,10 @@ class Watch:
         self._teller = Teller()
         self._lags: deque[float] = deque([0.0], maxlen=_LAGS)
 
-    @property
-    def lag_s(self) -> float:
-        """By how much the event loop came too late for the last look, in seconds."""
-        return self._lags[-1]
-
-    @property
-    def lag_max_s(self) -> float:
-        """The same, the greatest of the last minute."""
-        return max(self._lags)
+    def vitals(self, flushes: Mapping[str, Flushes]) -> Vitals:
+        """As of now. The lag: by how much the event loop came too late for the last look, and for the worst of 60."""
+        log = self._log
+        return Vitals(flushes, self._lags[-1], max(self._lags), log.left_out if log else 0, log.lost if log else 0)
 
     async def run(self) -> None:
         """Looks until cancelled."""

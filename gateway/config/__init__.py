@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from drivers import registry
 from gateway import keys
-from gateway.core.limits import CONFIG_BYTES
+from gateway.core.limits import CONFIG_BYTES, WATCH_TOKEN_CHARS
 from gateway.core.note import ED25519, VerifierKey
 from gateway.core.text import plain
 from gateway.errors import ConfigError, Fault, KeyFileError
@@ -25,7 +25,7 @@ from gateway.settings import NodeSettings, Settings, SourceSettings
 from . import checks, words
 from .convert import Converter, Draft, Problem, Rest
 
-__all__ = ["broker_address", "load", "load_as", "load_node", "log_signer", "open_signer", "read_secret"]
+__all__ = ["broker_address", "load", "load_as", "load_node", "log_signer", "open_signer", "read_secret", "watch_token"]
 
 T = TypeVar("T", bound=Struct)
 
@@ -85,6 +85,18 @@ def broker_address(url: str) -> tuple[str, int, bool]:
     parts = urlsplit(url)
     tls = parts.scheme == "mqtts"
     return parts.hostname or "", parts.port or (_MQTTS_PORT if tls else _MQTT_PORT), tls
+
+
+def watch_token(settings: Settings) -> str:
+    """The token that `[web] watch_token` names; "" where it names none. KeyFileError where it is none to rely on."""
+    uri = settings.web.watch_token
+    if uri is None:
+        return ""
+    token = read_secret(uri)
+    if len(token) < WATCH_TOKEN_CHARS or not token.isascii() or not token.isprintable() or " " in token:
+        what = f"this is no token: it needs {WATCH_TOKEN_CHARS} characters of ASCII at least, without blanks"
+        raise KeyFileError(what, where=uri, cure="Make one: `head -c 24 /dev/urandom | base64`")
+    return token
 
 
 def journal_stream() -> str:

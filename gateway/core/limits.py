@@ -154,3 +154,7 @@ COMMIT_S = 10.0  # that a commit may take before the journal counts as not durab
 WATCH_TOKEN_CHARS = 16  # of a token at least
 WATCH_ATTEMPTS = 5  # wrong tokens from one address, and one more each 12 s after that
 WATCH_ADDRESSES = 256  # whose attempts are counted apart
+STATUS_PROBLEMS = 32  # that one status message over MQTT has
+STATUS_BACKOFF_MIN_S = 1.0
+STATUS_BACKOFF_S = 60.0
+STATUS_FAREWELL_S = 2.0

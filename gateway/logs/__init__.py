@@ -24,15 +24,22 @@ class Log(logging.Handler):
     def __init__(self, out: logging.Handler, limiter: Limiter, lines: OneLine) -> None:
         super().__init__()
         self.ring = Ring()
+        self.left_out = 0  # records that the limiter left out
         self._out, self._limiter, self._lines = out, limiter, lines
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called under the handler's lock, in any thread."""
         out = self._limiter.admit(record)
         if out is None:
+            self.left_out += 1
             return
         record.left_out = out
         self._write(record)
+
+    @property
+    def lost(self) -> int:
+        """Records that nothing would take."""
+        return self._out.lost if isinstance(self._out, JournalHandler) else 0
 
     def _write(self, record: logging.LogRecord) -> None:
         self._out.handle(record)
@@ -46,8 +53,8 @@ class Log(logging.Handler):
         """
         self.acquire()
         try:
-            for logger, template, count in self._limiter.left_out():
-                text = f"{count} more lines were left out: {template or 'of many kinds'}"
+            for logger, template, lines in self._limiter.left_out():
+                text = f"{lines} more lines were left out: {template or 'of many kinds'}"
                 record = logging.LogRecord(logger or __name__, logging.WARNING, __file__, 0, "%s", (text,), None)
                 self._write(record)
         finally:

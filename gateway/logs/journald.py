@@ -80,7 +80,7 @@ class JournalHandler(logging.Handler):
     def _send_file(self, data: bytes) -> bool:
         descriptor = os.memfd_create(IDENTIFIER, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            with open(descriptor, "wb", closefd=False) as file:  # noqa: PTH123 -- of a descriptor
+            with open(descriptor, "wb", closefd=False) as file:
                 file.write(data)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))]

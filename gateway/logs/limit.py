@@ -23,7 +23,7 @@ class LeftOut(NamedTuple):
 
     logger: str
     template: str
-    count: int
+    lines: int
 
 
 @dataclass(slots=True)

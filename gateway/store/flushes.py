@@ -41,7 +41,7 @@ class Flushes:
         self._folded = folded
 
     def emptied(self) -> None:
-        """The WAL is empty now. Where it was so before, a number is passed over: that of a head that is never written."""
+        """The WAL is empty now. Where it was so before, a number is passed over: that of a head that nobody writes."""
         self._before += self._empty
         self._empty = True
 

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import logging
+import re
 import socket
 import ssl
 import stat
@@ -23,6 +24,7 @@ from gateway.store import Store
 from gateway.web.listener import CHANGING, Listener, Served, deny, serve
 from gateway.web.page import Page
 from gateway.web.services import Services
+from gateway.web.watch import WatchApi
 
 if TYPE_CHECKING:
     from gateway.web.pull import PullApi
@@ -38,6 +40,7 @@ _BIND_FAULTS = {
     errno.EACCES: ("ports below 1024 are the system's", "Choose another port, or allow it to the service"),
     errno.EADDRNOTAVAIL: ("this machine does not have this address", "`ip address` shows those that it has"),
 }
+_LOGS = re.compile(r"/logs\?after=([0-9]{1,15})", re.ASCII)
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 -- recognised, not bound
 
 
@@ -63,6 +66,7 @@ class WebServer:
         self._control: Served | None = None
         self._web: Served | None = None
         self._page: Page | None = None
+        self._watch: WatchApi | None = None
         self._pull: PullApi | None = None
         self.problems: list[Problem] = []  # why one of them is away
 
@@ -129,6 +133,7 @@ class WebServer:
         names = {name.lower() for name in self._settings.authority} | own
         loopback = {_authority(name, bound, tls) for name in ("127.0.0.1", "::1", "localhost")}
         self._page = Page(self._services.status, names | loopback)
+        self._watch = WatchApi(self._services, names | loopback, self._clock.monotonic)
         if any(link.read_key for link in self._nodes.values()):
             from gateway.web.pull import PullApi  # noqa: PLC0415 -- DESIGN.md: only when a node has a read_key
 
@@ -137,6 +142,8 @@ class WebServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._page is not None and request.raw_path in Page.PATHS:
             return self._page.handle(request)
+        if self._watch is not None and request.raw_path in WatchApi.PATHS:
+            return await self._watch.handle(request)
         return await self._pull.handle(request) if self._pull is not None else deny()
 
     async def _tls(self) -> ssl.SSLContext | None:
@@ -172,6 +179,8 @@ class WebServer:
         match request.method, request.raw_path:
             case "GET", "/status":
                 return _json(services.status())
+            case "GET", path if services.logs is not None and (asked := _LOGS.fullmatch(path)):
+                return _json(services.logs(int(asked[1])))
             case "POST", "/sync" if services.sync is not None:
                 services.sync()
                 return _json({})
