@@ -100,4 +100,4 @@ PAGE_AWAY = _condition("page-away", "warning", "The status page is away: {what}"
 
 # -- what is told to others -------------------------------------------------------------------------------------------
 
-STATUS_UNSENT = _condition("status-unsent", "warning", "No status goes to broker {subject}: {what}", "{cure}")
+STATUS_UNSENT = _condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")

@@ -82,9 +82,8 @@ def _broker(broker: Draft) -> Iterator[Problem]:
 
 
 def _status(root: Draft) -> Iterator[Problem]:
-    status = root.get("status")
-    name, brokers = (status.get("broker") if status is not None else None), root.get("broker") or {}
-    if isinstance(name, str) and name not in brokers:
+    status, brokers = root.get("status"), root.get("broker") or {}
+    if isinstance(status, Draft) and isinstance(name := status.get("broker"), str) and name not in brokers:
         yield _no_broker(status, name, brokers)
 
 

@@ -262,7 +262,7 @@ class Upstream:
         if now.failures > failures:
             self._cure = cure
         if now.trouble != before:
-            log.warning("node %s: %s", self.name, now.trouble or "answers as it should again")
+            log.debug("node %s: %s", self.name, now.trouble or "answers as it should again")
 
     def _report_fork(self, now: Session) -> None:
         if now.held:

@@ -82,7 +82,7 @@ class WebServer:
                 await self.start()
             except FieldgateError as error:
                 self.problems = [PAGE_AWAY.problem(what=error.what, cure=error.cure)]
-                log.error("web: %s", error)
+                log.debug("web: %s", error)
                 await asyncio.sleep(_RETRY_S)
             else:
                 self.problems = []
