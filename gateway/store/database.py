@@ -236,6 +236,7 @@ class Database:
         """Folds the WAL into the file and empties it. False where somebody was reading: it is not waited for."""
         async with self._writing:
             con = self._write
+            await asyncio.to_thread(self.flushes.total)  # while there is a head to read
             try:
                 await con.execute_fetchall("PRAGMA busy_timeout=0")
                 try:

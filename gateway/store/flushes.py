@@ -22,6 +22,7 @@ class Flushes:
         found = self._number()
         self._empty = found is None
         self._before = self._newest = -1 if found is None else found
+        self._passed = 0  # numbers passed over since the newest head
         self.commits = 0
         self._flushed = 0
         self._unfolded = False  # something was committed since the checkpoint that folded everything
@@ -42,15 +43,15 @@ class Flushes:
 
     def emptied(self) -> None:
         """The WAL is empty now. Where it was so before, a number is passed over: that of a head that nobody writes."""
-        self._before += self._empty
+        self._passed += self._empty
         self._empty = True
 
     def total(self) -> int:
-        """Flushes so far. Blocking: it reads the WAL's head, so at most one head is not counted yet."""
+        """Flushes so far. Blocking: it reads the head of the WAL."""
         number = self._number()
-        if number is not None:
-            self._newest = number
-        return self._flushed + max(0, self._newest - self._before)
+        if number is not None and number != self._newest:
+            self._newest, self._before, self._passed = number, self._before + self._passed, 0
+        return self._flushed + self._newest - self._before
 
     def _number(self) -> int | None:
         """None: there is no head."""
