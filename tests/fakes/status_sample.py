@@ -35,6 +35,7 @@ def node(**fields: Any) -> dict[str, Any]:
         "detail": "in step",
         "ok": True,
         "last_ms": NOW_MS - 61_000,
+        "cosigned_s": 61.0,
     } | fields
 
 
@@ -60,6 +61,7 @@ def status(**fields: Any) -> dict[str, Any]:
             "readings": 1_234_567,
             "commits": 400,
         },
+        "journal": {"stores": True},
         "nodes": {"coop": node()},
         "disk": {
             "used": 3 * 2**20,

@@ -23,7 +23,9 @@ class Time:
         return self.now
 
 
-def record(message: str, *args: object, logger: str = "drivers.mqtt", level: int = logging.WARNING) -> logging.LogRecord:
+def record(
+    message: str, *args: object, logger: str = "drivers.mqtt", level: int = logging.WARNING
+) -> logging.LogRecord:
     return logging.LogRecord(logger, level, __file__, 1, message, args, None)
 
 

@@ -38,7 +38,9 @@ def test_it_is_bounded_in_bytes() -> None:
 
 def test_a_condition_is_told_apart() -> None:
     ring = Ring()
-    ring.add(1, "ERROR", "gateway.watch", "Source climate is away", Told("source-away", "error", "climate", "", True, {}))
+    ring.add(
+        1, "ERROR", "gateway.watch", "Source climate is away", Told("source-away", "error", "climate", "", True, {})
+    )
     ring.add(2, "INFO", "gateway.app", "stopping")
     first, second = json.loads(json.dumps(ring.after(0)))["records"]
     assert (first["condition"], first["subject"], first["holds"]) == ("source-away", "climate", True)

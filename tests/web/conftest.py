@@ -41,14 +41,14 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def start(store: Store, clock: FakeClock) -> AsyncIterator[Start]:
-    """Starts a server; `nodes`, `status`, `control` and [web] fields may be given."""
+    """Starts a server; `nodes`, `status`, other `services`, `control` and [web] fields may be given."""
     servers: list[WebServer] = []
 
     async def begin(**given: Any) -> WebServer:
         nodes, control = given.pop("nodes", links()), given.pop("control", None)
-        tell = given.pop("status", status)
+        tell, more = given.pop("status", status), given.pop("services", {})
         settings = WebSettings(**({"listen": "127.0.0.1:0"} | given))
-        server = WebServer(settings, nodes, store, clock, Services(status=tell), control=control)
+        server = WebServer(settings, nodes, store, clock, Services(status=tell, **more), control=control)
         servers.append(server)
         await server.start()
         return server
