@@ -102,6 +102,9 @@ class Announcer:
         except (MqttError, ValueError) as error:  # ValueError: a password or a host that paho cannot send
             what = f"broker {broker.name} at {broker.address}: the connection was lost or is not answered"
             raise DriverError(what, "Check the broker and its log; it is tried again by itself") from error
+        finally:
+            # What ends a connection that was given up already would be told by asyncio, as nobody's error.
+            client._disconnected.add_done_callback(lambda gone: gone.cancelled() or gone.exception())
 
     async def _reach(self) -> "ssl.SSLContext | None":
         """Whether the broker can be reached at all, in words that aiomqtt does not have; the context for its TLS."""

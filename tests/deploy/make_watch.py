@@ -1,4 +1,4 @@
-"""Makes what is in step with the program: the journal's catalogue, the alerts of conditions, two tables of operations.md.
+"""Makes what is in step with the program: the journal's catalogue, alerts of conditions, two tables of operations.md.
 
 Run it (`PYTHONPATH=tests python tests/deploy/make_watch.py`) when a condition or a metric is added or changed; a test
 compares the files with its result.
