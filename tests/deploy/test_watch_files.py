@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from deploy import make_watch
 
+from deploy import make_watch
 from gateway import conditions
 from gateway.metrics import METRICS, PROCESS
 
