@@ -85,6 +85,14 @@ def _flush_folder(path: Path) -> None:
         raise StoreError(what, where=str(path), cure="Check the disk") from error
 
 
+def _flushes(path: Path) -> Flushes:
+    try:
+        return Flushes(path)
+    except OSError as error:
+        what = f"its write-ahead log cannot be read: {error.strerror}"
+        raise StoreError(what, where=str(path), cure="Check the disk") from error
+
+
 def _fill(new: Path, schema: Schema, first: Sequence[tuple[str, Params]]) -> None:
     """Everything is in the file itself when this returns: its WAL is not renamed with it."""
     con = sqlite3.connect(new, isolation_level=None)
@@ -158,7 +166,7 @@ class Database:
             await reader.execute("PRAGMA cache_size=-1024")
             if read_only and not as_found:
                 await _check(reader, path, schema, upgrade=False)
-            flushes = await asyncio.to_thread(Flushes, path)
+            flushes = await asyncio.to_thread(_flushes, path)
         except BaseException as error:
             for con in (writer, reader):
                 if con is not None:

@@ -18,6 +18,7 @@ class Flushes:
     """Of one file that this process alone writes, from now on."""
 
     def __init__(self, path: Path) -> None:
+        """Blocking. OSError where the WAL is there and cannot be read."""
         self._wal = path.with_name(path.name + "-wal")
         found = self._number()
         self._empty = found is None
@@ -47,8 +48,11 @@ class Flushes:
         self._empty = True
 
     def total(self) -> int:
-        """Flushes so far. Blocking: it reads the head of the WAL."""
-        number = self._number()
+        """Flushes so far, as far as can be told. Blocking: it reads the head of the WAL."""
+        try:
+            number = self._number()
+        except OSError:  # whoever reads or writes it for its own sake says so
+            number = None
         if number is not None and number != self._newest:
             self._newest, self._before, self._passed = number, self._before + self._passed, 0
         return self._flushed + self._newest - self._before
@@ -58,6 +62,6 @@ class Flushes:
         try:
             with self._wal.open("rb") as file:
                 head = file.read(_NUMBER.stop)
-        except OSError:
+        except FileNotFoundError:
             return None
         return int.from_bytes(head[_NUMBER]) if len(head) == _NUMBER.stop else None
