@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import random
 import signal
@@ -215,7 +216,7 @@ async def test_over_tls(tmp_path: Path) -> None:
             assert not known.problems
 
 
-async def test_a_broker_that_never_answers_holds_nobody_up(broker: Mosquitto) -> None:
+async def test_a_broker_that_never_answers_holds_nobody_up(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
     """It accepts and says nothing, at first and after a while; the end comes all the same."""
     with broker.held():
         one = announcer(broker.port, connect_timeout_s=0.3)
@@ -227,6 +228,9 @@ async def test_a_broker_that_never_answers_holds_nobody_up(broker: Mosquitto) ->
         with broker.held():
             await until(lambda: bool(two.problems))
         await until(lambda: not two.problems)
+    del one, two
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]  # nor says anybody else what we know
 
 
 async def test_what_is_no_broker_is_a_condition(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_payloads_and_errors_are_no_labels() -> None:
     assert secret.encode() not in text
 
 
-@given(st.lists(st.integers(1, 5), min_size=0, max_size=limits.METRIC_REASONS + 20))
+@given(st.lists(st.integers(1, 5), min_size=limits.METRIC_REASONS - 2, max_size=limits.METRIC_REASONS + 8))
 def test_reasons_are_bounded_and_their_counts_never_fall(counts: list[int]) -> None:
     """A source that brings ever new words: one look after each of them."""
     rejects: dict[str, int] = {}

@@ -125,7 +125,9 @@ async def test_a_day_in_the_life_of_a_gateway(tmp_path: Path, broker: Mosquitto)
     _no_secret(field)
     lines = field.gateway.words().splitlines()
     assert sum("Source climate is away" in line for line in lines) == 2  # once when it began, once when it was over
-    assert all(line.split()[0] in {"INFO", "WARNING", "ERROR"} for line in lines)
+    assert {line.split()[0] for line in lines} <= {"INFO", "WARNING", "ERROR"}
+    loud = {line.split()[1] for line in lines if not line.startswith("INFO")}
+    assert loud == {"gateway.watch:"}  # nobody else tells of the same
 
 
 async def _ready(field: Watched) -> None:
