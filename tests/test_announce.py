@@ -228,7 +228,6 @@ async def test_a_broker_that_never_answers_holds_nobody_up(broker: Mosquitto, ca
         with broker.held():
             await until(lambda: bool(two.problems))
         await until(lambda: not two.problems)
-    del one, two
     gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]  # nor says anybody else what we know
 

@@ -659,6 +659,27 @@ def test_a_log_key_that_is_not_the_logs(tmp_path: Path, monkeypatch: pytest.Monk
         config.log_signer(config.load(write(tmp_path, changed("file:/etc/fieldgate/log.key", "env:KEY", shared))))
 
 
+@pytest.mark.parametrize("token", ["x" * 15, "x" * 15 + " y", "\N{SNOWMAN}" * 20, "x" * 20 + "\x07"])
+def test_a_token_that_is_none_to_rely_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """At the limit and one short of it; the text of the error has no part of it."""
+    loaded = config.load(write(tmp_path, GATEWAY + '[web]\nwatch_token = "env:WATCH"\n'))
+    monkeypatch.setenv("WATCH", token)
+    with pytest.raises(KeyFileError) as caught:
+        config.watch_token(loaded)
+    assert token not in str(caught.value)
+    assert "urandom" in caught.value.cure
+    monkeypatch.setenv("WATCH", "x" * 16)
+    assert config.watch_token(loaded) == "x" * 16
+    assert config.watch_token(config.load(write(tmp_path, GATEWAY))) == ""
+
+
+def test_a_status_for_a_broker_that_there_is_not(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, GATEWAY + '[status]\nbroker = "locla"\n')
+    assert fault.key == "status.broker"
+    assert "no [broker.NAME] table names" in fault.what
+    assert config.load(write(tmp_path, GATEWAY + '[status]\nbroker = "local"\n')).status.every_s == 30
+
+
 def test_broker_address() -> None:
     assert config.broker_address("mqtt://farm.example") == ("farm.example", 1883, False)
     assert config.broker_address("mqtts://farm.example") == ("farm.example", 8883, True)
