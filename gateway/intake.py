@@ -281,7 +281,7 @@ class Intake:
             _reject(tally, Reject(source, "not_a_reading", payload[: limits.EXAMPLE_BYTES], str(error)))
             return
         batch.counts[source] = batch.counts.get(source, 0) + 1
-        tally.last, tally.last_ms = records, received_ms
+        tally.last, tally.last_ms, tally.quality = records, received_ms, quality
 
     def _link(self, link: Link, origin: Origin) -> None:
         sources = link.sources or tuple(name for name, tally in self.tallies.items() if tally.driver == origin.driver)

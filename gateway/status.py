@@ -87,6 +87,7 @@ def _source(tally: Tally, waiting: int) -> dict[str, Any]:
         "balanced": _is_balanced(tally, waiting),
         "last_ms": tally.last_ms,
         "last": [[name, unit, _shown(value)] for name, unit, value in tally.last],
+        "quality": tally.quality,
         "rejects": dict(tally.rejects),
         "example": _example(tally),
     }

@@ -13,7 +13,7 @@ OWN = "gateway"  # the source of the gateway's own events
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one source's messages since the start. `last` is its newest reading's values, for status."""
+    """What became of one source's messages since the start. `last` to `quality`: of its newest reading."""
 
     driver: str = ""
     raw: Raw = "in"
@@ -30,6 +30,7 @@ class Tally:
     cure: str = ""
     last: Sequence[Record] = ()
     last_ms: int | None = None
+    quality: int = 0
 
 
 @dataclass(slots=True)
