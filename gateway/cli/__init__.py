@@ -36,6 +36,7 @@ COMMANDS = {
     "check": ("gateway.cli.run:check", "Check a configuration; everything that is wrong in one report."),
     "run": ("gateway.cli.run:run", "Run the gateway."),
     "status": ("gateway.cli.status:status", "Tell how the running gateway is doing."),
+    "login": ("gateway.cli.login:login", "Print a one-time code for the page."),
     "logs": ("gateway.cli.logs:logs", "Show the newest records of the running gateway's log."),
     "receipt": ("gateway.cli.receipt:receipt", "Write the receipt of one reading."),
     "policy": ("gateway.cli.receipt:policy", "Write whom a verifier of this gateway's receipts trusts."),

@@ -74,6 +74,31 @@ WEB_BODIES = 2  # bodies and receipts being made at once for one read key
 CONTROL_CONNECTIONS = 16
 WEB_BODY_KEPT_BYTES = 1024 * 1024  # of one answer in memory; larger ones are made twice
 
+# the page
+PAGE_ROWS = 50  # sources, events on one page
+PAGE_BLOCKS = 25
+PAGE_READINGS = 50  # of a block
+PAGE_CHARTS = 512  # drawn and kept
+PAGE_RENDERS = 32  # pages kept for those who watch them
+PAGE_EVERY_S = 1.0  # between two looks at what somebody watches
+PAGE_PROOFS = 2  # receipts made and verified at once
+TARGET_VALUE_CHARS = 300  # of one value in a page's address
+FORM_BYTES = 1_024
+FORM_S = 10.0
+LIVE_READERS = 32  # pages that are kept up to date at once
+LIVE_READERS_OF_ADDRESS = 8
+LIVE_UNREAD_BYTES = 256 * 1024  # that a reader has not taken
+LIVE_STALL_S = 10.0  # without taking what is there
+LIVE_BEAT_S = 2.0
+LOGIN_CODE_S = 300.0
+LOGIN_TRIES = 5  # of one code
+LOGIN_ATTEMPTS = 50  # in LOGIN_WINDOW_S, by all
+LOGIN_ATTEMPTS_OF_ADDRESS = 10
+LOGIN_WINDOW_S = 300.0
+SESSIONS = 16
+SESSION_IDLE_S = 1_800.0  # without a request, or a page that is watched
+SESSION_S = 43_200.0
+
 # invariants 2 and 7 of DESIGN.md
 REDELIVERY_KEYS = 32_768
 SNAPSHOT_KEYS = 131_072  # keys, or rows, after which all known keys are written anew
