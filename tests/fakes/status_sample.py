@@ -11,6 +11,7 @@ def source(**fields: Any) -> dict[str, Any]:
         "driver": "mqtt",
         "up": True,
         "detail": "",
+        "cure": "",
         "received": 12_345,
         "stored": 12_340,
         "duplicate": 3,
@@ -20,6 +21,7 @@ def source(**fields: Any) -> dict[str, Any]:
         "balanced": True,
         "last_ms": NOW_MS - 4_000,
         "last": [["temp", "Cel", 21.25], ["rh", "%RH", 63]],
+        "quality": 0,
         "rejects": {"json": 2},
         "example": {"reason": "json", "detail": "Expecting value", "payload": '{"temperature": }'},
     } | fields
@@ -35,6 +37,7 @@ def node(**fields: Any) -> dict[str, Any]:
         "detail": "in step",
         "ok": True,
         "last_ms": NOW_MS - 61_000,
+        "cure": "",
         "cosigned_s": 61.0,
     } | fields
 
