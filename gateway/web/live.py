@@ -107,6 +107,8 @@ class Live(Endless):
 
     async def feed(self, request: web.BaseRequest) -> None:
         """Sends what changes until the reader leaves, does not read, may not look any more, or the server stops."""
+        if not self._readers.room(self._address):  # others came in the meantime
+            return
         _bound(request)
         with self._readers.one(self._address):
             text, since_beat = f"retry: 1000\n{_event('hello', self._hello())}", 0.0

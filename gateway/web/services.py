@@ -52,7 +52,7 @@ class Services:
     status: the snapshot of gateway/status.py.
     sync: every node is asked at once, also one whose back-off is not over.
     doctor: everything is looked at, worst finding first.
-    reload: the configuration is read again. Raises FieldgateError where it is refused.
+    reload: the configuration is taken over again; what came of it, as gateway/reload.py answers.
     rollup, events: what charts and the list of events are made from; events(limit, before a place) are newest first.
     metrics: all of them in Prometheus' text format.
     logs: the newest log records after a number (gateway/logs/ring.py).
@@ -63,7 +63,7 @@ class Services:
     status: Callable[[], dict[str, Any]]
     sync: Callable[[], None] | None = None
     doctor: Callable[[], Awaitable[list[Problem]]] | None = None
-    reload: Callable[[], Awaitable[dict[str, Any]]] | None = None
+    reload: Callable[[str], Awaitable[dict[str, Any]]] | None = None
     rollup: Rollup | None = None
     events: Callable[[int, int | None], Awaitable[Sequence[Event]]] | None = None
     metrics: Callable[[], Awaitable[bytes]] | None = None

@@ -1,7 +1,7 @@
 """How values, times, ages and sizes are written, for every page alike."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Final
+from typing import Final
 
 from gateway.web.html import Child, Markup, data, el, join
 from gateway.web.view import View
@@ -189,6 +189,3 @@ def prose(text: str) -> Markup:
 def code(text: str) -> Markup:
     """A word as a program has it."""
     return el("code", data(text))
-
-
-Table = dict[str, Any]

@@ -14,21 +14,21 @@ from aiohttp import web
 
 from gateway.clock import Clock
 from gateway.core import limits
-from gateway.errors import FieldgateError, NotFoundError
+from gateway.errors import NotFoundError
 from gateway.settings import NodeLink
 from gateway.store import Store
 from gateway.web import routes
 from gateway.web.access import Access, Who, cookie
 from gateway.web.assets import Assets
 from gateway.web.findings import Findings
-from gateway.web.html import Markup, data, el
+from gateway.web.html import Markup
 from gateway.web.listener import deny
 from gateway.web.live import Latest, Live, Press, Readers
-from gateway.web.pages import frame, headline, login, receipt
+from gateway.web.pages import frame, login, receipt, reloaded
 from gateway.web.services import Services
 from gateway.web.sessions import Attempts, Codes, Sessions
 from gateway.web.sparks import Sparks
-from gateway.web.view import Desk, Page, Part, View
+from gateway.web.view import Desk, Page, View
 from gateway.web.words import LANGUAGES, Catalogues, Words, choose
 
 _HEADERS: Final = {
@@ -121,9 +121,9 @@ class Site:
     # -- looking ------------------------------------------------------------------------------------------------------
 
     async def _show(self, request: web.BaseRequest, who: Who, found: routes.Found) -> web.Response:
-        view = await self._view(request, who)
-        page = await self._render(view, found)
         route = found.route
+        view = await self._view(request, who, "" if route.live else await self._address(who))
+        page = await self._render(view, found)
         return self._document(view, page, route.place, found.target, live=route.live and page.status == 200)
 
     async def _render(self, view: View, found: routes.Found) -> Page:
@@ -136,13 +136,13 @@ class Site:
         text = frame.document(view, page, self._assets, place=place, target=target, live=live)
         return _html(text, page.status)
 
-    async def _view(self, request: web.BaseRequest, who: Who) -> View:
+    async def _view(self, request: web.BaseRequest, who: Who, address: str = "") -> View:
         return View(
             desk=self._desk,
             words=await self._words(request),
             status=self._desk.services.status(),
             signed_in=who.signed_in,
-            address=await self._address(who),
+            address=address,
         )
 
     async def _words(self, request: web.BaseRequest) -> Words:
@@ -176,23 +176,15 @@ class Site:
         if not self._readers.room(who.address):
             return web.Response(status=503, headers=_HEADERS | {"Retry-After": "10"})
         words = await self._words(request)
-        address = await self._address(who)
 
         async def make() -> Page:
-            view = View(
-                desk=self._desk,
-                words=words,
-                status=self._latest(),
-                signed_in=who.signed_in,
-                live=True,
-                address=address,
-            )
+            view = View(desk=self._desk, words=words, status=self._latest(), signed_in=who.signed_in, live=True)
             return await found.route.render(view, **found.values)
 
         async def look() -> Page | None:
             if who.token and not self._sessions.use(who.token):
                 return None
-            return await self._press.page((found.target, words.tag, who.signed_in, address), make)
+            return await self._press.page((found.target, words.tag, who.signed_in), make)
 
         return Live(self._readers, who.address, look, self._hello, _HEADERS)
 
@@ -269,19 +261,7 @@ class Site:
         if self._desk.services.reload is None:
             return deny(404)
         view = await self._view(request, who)
-        try:
-            await self._desk.services.reload()
-        except FieldgateError as error:
-            return self._outcome(
-                view, view.words("The configuration was refused; nothing was changed."), str(error), 409
-            )
-        return self._outcome(view, view.words("The configuration was read again and applied."))
-
-    def _outcome(self, view: View, what: str, told: str = "", status: int = 200) -> web.Response:
-        lines = [el("li", el("code", data(line))) for line in told.splitlines()[: limits.PAGE_ROWS]]
-        back = el("p", el("a", view.words("Device"), href="/device"))
-        said = el("div", el("h1", what), el("ul", lines, class_="plain") if lines else None, back)
-        page = Page(view.words("Configuration"), [headline.part(view, whole=False), Part("outcome", said)], status)
+        page = reloaded.page(view, await self._desk.services.reload("reload"))
         return self._document(view, page, "device", "/device", live=False)
 
 

@@ -48,7 +48,7 @@ class View:
 
     status: a snapshot of gateway/status.py. live: ages are left empty, as the reader's script counts them.
     signed_in: actions may be offered. address: `http://host:port` under which the gateway is reached from elsewhere, or
-    here. zone: of the times shown; None for the machine's own.
+    here; only for a page that is not live. zone: of the times shown; None for the machine's own.
     """
 
     desk: Desk

@@ -11,7 +11,7 @@ from fakes.configs import SEEN, STORED
 from fakes.filled_store import make_store
 from fakes.gateway_folder import cosign_size
 from fakes.log_maker import LogMaker
-from fakes.page_sample import away, events, farm_minutes, farm_status
+from fakes.page_sample import away, events, farm_minutes, farm_status, taken_over
 
 from gateway.clock import Clock, SystemClock
 from gateway.conditions import Problem
@@ -96,9 +96,9 @@ class PageGateway:
         await asyncio.sleep(0.05)
         return self.found
 
-    async def _reload(self) -> dict[str, Any]:
-        self.done.append("reload")
-        return {}
+    async def _reload(self, asked: str) -> dict[str, Any]:
+        self.done.append(asked)
+        return taken_over(sources={"started": ["barn"], "stopped": [], "changed": ["gps"]})
 
     async def _events(self, limit: int, before: int | None) -> list[Any]:
         return [one for one in events() if before is None or one.place < before][:limit]

@@ -162,6 +162,20 @@ def away(*names: str) -> list[Problem]:
     ]
 
 
+def taken_over(**fields: Any) -> dict[str, Any]:
+    """What a reload answers, in which nothing has changed."""
+    none: dict[str, list[str]] = {"started": [], "stopped": [], "changed": []}
+    return {
+        "asked": "reload",
+        "taken_over": True,
+        "sources": none,
+        "nodes": none,
+        "tables": none,
+        "restart": [],
+        "late": [],
+    } | fields
+
+
 def events(count: int = 60) -> list[Event]:
     """The gateway's own events, newest first."""
     kinds = [

@@ -6,19 +6,20 @@ import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from fakes.page_sample import away, events
+from fakes.page_sample import away, events, taken_over
 from fakes.status_sample import status
 from fakes.tls import Authority
 from yarl import URL
 
 from gateway.conditions import Problem
 from gateway.core import limits
-from gateway.errors import Refused
+from gateway.errors import Fault
 from gateway.web import WebServer
 from gateway.web.access import is_here
 from gateway.web.addresses import addresses
@@ -91,8 +92,8 @@ async def offered() -> dict[str, Any]:
     async def doctor() -> list[Problem]:
         return away("gps")
 
-    async def reload() -> dict[str, Any]:
-        return {}
+    async def reload(asked: str) -> dict[str, Any]:
+        return taken_over()
 
     async def newest(limit: int, before: int | None) -> list[Any]:
         return events(limit)
@@ -161,9 +162,10 @@ async def test_the_actions_act(start, browse: Browse) -> None:
         done.append("doctor")
         return away("gps")
 
-    async def reload() -> dict[str, Any]:
-        done.append("reload")
-        raise Refused("fieldgate.toml:3: topc: is not known\n<b>line 4", cure="Mend it")
+    async def reload(asked: str) -> dict[str, Any]:
+        done.append(asked)
+        fault = Fault("fieldgate.toml", 3, "source.climate.topc", "is not known <b>", "Did you mean `topic`?")
+        return {"taken_over": False, "error": {"what": "1 fault", "where": "", "cure": "", "faults": [asdict(fault)]}}
 
     server = await start(sync=lambda: done.append("sync"), doctor=doctor, reload=reload)
     client = await browse(server)
@@ -173,8 +175,8 @@ async def test_the_actions_act(start, browse: Browse) -> None:
     assert "Plug it in" in (await client.get("/doctor")).text
     refused = await client.post("/reload")
     assert refused.status == 409
-    assert "topc: is not known" in refused.text
-    assert "&lt;b&gt;line 4" in refused.text
+    for text in ("fieldgate.toml:3: source.climate.topc", "is not known &lt;b&gt;", "Did you mean <code>topic</code>?"):
+        assert text in refused.text
     assert done == ["sync", "doctor", "reload"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from fakes.filled_store import make_store
 from fakes.log_maker import LogMaker
 from fakes.markup import HOSTILE, Parsed, words_of
-from fakes.page_sample import Minutes, away, events, farm_minutes, farm_status, wave
+from fakes.page_sample import Minutes, away, events, farm_minutes, farm_status, taken_over, wave
 from fakes.status_sample import NOW_MS, node, source, status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from gateway.store import Store
 from gateway.web import Services, routes, show
 from gateway.web.assets import Assets
 from gateway.web.findings import Findings
-from gateway.web.pages import frame
+from gateway.web.pages import frame, reloaded
 from gateway.web.sparks import Sparks
 from gateway.web.view import Desk, View
 from gateway.web.words import Words
@@ -262,7 +262,7 @@ async def test_nodes_with_lag_and_what_is_wrong() -> None:
 
 
 async def test_actions_are_offered_to_whoever_is_signed_in(filled: Store) -> None:
-    async def reload() -> dict[str, Any]:
+    async def reload(asked: str) -> dict[str, Any]:
         return {}
 
     at = desk(filled, sync=lambda: None, reload=reload)
@@ -270,6 +270,27 @@ async def test_actions_are_offered_to_whoever_is_signed_in(filled: Store) -> Non
         assert action not in (await shown(target, at)).having("action")
         assert action in (await shown(target, at, signed_in=True)).having("action")
         assert action not in (await shown(target, desk(filled), signed_in=True)).having("action")
+
+
+def test_what_a_reload_did() -> None:
+    view = View(desk=desk(), words=Words(), status=status())
+    sources = {"started": ["barn"], "stopped": ["gps"], "changed": ["<b>"]}
+    nodes = {"started": ["coop"], "stopped": [], "changed": []}
+    tables = {"started": [], "stopped": ["broker.old"], "changed": ["seal"]}
+    told = taken_over(sources=sources, nodes=nodes, tables=tables, restart=["web.listen"], late=["gps"])
+    lines = reloaded.page(view, told).parts[1].markup
+    for text in (
+        "source barn began", "source gps ended", "source &lt;b&gt; changed", "node coop began", "[broker.old] is gone",
+        "[seal] changed", "web.listen waits for a restart", "gps does not end yet",
+    ):  # fmt: skip
+        assert text in lines
+    assert "Nothing has changed." in reloaded.page(view, taken_over()).parts[1].markup
+    many = taken_over(sources=sources | {"started": [f"s-{number}" for number in range(200)]})
+    assert "and 152 more" in reloaded.page(view, many).parts[1].markup
+    error = {"what": "the key cannot be read", "where": "/etc/k", "cure": "chmod 600"}
+    refused = reloaded.page(view, {"taken_over": False, "error": error})
+    assert refused.status == 409
+    assert "the key cannot be read" in refused.parts[1].markup
 
 
 async def test_the_device(filled: Store) -> None:

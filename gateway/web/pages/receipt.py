@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from gateway import verify
@@ -216,6 +215,3 @@ def qr(text: str, label: str) -> Markup:
 def file_name(source: str) -> str:
     """What a receipt's file is called; a source id has no character that a header or a file system minds."""
     return f"{''.join(char for char in source if char.isalnum() or char in '._-')}.tlog-proof"
-
-
-Table = dict[str, Any]
