@@ -109,7 +109,7 @@ async def shared() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def gateway(tmp_path: Path) -> AsyncIterator[PageGateway]:
     """A gateway with ten sources, started."""
-    made = await PageGateway.make(tmp_path / "gateway")
+    made = await PageGateway.make(tmp_path / "made")
     try:
         await made.start()
         yield made
