@@ -33,7 +33,8 @@ _DEBUG = "--debug"
 
 COMMANDS = {
     "init": ("gateway.cli.init:init", "Make a new gateway: configuration, key and store."),
-    "check": ("gateway.cli.run:check", "Check a configuration; everything that is wrong in one report."),
+    "check": ("gateway.cli.check:check", "Check a configuration; everything that is wrong in one report."),
+    "config": ("gateway.cli.config:config", "Configurations that ran, the way back, an example of all."),
     "run": ("gateway.cli.run:run", "Run the gateway."),
     "status": ("gateway.cli.status:status", "Tell how the running gateway is doing."),
     "login": ("gateway.cli.login:login", "Print a one-time code for the page."),

@@ -139,7 +139,7 @@ def _toml(path: Path) -> str:
 
 
 TEMPLATE = """\
-# An upstream node. Every table and field: deploy/node.toml. After a change: fieldgate check --node --config node.toml
+# An upstream node. Every table and field: fieldgate config example --node. After a change: fieldgate check --node.
 # A key is never written here, only where it is: "file:/path", "env:NAME" or "credential:name".
 
 [node]

@@ -121,8 +121,10 @@ GIVE_BACK_PAGES = 256  # that one statement gives back to the file system
 LOSS_BLOCKS = 4_096  # that one loss reading tells of
 KEYS_KEPT_S = 5.0  # for a snapshot of the redelivery keys to become durable before rows are deleted
 
-# a configuration file
-CONFIG_BYTES = 256 * 1024
+# a configuration
+CONFIG_BYTES = 256 * 1024  # of the file and its drop-ins together
+CONFIG_FILES = 64  # drop-ins
+CONFIG_SNAPSHOTS = 10  # kept of configurations that ran
 
 # a node (sections 8 and 9)
 ADD_CHECKPOINT_BYTES = NOTE_BYTES + 4_096
