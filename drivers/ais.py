@@ -5,20 +5,22 @@ from typing import Annotated
 from msgspec import Meta
 
 from drivers.codecs.ais import Ais, AisStream
-from drivers.codecs.values import TimeMap
+from drivers.codecs.values import MaxAhead, MaxBehind, TimeMap
 from drivers.framing import LineFramer
 from drivers.kinds import Kind
 from drivers.limits import DEVICE_CLOCK_AHEAD_S, DEVICE_CLOCK_BEHIND_S, LINE_BYTES
-from drivers.streams import RECORDED, StreamOptions, driver_of
+from drivers.streams import RECORDED, Baud, StreamOptions, driver_of
 
 
 class AisOptions(StreamOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "ais"."""
 
-    baud: Annotated[int, Meta(ge=50, le=4_000_000)] = 38_400
-    min_interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0  # between two positions of one MMSI; 0: every one
-    max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # before receipt, for its time to be trusted
-    max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # after receipt
+    baud: Baud = 38_400
+    min_interval_s: Annotated[
+        float, Meta(ge=0, le=86_400, title="Between two positions of one ship (MMSI). 0: every one is taken")
+    ] = 0.0
+    max_behind_s: MaxBehind = DEVICE_CLOCK_BEHIND_S
+    max_ahead_s: MaxAhead = DEVICE_CLOCK_AHEAD_S
 
 
 def codec(options: AisOptions, *, drop_first: bool = False) -> AisStream:
@@ -36,4 +38,5 @@ KIND = Kind(
     codec,
     driver_of("ais", codec),
     recorded=RECORDED,
+    examples={"ships": {"udp": "0.0.0.0:10110", "min_interval_s": 60}},
 )

@@ -15,8 +15,10 @@ from drivers.streams import RECORDED, StreamOptions, driver_of
 class AnimalTagOptions(StreamOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "animal_tag"."""
 
-    repeat_s: Annotated[float, Meta(ge=0, le=86_400)] = 30.0  # the same tag again so soon is a repeat; 0: never
-    allow_test: bool = False  # true: code 999, which is for tests, is a reading
+    repeat_s: Annotated[
+        float, Meta(ge=0, le=86_400, title="The same tag again so soon is a repeat, and no new reading. 0: never")
+    ] = 30.0
+    allow_test: Annotated[bool, Meta(title="true: code 999, which is for tests, is a reading")] = False
 
 
 def codec(options: AnimalTagOptions, *, drop_first: bool = False) -> StreamCodec:
@@ -33,4 +35,5 @@ KIND = Kind(
     codec,
     driver_of("animal-tag", codec),
     recorded=RECORDED,
+    examples={"race": {"tcp": "serial-server.example:4001"}},
 )

@@ -26,4 +26,5 @@ KIND = Kind(
     codec,
     topic="application/0/device/0/event/up",
     messages=json_messages,
+    examples={"soil": {"broker": "local", "units": {"temperature": "Cel", "humidity": "%RH"}}},
 )

@@ -5,7 +5,9 @@ told once as `Broken`, and framing goes on behind it.
 """
 
 import re
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
+
+from msgspec import Meta
 
 from drivers.limits import EXAMPLE_BYTES, LINE_BYTES
 
@@ -13,6 +15,9 @@ STX, ETX = 0x02, 0x03
 NOISE = b"\x00\x7f"
 """What a line carries at power-up (NUL, DEL); no text has it at its ends."""
 BLANK = NOISE + b"\r\n \t"
+
+MaskBit7 = Annotated[bool, Meta(title="Clear the top bit of every byte: 7E1 traffic read as 8N1")]
+"""An option of drivers that read lines."""
 
 
 class Broken(NamedTuple):

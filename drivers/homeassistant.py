@@ -1,18 +1,24 @@
 """The driver `homeassistant`: whatever describes itself by Home Assistant's MQTT discovery."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from drivers.codecs.homeassistant import HomeAssistant
 from drivers.codecs.recorded import json_messages
 from drivers.kinds import Kind
 from drivers.mqtt_sources import Topic, matches
-from drivers.profile_options import ProfileOptions
+from drivers.profile_options import ProfileOptions, Topics
 
 
 class HomeAssistantOptions(ProfileOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "homeassistant"."""
 
     topic: Topic = "homeassistant/#"  # the discovery prefix and /#
-    # more_topics: those that configurations name as state topics and as availability topics; a configuration alone
-    # never makes the gateway subscribe
+    # A configuration alone never makes the gateway subscribe.
+    more_topics: Annotated[
+        Topics, Meta(title="The topics that configurations name as those of states and of availability")
+    ] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,4 +44,5 @@ KIND = Kind(
     codec,
     topic="homeassistant/sensor/recorded/config",
     messages=json_messages,
+    examples={"milk-tanks": {"broker": "local", "more_topics": ["farm/#"]}},
 )

@@ -36,3 +36,6 @@ class Kind(NamedTuple):
     messages: Callable[[bytes], Iterable[bytes]] = lambda data: (data,)  # subscribe: those in a recorded file
     bus: Callable[[Any], str] | None = None  # poll: the name of a source's bus
     shared: tuple[str, ...] = ()  # poll: options that the sources of one bus have in common
+    examples: Mapping[str, Mapping[str, object]] = MappingProxyType(
+        {}
+    )  # source id to options, for deploy/fieldgate.toml

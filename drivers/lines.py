@@ -9,32 +9,47 @@ from msgspec import Meta
 from drivers.codecs.base import Found, Framed, FrameReader, One, Refused, StreamCodec
 from drivers.codecs.json_map import JsonMap
 from drivers.codecs.text import TIME, Csv, Decimal, Encoding, Plain, Regex, nmea_checksum_fits
-from drivers.codecs.values import Codec, Table, TimeMap, Unfit, ValueMap, ValueName, check_values
-from drivers.framing import FixedFramer, Framer, LineFramer, MarkedFramer
+from drivers.codecs.values import Codec, DeviceTime, Table, Unfit, Values, check_values
+from drivers.framing import FixedFramer, Framer, LineFramer, MarkedFramer, MaskBit7
 from drivers.limits import LINE_BYTES, LINE_BYTES_MAX
 
 
 class LineOptions(Table, kw_only=True, frozen=True):
     """Options of every driver that reads lines."""
 
-    framing: Literal["line", "marked", "fixed"] = "line"
-    delimiter: Annotated[str, Meta(max_length=8)] = ""  # line: what ends a line; empty: CR, LF and any mixture of them
-    start: Annotated[str, Meta(max_length=8)] = ""  # marked, fixed: what begins a frame; empty: STX, nothing
-    end: Annotated[str, Meta(max_length=1)] = ""  # marked: what ends a frame; empty: ETX
-    trailer: Annotated[int, Meta(ge=0, le=16)] = 0  # marked: bytes behind the end, of a checksum, to be skipped
-    length: Annotated[int, Meta(ge=0, le=LINE_BYTES_MAX)] = 0  # fixed: bytes in a frame, with its start
-    line_bytes: Annotated[int, Meta(ge=1, le=LINE_BYTES_MAX)] = LINE_BYTES  # a longer line is rejected as too_long
-    mask_bit7: bool = False  # clear the top bit of every byte: 7E1 traffic read as 8N1
-    checksum: Literal["none", "nmea"] = "none"  # nmea: a sentence whose checksum is absent or wrong is rejected
+    framing: Annotated[
+        Literal["line", "marked", "fixed"], Meta(title="What makes a frame: a line's end, a start and an end, a length")
+    ] = "line"
+    delimiter: Annotated[
+        str, Meta(max_length=8, title="line: what ends a line. Empty: CR, LF and any mixture of them")
+    ] = ""
+    start: Annotated[str, Meta(max_length=8, title="marked, fixed: what begins a frame. Empty: STX, nothing")] = ""
+    end: Annotated[str, Meta(max_length=1, title="marked: what ends a frame. Empty: ETX")] = ""
+    trailer: Annotated[int, Meta(ge=0, le=16, title="marked: bytes of a checksum behind the end, to be skipped")] = 0
+    length: Annotated[int, Meta(ge=0, le=LINE_BYTES_MAX, title="fixed: bytes in a frame, with its start")] = 0
+    line_bytes: Annotated[int, Meta(ge=1, le=LINE_BYTES_MAX, title="A longer line is rejected as too_long")] = (
+        LINE_BYTES
+    )
+    mask_bit7: MaskBit7 = False
+    checksum: Annotated[
+        Literal["none", "nmea"], Meta(title="nmea: a sentence whose checksum is absent or wrong is rejected")
+    ] = "none"
 
-    format: Literal["csv", "json", "regex", "text"]
-    columns: tuple[Annotated[str, Meta(max_length=64)], ...] = ()  # csv: a name for every column, "" for one not wanted
-    separator: Annotated[str, Meta(min_length=1, max_length=4)] = ","  # csv
-    pattern: Annotated[str, Meta(max_length=1024)] = ""  # regex: Python's, over the whole line, a named group a value
-    encoding: Encoding = "latin-1"
-    decimal: Decimal = "."
-    values: dict[ValueName, ValueMap]
-    time: TimeMap | None = None  # the device's own time: a pointer, or the column or group named "time"
+    format: Annotated[
+        Literal["csv", "json", "regex", "text"], Meta(title="How a line says its values; text: it is the one value")
+    ]
+    columns: Annotated[
+        tuple[Annotated[str, Meta(max_length=64)], ...],
+        Meta(title='csv: a name for every column, "" for one that is not wanted'),
+    ] = ()
+    separator: Annotated[str, Meta(min_length=1, max_length=4, title="csv: what stands between columns")] = ","
+    pattern: Annotated[
+        str, Meta(max_length=1024, title="regex: Python's, over the whole line, a named group a value")
+    ] = ""
+    encoding: Annotated[Encoding, Meta(title="How the line's text is encoded")] = "latin-1"
+    decimal: Annotated[Decimal, Meta(title="What stands before the fraction of a number")] = "."
+    values: Values
+    time: DeviceTime | None = None
 
     def __post_init__(self) -> None:
         check(self)

@@ -25,8 +25,16 @@ from drivers.limits import EXAMPLE_BYTES, MODBUS_FRAME_BYTES, MODBUS_REGISTERS
 from drivers.polls import Answer
 
 Framing = Literal["rtu", "ascii", "tcp"]
-Values = dict[ValueName, RegisterMap]
-AtOnce = Annotated[int, Meta(ge=1, le=MODBUS_REGISTERS)]
+Values = Annotated[dict[ValueName, RegisterMap], Meta(title="Its values, by the names that they have in the reading")]
+AtOnce = Annotated[
+    int, Meta(ge=1, le=MODBUS_REGISTERS, title="Registers in one request; what touches is read together")
+]
+RegisterNumbers = Annotated[
+    Numbering,
+    Meta(
+        title='How the manual counts registers: "zero" as on the wire, "one" from 1, "modicon" 40001, 30001, 10001, 1'
+    ),
+]
 
 _FRAMERS = {"rtu": FramerType.RTU, "ascii": FramerType.ASCII, "tcp": FramerType.SOCKET}
 _REQUESTS: Mapping[int, type[ModbusPDU]] = {

@@ -8,11 +8,11 @@ from msgspec import Meta, field
 
 from drivers.asking import Line
 from drivers.codecs.base import Framed
-from drivers.codecs.modbus import Numbering, check
+from drivers.codecs.modbus import check
 from drivers.codecs.modbus_rtu import RtuFramer, RtuReader
 from drivers.kinds import Kind
 from drivers.limits import MODBUS_REGISTERS
-from drivers.modbus import AtOnce, Member, ModbusBus, Values
+from drivers.modbus import AtOnce, Member, ModbusBus, RegisterNumbers, Values
 from drivers.polled_port import SETTINGS, PolledPortOptions, bus
 from drivers.polls import PollDriver
 from drivers.serial_port import open_port
@@ -25,12 +25,14 @@ CHARACTER_BITS = 11
 class ModbusRtuOptions(PolledPortOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "modbus_rtu"."""
 
-    slave: Annotated[int, Meta(ge=1, le=247)]  # the device's address; 0 is a broadcast, which nobody answers
-    numbering: Numbering  # of `register`: zero as on the wire, one the first is 1, modicon 40001, 30001, 10001, 1
+    slave: Annotated[int, Meta(ge=1, le=247, title="The device's address on the bus")]
+    numbering: RegisterNumbers
     values: Values = field(default_factory=dict)
-    framing: Literal["rtu", "ascii"] = "rtu"  # ascii has 7 data bits, mostly
-    registers_at_once: AtOnce = MODBUS_REGISTERS  # in one request; what touches is read together
-    pause_ms: Annotated[int, Meta(ge=0, le=1_000)] = 0  # beside 3.5 characters of silence before a question
+    framing: Annotated[Literal["rtu", "ascii"], Meta(title="ascii has 7 data bits, mostly")] = "rtu"
+    registers_at_once: AtOnce = MODBUS_REGISTERS
+    pause_ms: Annotated[
+        int, Meta(ge=0, le=1_000, title="More silence before a question than the 3.5 characters of the standard")
+    ] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,4 +77,15 @@ KIND = Kind(
     recorded={"port": RECORDED, "slave": 1, "numbering": "zero"},
     bus=bus,
     shared=(*SETTINGS, "framing"),
+    examples={
+        "probe": {
+            "port": "/dev/serial/by-id/usb-FTDI_USB-RS485_Cable_FT3X9LQ1-if00-port0",
+            "every_s": 60,
+            "slave": 5,
+            "numbering": "zero",
+            "values": {
+                "temp": {"register": 1, "type": "int16", "scale": 0.1, "unit": "Cel", "sentinels": [0x7FFF]},
+            },
+        }
+    },
 )

@@ -7,27 +7,27 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from drivers.asking import Line
-from drivers.codecs.modbus import Numbering, check
+from drivers.codecs.modbus import check
 from drivers.kinds import Kind
 from drivers.limits import MODBUS_REGISTERS
-from drivers.modbus import AtOnce, Member, ModbusBus, Values
+from drivers.modbus import AtOnce, Member, ModbusBus, RegisterNumbers, Values
 from drivers.network import check_tcp, open_tcp
-from drivers.polls import PollDriver, PolledOptions
+from drivers.polls import AnswerTime, PollDriver, PolledOptions, Retries
 from drivers.streams import Address
 
 
 class ModbusTcpOptions(PolledOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "modbus_tcp"."""
 
-    tcp: Address  # host:port of the device or gateway; Modbus's own port is 502
-    slave: Annotated[int, Meta(ge=0, le=255)] = 1  # unit identifier: which device behind a gateway
-    numbering: Numbering  # of `register`: zero as on the wire, one the first is 1, modicon 40001, 30001, 10001, 1
+    tcp: Annotated[Address, Meta(title="host:port of the device or gateway; Modbus's own port is 502")]
+    slave: Annotated[int, Meta(ge=0, le=255, title="Unit identifier: which device behind a gateway")] = 1
+    numbering: RegisterNumbers
     values: Values
-    framing: Literal["tcp", "rtu"] = "tcp"  # rtu: serial frames, through a plain serial server
-    registers_at_once: AtOnce = MODBUS_REGISTERS  # in one request; what touches is read together
-    timeout_s: Annotated[float, Meta(ge=0.02, le=30)] = 2  # from a question to the end of its answer
-    retries: Annotated[int, Meta(ge=0, le=5)] = 1  # further tries of a device that answered last time
-    pause_ms: Annotated[int, Meta(ge=0, le=1_000)] = 0  # before a question
+    framing: Annotated[Literal["tcp", "rtu"], Meta(title="rtu: serial frames, through a plain serial server")] = "tcp"
+    registers_at_once: AtOnce = MODBUS_REGISTERS
+    timeout_s: AnswerTime = 2
+    retries: Retries = 1
+    pause_ms: Annotated[int, Meta(ge=0, le=1_000, title="Silence before a question")] = 0
 
     def __post_init__(self) -> None:
         fault = check_tcp(self.tcp)
@@ -67,4 +67,14 @@ KIND = Kind(
     driver=_driver,
     bus=_address,
     shared=("framing",),
+    examples={
+        "chiller": {
+            "tcp": "chiller.example:502",
+            "numbering": "modicon",
+            "values": {
+                "supply": {"register": 30_001, "type": "int16", "scale": 0.1, "unit": "Cel"},
+                "alarm": {"register": 10_001},
+            },
+        }
+    },
 )

@@ -375,4 +375,29 @@ class MqttDriver:
             self._connection.resume()
 
 
-KIND = Kind("mqtt", "JSON or one value, by topics of your own", "subscribe", MqttOptions, Mapped, messages=json_lines)
+KIND = Kind(
+    "mqtt",
+    "JSON or one value, by topics of your own",
+    "subscribe",
+    MqttOptions,
+    Mapped,
+    messages=json_lines,
+    examples={
+        "climate": {
+            "broker": "local",
+            "topic": "farm/house3/climate",
+            "values": {
+                "temp": {"pointer": "/temperature", "unit": "Cel"},
+                "rh": {"pointer": "/humidity", "unit": "%RH"},
+            },
+        },
+        "boats": {
+            "broker": "quay",
+            "topic": "quay/+/battery",
+            "id": "boat-{2}",
+            "max_sources": 64,
+            "values": {"voltage": {"pointer": "/u", "unit": "V"}},
+            "time": {"pointer": "/ts", "format": "unix_ms"},
+        },
+    },
+)

@@ -9,12 +9,12 @@ from msgspec import Meta
 from drivers.codecs.base import Found
 from drivers.codecs.json_map import JsonMap
 from drivers.codecs.text import Plain
-from drivers.codecs.values import Codec, Table, TimeMap, ValueMap, ValueName, check_values
+from drivers.codecs.values import Codec, DeviceTime, Table, Values, check_values
 from drivers.limits import PAYLOAD_BYTES, SOURCES_PER_TOPIC, SOURCES_PER_TOPIC_MAX, TOPIC_BYTES
 
 Levels = tuple[str, ...]
 
-Topic = Annotated[str, Meta(min_length=1, max_length=TOPIC_BYTES)]
+Topic = Annotated[str, Meta(min_length=1, max_length=TOPIC_BYTES, title="A topic, or a filter with + and #")]
 IdTemplate = Annotated[str, Meta(max_length=64)]
 
 LEVEL = re.compile(r"\{([1-9][0-9]?)\}")
@@ -25,11 +25,15 @@ _OF_DEVICES = re.compile(r"(?:[a-z0-9._-]|\{source\}|\{device\})+")
 class SubscribedOptions(Table, kw_only=True, frozen=True):
     """Options of every driver whose messages a broker brings. A driver gives `topic` a default that fits it."""
 
-    broker: Annotated[str, Meta(min_length=1, max_length=32)]  # NAME of a [broker.NAME]
-    topic: Topic  # a topic, or a filter with + and #
-    qos: Literal[0, 1] = 1  # 0: what the gateway cannot store at once may be lost
-    id: IdTemplate = "{source}-{device}"  # names a source for each device; "": all are the source itself
-    max_sources: Annotated[int, Meta(ge=1, le=SOURCES_PER_TOPIC_MAX)] = SOURCES_PER_TOPIC  # that `id` may make
+    broker: Annotated[str, Meta(min_length=1, max_length=32, title="NAME of a [broker.NAME] table")]
+    topic: Topic
+    qos: Annotated[Literal[0, 1], Meta(title="0: what the gateway cannot store at once may be lost")] = 1
+    id: Annotated[IdTemplate, Meta(title='Names a source for each device. "": all of them are the one source')] = (
+        "{source}-{device}"
+    )
+    max_sources: Annotated[
+        int, Meta(ge=1, le=SOURCES_PER_TOPIC_MAX, title="How many sources `id` may make; the next device is rejected")
+    ] = SOURCES_PER_TOPIC
 
     def __post_init__(self) -> None:
         for one in self.filters:
@@ -57,10 +61,13 @@ class SubscribedOptions(Table, kw_only=True, frozen=True):
 class MqttOptions(SubscribedOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "mqtt"."""
 
-    payload: Literal["json", "text"] = "json"  # text: the whole payload is the one value
-    values: dict[ValueName, ValueMap]
-    time: TimeMap | None = None  # the device's own time
-    id: IdTemplate = ""  # sources named from the topic's levels: "{1}" is the first
+    payload: Annotated[Literal["json", "text"], Meta(title="text: the whole payload is the one value")] = "json"
+    values: Values
+    time: DeviceTime | None = None
+    id: Annotated[
+        IdTemplate,
+        Meta(title='Names a source for each device from the topic\'s levels, "{1}" is the first. "": one source'),
+    ] = ""
 
     def __post_init__(self) -> None:
         check_values(self.values)

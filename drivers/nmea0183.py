@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from drivers.codecs.base import Framed
 from drivers.codecs.nmea0183 import Nmea0183
-from drivers.codecs.values import TimeMap
+from drivers.codecs.values import MaxAhead, MaxBehind, TimeMap
 from drivers.framing import LineFramer
 from drivers.kinds import Kind
 from drivers.limits import DEVICE_CLOCK_AHEAD_S, DEVICE_CLOCK_BEHIND_S, LINE_BYTES
@@ -20,13 +20,19 @@ Address = Annotated[
 class Nmea0183Options(StreamOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "nmea0183"."""
 
-    baud: Annotated[int, Meta(ge=50, le=4_000_000)] = 4_800  # 38400 for high-speed lines, often 9600 for receivers
-    checksum: Literal["required", "optional"] = "required"  # optional: a sentence may have none; a wrong one never is
-    sentences: tuple[Address, ...] = ()  # only these, by formatter or with talker; none named: all
-    text: tuple[Address, ...] = ()  # these are passed on as text, as they came
-    proprietary: bool = True  # $P... sentences are passed on as text
-    max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # before receipt, for its time to be trusted
-    max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # after receipt
+    baud: Annotated[
+        int, Meta(ge=50, le=4_000_000, title="Bits a second: 38400 for high-speed lines, often 9600 for receivers")
+    ] = 4_800
+    checksum: Annotated[
+        Literal["required", "optional"], Meta(title="optional: a sentence may come without; a wrong one is rejected")
+    ] = "required"
+    sentences: Annotated[
+        tuple[Address, ...], Meta(title='Only these, by formatter, "RMC", or with the talker, "SDDPT". Empty: all')
+    ] = ()
+    text: Annotated[tuple[Address, ...], Meta(title="Sentences that are passed on as text, as they came")] = ()
+    proprietary: Annotated[bool, Meta(title="Sentences $P... are passed on as text")] = True
+    max_behind_s: MaxBehind = DEVICE_CLOCK_BEHIND_S
+    max_ahead_s: MaxAhead = DEVICE_CLOCK_AHEAD_S
 
 
 def codec(options: Nmea0183Options, *, drop_first: bool = False) -> Framed:
@@ -49,4 +55,11 @@ KIND = Kind(
     codec,
     driver_of("nmea0183", codec),
     recorded=RECORDED,
+    examples={
+        "bridge": {
+            "port": "/dev/serial/by-path/platform-fd500000.pcie-usb-0:1.2:1.0-port0",
+            "sentences": ["RMC", "SDDPT", "MTW", "MWV"],
+            "text": ["TXT"],
+        }
+    },
 )

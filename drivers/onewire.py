@@ -25,13 +25,23 @@ _ENABLE = "Add dtoverlay=w1-gpio to /boot/firmware/config.txt, and restart"
 class OneWireOptions(PolledOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "onewire"."""
 
-    sensor: Annotated[str, Meta(pattern=r"^([0-9a-f]{2}-[0-9a-f]{12})?\Z", description="28- and 12 digits 0-9a-f")] = (
-        ""  # as the kernel names it; absent: every one that is there, each a source of its own
-    )
-    path: Annotated[str, Meta(pattern=r"^/[^\x00-\x1f\x7f]+\Z", description="a whole path, from / on")] = (
-        "/sys/bus/w1/devices"
-    )
-    timeout_s: Annotated[float, Meta(ge=0.1, le=30)] = 5  # for one sensor
+    sensor: Annotated[
+        str,
+        Meta(
+            pattern=r"^([0-9a-f]{2}-[0-9a-f]{12})?\Z",
+            description="28- and 12 digits 0-9a-f",
+            title="As the kernel names it. Empty: every one that is there, each a source of its own",
+        ),
+    ] = ""
+    path: Annotated[
+        str,
+        Meta(
+            pattern=r"^/[^\x00-\x1f\x7f]+\Z",
+            description="a whole path, from / on",
+            title="Where the kernel shows the bus",
+        ),
+    ] = "/sys/bus/w1/devices"
+    timeout_s: Annotated[float, Meta(ge=0.1, le=30, title="How long one sensor may take")] = 5
 
 
 class OneWireBus:
@@ -132,4 +142,13 @@ def _folder(options: OneWireOptions) -> str:
     return options.path
 
 
-KIND = Kind("onewire", "1-Wire temperature sensors", "poll", OneWireOptions, codec, _driver, bus=_folder)
+KIND = Kind(
+    "onewire",
+    "1-Wire temperature sensors",
+    "poll",
+    OneWireOptions,
+    codec,
+    _driver,
+    bus=_folder,
+    examples={"bulk-tank": {"every_s": 30, "sensor": "28-0316a2795bff"}},
+)

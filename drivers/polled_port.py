@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from drivers.polls import PolledOptions
+from drivers.polls import AnswerTime, PolledOptions, Retries
 from drivers.port_paths import check_port
-from drivers.streams import Pin, PortPath
+from drivers.streams import Baud, Dtr, Parity, PortPath, Rts, StopBits
 
 SETTINGS = ("baud", "bytesize", "parity", "stopbits", "dtr", "rts")
 
@@ -14,15 +14,17 @@ SETTINGS = ("baud", "bytesize", "parity", "stopbits", "dtr", "rts")
 class PolledPortOptions(PolledOptions, kw_only=True, frozen=True):
     """Options of a source that is polled over a serial port."""
 
-    port: PortPath  # by a path that stays
-    baud: Annotated[int, Meta(ge=50, le=4_000_000)] = 9_600
-    bytesize: Literal[7, 8] = 8
-    parity: Literal["none", "even", "odd"] = "none"
-    stopbits: Literal[1, 2] = 1
-    dtr: Pin = "on"  # the pin DTR while the port is open; keep: as the system has it
-    rts: Pin = "on"
-    timeout_s: Annotated[float, Meta(ge=0.02, le=30)] = 1  # from a question to the end of its answer
-    retries: Annotated[int, Meta(ge=0, le=5)] = 1  # further tries of a device that answered last time
+    port: Annotated[
+        PortPath, Meta(title="A serial port, by a path that stays. Sources may share one, and its settings")
+    ]
+    baud: Baud = 9_600
+    bytesize: Annotated[Literal[7, 8], Meta(title="Data bits, as the device has them")] = 8
+    parity: Parity = "none"
+    stopbits: StopBits = 1
+    dtr: Dtr = "on"
+    rts: Rts = "on"
+    timeout_s: AnswerTime = 1
+    retries: Retries = 1
 
     def __post_init__(self) -> None:
         fault = check_port(self.port)

@@ -26,14 +26,16 @@ from drivers.pending import Pending
 
 _OTHER = re.compile(r"[^a-z0-9._-]+")
 
-Every = Annotated[float, Meta(ge=0.05, le=86_400)]
+AnswerTime = Annotated[float, Meta(ge=0.02, le=30, title="From a question to the end of its answer")]
+Retries = Annotated[int, Meta(ge=0, le=5, title="Further tries of a device that answered last time")]
+Every = Annotated[float, Meta(ge=0.05, le=86_400, title="From one poll to the next")]
 """Seconds from one poll of a source to the next."""
 
 
 class PolledOptions(Table, kw_only=True, frozen=True):
     """Options of every polled source."""
 
-    every_s: Every = 10  # from one poll to the next
+    every_s: Every = 10
 
 
 class Answer(NamedTuple):

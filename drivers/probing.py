@@ -5,7 +5,7 @@ Pure: what was heard goes in, verdicts with their evidence come out.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -79,13 +79,19 @@ def ways() -> list[Way]:
 def _variants(kind: Kind) -> Iterator[Way]:
     """Each value of an option `variant`, with and without a `checksum`."""
     fields = {one.encode_name: one for one in msgspec.structs.fields(kind.options)}
+    types = {name: _bare(one.type) for name, one in fields.items()}
     choices: list[list[tuple[str, Any]]] = []
-    if "variant" in fields and get_origin(fields["variant"].type) is Literal:
-        choices.append([("variant", one) for one in get_args(fields["variant"].type)])
-    if "checksum" in fields and fields["checksum"].type is bool:
+    if get_origin(types.get("variant")) is Literal:
+        choices.append([("variant", one) for one in get_args(types["variant"])])
+    if types.get("checksum") is bool:
         choices.append([("checksum", one) for one in (False, True)])
     for chosen in itertools.product(*choices):
         yield Way(kind, {name: value for name, value in chosen if value != fields[name].default})
+
+
+def _bare(wanted: Any) -> Any:
+    """A type without what is said of it."""
+    return _bare(get_args(wanted)[0]) if get_origin(wanted) is Annotated else wanted
 
 
 def _fits(way: Way) -> bool:

@@ -4,19 +4,19 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from drivers.codecs.values import TimeMap
+from drivers.codecs.values import MaxAhead, MaxBehind, TimeMap
 from drivers.limits import DEVICE_CLOCK_AHEAD_S, DEVICE_CLOCK_BEHIND_S, FILTERS
 from drivers.mqtt_sources import SubscribedOptions, Topic
 
-Topics = Annotated[tuple[Topic, ...], Meta(max_length=FILTERS)]
+Topics = Annotated[tuple[Topic, ...], Meta(max_length=FILTERS, title="Further topics, beside `topic`")]
 
 
 class ProfileOptions(SubscribedOptions, kw_only=True, frozen=True):
     """What they have in common; a driver gives `topic` and `more_topics` defaults that fit it."""
 
-    more_topics: Topics = ()  # beside `topic`
-    max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # the device's time, before receipt
-    max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # after receipt
+    more_topics: Topics = ()
+    max_behind_s: MaxBehind = DEVICE_CLOCK_BEHIND_S
+    max_ahead_s: MaxAhead = DEVICE_CLOCK_AHEAD_S
 
     @property
     def filters(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The drivers by name. A driver's module is imported when it is asked for: without a serial line, no pyserial."""
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -19,28 +20,35 @@ Now = Callable[[], float | None]
 
 
 _MODULES = {
-    "ais": "drivers.ais",
-    "animal_tag": "drivers.animal_tag",
-    "chirpstack": "drivers.chirpstack",
-    "homeassistant": "drivers.homeassistant",
-    "modbus_rtu": "drivers.modbus_rtu",
-    "modbus_tcp": "drivers.modbus_tcp",
-    "mqtt": "drivers.mqtt",
-    "nmea0183": "drivers.nmea0183",
-    "onewire": "drivers.onewire",
-    "p1": "drivers.p1",
-    "replay": "drivers.replay",
-    "scale": "drivers.scale",
-    "sdi12": "drivers.sdi12",
-    "senml": "drivers.senml",
-    "serial_line": "drivers.serial_line",
-    "shelly": "drivers.shelly",
-    "sparkplug": "drivers.sparkplug",
-    "system": "drivers.system",
-    "tasmota": "drivers.tasmota",
-    "tts": "drivers.tts",
-    "zigbee2mqtt": "drivers.zigbee2mqtt",
+    name: f"drivers.{name}"
+    for name in (
+        # what a broker brings
+        "mqtt",
+        "tasmota",
+        "shelly",
+        "zigbee2mqtt",
+        "homeassistant",
+        "chirpstack",
+        "tts",
+        "senml",
+        "sparkplug",
+        # streams, and what was recorded of one
+        "serial_line",
+        "nmea0183",
+        "ais",
+        "scale",
+        "animal_tag",
+        "p1",
+        "replay",
+        # polled
+        "modbus_rtu",
+        "modbus_tcp",
+        "onewire",
+        "sdi12",
+        "system",
+    )
 }
+"""In the order of docs/drivers.md and deploy/fieldgate.toml."""
 GROUP = "fieldgate.drivers"
 """Entry points: NAME = "package.module:KIND"."""
 
@@ -72,6 +80,15 @@ def kind(name: str) -> Kind:
     near = difflib.get_close_matches(name, names(), 1)
     guess = f" Did you mean {near[0]}?" if near else ""
     raise UnknownDriver(f"there is no driver {name!r}. There are: {', '.join(names())}.{guess}")
+
+
+def kinds() -> list[Kind]:
+    """All drivers: ours in the order of their manual, then those of other packages that can be loaded."""
+    found = [kind(name) for name in _MODULES]
+    for name, entry in sorted(_foreign().items()):
+        with contextlib.suppress(UnknownDriver):
+            found.append(_load(name, entry))
+    return found
 
 
 def options_type(name: str) -> type[Struct]:

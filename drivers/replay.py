@@ -24,10 +24,12 @@ OPEN_S = 10.0
 class ReplayOptions(LineOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "replay"."""
 
-    path: Annotated[str, Meta(pattern=r"^/[^\x00-\x1f\x7f]+\Z", description="a whole path, from / on")]
-    rate: Annotated[float, Meta(ge=0, le=100_000)] = 0.0  # lines a second; 0: as fast as they become durable
-    loop: bool = False  # true: again and again
-    replayed: bool = True  # false: not marked as replayed (quality 16)
+    path: Annotated[
+        str, Meta(pattern=r"^/[^\x00-\x1f\x7f]+\Z", description="a whole path, from / on", title="The recorded file")
+    ]
+    rate: Annotated[float, Meta(ge=0, le=100_000, title="Lines a second. 0: as fast as they become durable")] = 0.0
+    loop: Annotated[bool, Meta(title="true: again and again")] = False
+    replayed: Annotated[bool, Meta(title="false: readings are not marked as replayed (quality 16)")] = True
 
 
 class ReplayDriver:
@@ -106,4 +108,19 @@ def _read(file: BinaryIO) -> bytes:
     return file.read(CHUNK_BYTES)
 
 
-KIND = Kind("replay", "a recorded file of lines", "stream", ReplayOptions, stream, ReplayDriver)
+KIND = Kind(
+    "replay",
+    "a recorded file of lines",
+    "stream",
+    ReplayOptions,
+    stream,
+    ReplayDriver,
+    examples={
+        "trip": {
+            "path": "/var/lib/fieldgate/recordings/trip.log",
+            "format": "csv",
+            "columns": ["time", "temp"],
+            "values": {"temp": {"unit": "Cel"}},
+        }
+    },
+)

@@ -12,7 +12,7 @@ from drivers.codecs.scale import ScaleLines
 from drivers.codecs.scale_continuous import Continuous, ContinuousFramer, ContinuousStream
 from drivers.codecs.ticket import Tickets, TicketStream
 from drivers.codecs.values import ValueMap, ValueName, check_values
-from drivers.framing import LineFramer, MarkedLineFramer
+from drivers.framing import LineFramer, MarkedLineFramer, MaskBit7
 from drivers.kinds import Kind
 from drivers.limits import LINE_BYTES
 from drivers.streams import RECORDED, StreamOptions, driver_of
@@ -24,15 +24,24 @@ Pattern = Annotated[str, Meta(max_length=1024)]
 class ScaleOptions(StreamOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "scale"."""
 
-    variant: Variant
-    unit: Literal["", "kg", "g", "t", "lb", "oz"] = ""  # of frames that name none; without it those are rejected
-    keep_motion: bool = False  # true: a weight in motion is kept as mass_in_motion, quality 2; false: rejected
-    checksum: bool = False  # mt-continuous: a checksum follows each frame, and is checked
-    mask_bit7: bool = False  # clear the top bit of every byte: 7E1 traffic read as 8N1
-    begin: Pattern = ""  # ticket: Python's regular expression of the line that begins one
-    end: Pattern = ""  # ticket: of the line that ends it
-    pattern: Pattern = ""  # ticket: of the whole, LF between its lines; a named group a value, `unstable` for motion
-    values: dict[ValueName, ValueMap] = field(default_factory=dict)  # ticket: required
+    variant: Annotated[Variant, Meta(title="What the indicator writes: docs/drivers.md has the frames")]
+    unit: Annotated[
+        Literal["", "kg", "g", "t", "lb", "oz"],
+        Meta(title="The unit of frames that name none; without it they are rejected"),
+    ] = ""
+    keep_motion: Annotated[
+        bool, Meta(title="true: a weight in motion is kept, as mass_in_motion with quality 2; false: rejected")
+    ] = False
+    checksum: Annotated[bool, Meta(title="mt-continuous: a checksum follows each frame, and is checked")] = False
+    mask_bit7: MaskBit7 = False
+    begin: Annotated[Pattern, Meta(title="ticket: Python's regular expression of the line that begins one")] = ""
+    end: Annotated[Pattern, Meta(title="ticket: regular expression of the line that ends it")] = ""
+    pattern: Annotated[
+        Pattern, Meta(title="ticket: of the whole, LF between lines; a named group a value, `unstable` for motion")
+    ] = ""
+    values: Annotated[
+        dict[ValueName, ValueMap], Meta(title="ticket: its values, by the names of the pattern's groups")
+    ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,4 +93,21 @@ KIND = Kind(
     codec,
     driver_of("scale", codec),
     recorded=RECORDED,
+    examples={
+        "weighbridge": {
+            "port": "/dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A50285BI-if00-port0",
+            "bytesize": 7,
+            "parity": "even",
+            "variant": "mt-continuous",
+            "checksum": True,
+        },
+        "gatehouse": {
+            "tcp": "serial-server.example:4002",
+            "variant": "ticket",
+            "begin": "WEIGHBRIDGE.*",
+            "end": "THANK YOU",
+            "pattern": r"(?s).*NET +(?P<mass>[0-9.]+) kg.*",
+            "values": {"mass": {"unit": "kg"}},
+        },
+    },
 )

@@ -16,8 +16,9 @@ from drivers.framing import NOISE, LineFramer
 from drivers.kinds import Kind
 from drivers.limits import EXAMPLE_BYTES, LINE_BYTES, SDI12_LINE_BYTES, SDI12_WAIT_S
 from drivers.polled_port import SETTINGS, PolledPortOptions, bus
-from drivers.polls import Answer, PollDriver
+from drivers.polls import Answer, AnswerTime, PollDriver
 from drivers.serial_port import open_port
+from drivers.streams import Parity
 
 T = TypeVar("T")
 RECORDED = "/dev/null"
@@ -28,13 +29,24 @@ _CURE = "Check its address, wires and 12 V, and that the adapter makes the break
 class Sdi12Options(PolledPortOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "sdi12"."""
 
-    baud: Annotated[int, Meta(ge=50, le=4_000_000)] = 1_200  # of the adapter's serial side
-    bytesize: Literal[7, 8] = 7
-    parity: Literal["none", "even", "odd"] = "even"
-    timeout_s: Annotated[float, Meta(ge=0.02, le=30)] = 2  # from a command to the end of its answer
-    address: Annotated[str, Meta(pattern=r"^[0-9A-Za-z]\Z", description="one digit or letter")]  # of the sensor
-    command: Annotated[str, Meta(pattern=r"^[MC]C?[1-9]?\Z", description="M, C, MC or CC, and perhaps 1 to 9")] = "M"
-    values: dict[ValueName, SdiValue] = field(default_factory=dict)
+    baud: Annotated[int, Meta(ge=50, le=4_000_000, title="Bits a second, of the adapter's serial side")] = 1_200
+    bytesize: Annotated[Literal[7, 8], Meta(title="Data bits, as the adapter has them")] = 7
+    parity: Parity = "even"
+    timeout_s: AnswerTime = 2
+    address: Annotated[
+        str, Meta(pattern=r"^[0-9A-Za-z]\Z", description="one digit or letter", title="The sensor's address on the bus")
+    ]
+    command: Annotated[
+        str,
+        Meta(
+            pattern=r"^[MC]C?[1-9]?\Z",
+            description="M, C, MC or CC, and perhaps 1 to 9",
+            title="M measures, C measures while others are asked; a C behind it asks for a checksum",
+        ),
+    ] = "M"
+    values: Annotated[
+        dict[ValueName, SdiValue], Meta(title="Its values, by the names that they have in the reading")
+    ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,4 +180,16 @@ KIND = Kind(
     recorded={"port": RECORDED, "address": "0"},
     bus=bus,
     shared=SETTINGS,
+    examples={
+        "soil-30cm": {
+            "port": "/dev/serial/by-id/usb-FTDI_SDI-12_USB_Adapter_A10K2X-if00-port0",
+            "every_s": 600,
+            "address": "0",
+            "command": "MC",
+            "values": {
+                "moisture": {"index": 1, "unit": "/", "scale": 0.01},
+                "temp": {"index": 2, "unit": "Cel"},
+            },
+        }
+    },
 )

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from drivers.codecs.senml import Senml
-from drivers.codecs.values import TimeMap
+from drivers.codecs.values import MaxAhead, MaxBehind, TimeMap
 from drivers.kinds import Kind
 from drivers.limits import DEVICE_CLOCK_AHEAD_S, DEVICE_CLOCK_BEHIND_S
 from drivers.mqtt_sources import SubscribedOptions
@@ -14,9 +14,11 @@ from drivers.mqtt_sources import SubscribedOptions
 class SenmlOptions(SubscribedOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "senml"."""
 
-    device_level: Annotated[int, Meta(ge=0, le=99)] = 0  # level of the topic that names the device, from 1; 0: none
-    max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # a record's time, before receipt
-    max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # after receipt
+    device_level: Annotated[
+        int, Meta(ge=0, le=99, title="The level of the topic, from 1, that names the device. 0: all are one source")
+    ] = 0
+    max_behind_s: MaxBehind = DEVICE_CLOCK_BEHIND_S
+    max_ahead_s: MaxAhead = DEVICE_CLOCK_AHEAD_S
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,4 +40,5 @@ KIND = Kind(
     SenmlOptions,
     codec,
     topic="senml",
+    examples={"stations": {"broker": "local", "topic": "farm/+/senml", "device_level": 2}},
 )

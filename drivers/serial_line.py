@@ -39,4 +39,21 @@ KIND = Kind(
     lines.stream,
     streams.driver_of("serial", lines.stream),
     recorded=streams.RECORDED,
+    examples={
+        "weather": {
+            "port": "/dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10026FL-if00-port0",
+            "baud": 19_200,
+            "format": "regex",
+            "pattern": r"T=(?P<temp>[-+0-9.]+) H=(?P<rh>[0-9.]+)",
+            "values": {"temp": {"unit": "Cel"}, "rh": {"unit": "%RH"}},
+        },
+        "feed": {
+            "tcp": "192.168.1.20:4001",
+            "format": "csv",
+            "columns": ["", "mass", "time"],
+            "separator": ";",
+            "values": {"mass": {"unit": "kg"}},
+            "time": {"format": "unix"},
+        },
+    },
 )

@@ -1,5 +1,9 @@
 """The driver `shelly`: Shelly devices of every generation."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from drivers.codecs.recorded import json_messages
 from drivers.codecs.shelly import Shelly
 from drivers.kinds import Kind
@@ -12,7 +16,7 @@ class ShellyOptions(ProfileOptions, kw_only=True, frozen=True):
 
     topic: Topic = "+/events/rpc"
     more_topics: Topics = ("+/status/+", "+/online", "shellies/#")  # shellies/# are those of Gen1
-    fahrenheit: bool = False  # Gen1 sensors are set to show degrees Fahrenheit
+    fahrenheit: Annotated[bool, Meta(title="Gen1 sensors are set to show degrees Fahrenheit")] = False
 
 
 def codec(options: ShellyOptions) -> Shelly:
@@ -28,4 +32,5 @@ KIND = Kind(
     codec,
     topic="events/rpc",
     messages=json_messages,
+    examples={"sockets": {"broker": "local"}},
 )

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from drivers.codecs.sparkplug import Sparkplug
+from drivers.codecs.values import MaxAhead, MaxBehind
 from drivers.kinds import Kind
 from drivers.limits import DEVICE_CLOCK_AHEAD_S, DEVICE_CLOCK_BEHIND_S, SPARKPLUG_BYTES
 from drivers.mqtt_sources import SubscribedOptions, Topic
@@ -14,9 +15,11 @@ class SparkplugOptions(SubscribedOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "sparkplug"."""
 
     topic: Topic = "spBv1.0/#"  # or one group's: "spBv1.0/Plant 1/#"
-    rebirth: bool = True  # false: publish nothing; what needs a birth that was missed is rejected until the next one
-    max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # how old a metric's own time may be
-    max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # and how far ahead
+    rebirth: Annotated[
+        bool, Meta(title="Births that were missed are asked for; false: nothing is published, and they are waited for")
+    ] = True
+    max_behind_s: MaxBehind = DEVICE_CLOCK_BEHIND_S
+    max_ahead_s: MaxAhead = DEVICE_CLOCK_AHEAD_S
 
     @property
     def payload_bytes(self) -> int:
@@ -36,4 +39,5 @@ KIND = Kind(
     SparkplugOptions,
     codec,
     topic="spBv1.0/recorded/DBIRTH/node/device",
+    examples={"plant": {"broker": "local"}},
 )

@@ -27,6 +27,11 @@ AGAIN_S, AGAIN_MOST_S = 0.1, 1.0  # between two looks for a port that is gone: d
 PortPath = Annotated[str, Meta(pattern=r"^/[^\x00-\x1f\x7f]+\Z", max_length=255, description="a whole path, from / on")]
 Address = Annotated[str, Meta(max_length=255, description="host:port")]
 Pin = Literal["on", "off", "keep"]
+Dtr = Annotated[Pin, Meta(title="The pin DTR while the port is open; keep: as the system has it")]
+Rts = Annotated[Pin, Meta(title="The pin RTS, in the same manner")]
+Baud = Annotated[int, Meta(ge=50, le=4_000_000, title="Bits a second, as the device has them")]
+Parity = Annotated[Literal["none", "even", "odd"], Meta(title="As the device has it")]
+StopBits = Annotated[Literal[1, 2], Meta(title="As the device has them")]
 
 RECORDED: Mapping[str, object] = {"port": "/dev/null"}
 """Kind.recorded of a stream: a recorded file needs no wire."""
@@ -35,18 +40,27 @@ RECORDED: Mapping[str, object] = {"port": "/dev/null"}
 class StreamOptions(Table, kw_only=True, frozen=True):
     """Where a stream comes from: exactly one of port, tcp and udp. A driver's own options inherit from these."""
 
-    port: PortPath | None = None  # a serial port, by a path that stays
-    tcp: Address | None = None  # host:port, connected to
-    udp: Address | None = None  # address:port of this computer, listened on; 0.0.0.0 takes broadcasts
-    baud: Annotated[int, Meta(ge=50, le=4_000_000)] = 9_600
-    bytesize: Literal[5, 6, 7, 8] = 8
-    parity: Literal["none", "even", "odd"] = "none"
-    stopbits: Literal[1, 2] = 1
-    dtr: Pin = "on"  # the pin DTR while the port is open; keep: as the system has it
-    rts: Pin = "on"
-    first_line: Literal["drop", "quiet"] = "drop"  # quiet: keep it where there was silence for 0.5 s after opening
-    gap_ms: Annotated[int, Meta(ge=10, le=10_000)] = 100  # a silence that ends a frame that has no other end
-    silence_s: Annotated[float, Meta(ge=0, le=86_400)] = 0  # no byte for so long: down, and opened again; 0: never
+    port: Annotated[
+        PortPath | None, Meta(title="A serial port, by a path that stays, never /dev/ttyUSB0; in its place tcp or udp")
+    ] = None
+    tcp: Annotated[Address | None, Meta(title="In place of port: host:port of a serial server, connected to")] = None
+    udp: Annotated[
+        Address | None, Meta(title="In place of port: address:port of this computer; 0.0.0.0 takes broadcasts")
+    ] = None
+    baud: Baud = 9_600
+    bytesize: Annotated[Literal[5, 6, 7, 8], Meta(title="Data bits, as the device has them")] = 8
+    parity: Parity = "none"
+    stopbits: StopBits = 1
+    dtr: Dtr = "on"
+    rts: Rts = "on"
+    first_line: Annotated[
+        Literal["drop", "quiet"],
+        Meta(title='After opening the rest of a line comes first: "drop" it; "quiet" keeps it after 0.5 s of silence'),
+    ] = "drop"
+    gap_ms: Annotated[int, Meta(ge=10, le=10_000, title="A silence that ends a frame that has no other end")] = 100
+    silence_s: Annotated[
+        float, Meta(ge=0, le=86_400, title="No byte for so long: the source is down, the wire opened again. 0: never")
+    ] = 0
 
     def __post_init__(self) -> None:
         given = [name for name in ("port", "tcp", "udp") if getattr(self, name) is not None]

@@ -96,22 +96,23 @@ def json_values(payload: bytes) -> dict[str, Any] | None:
 
 def toml(name: str, table: Mapping[str, Any]) -> str:
     """`[name]` and its keys."""
-    return "\n".join([f"[{name}]", *(f"{key(one)} = {_value(value)}" for one, value in table.items())])
+    return "\n".join([f"[{name}]", *(f"{key(one)} = {value(what)}" for one, what in table.items())])
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        if "\\" in value and "'" not in value and value.isprintable():
-            return f"'{value}'"
-        return _quoted(value)
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{key(name)} = {_value(one)}" for name, one in value.items())
+def value(what: Any) -> str:
+    """A value as TOML writes it, on one line."""
+    if isinstance(what, bool):
+        return "true" if what else "false"
+    if isinstance(what, str):
+        if "\\" in what and "'" not in what and what.isprintable():
+            return f"'{what}'"
+        return _quoted(what)
+    if isinstance(what, Mapping):
+        inner = ", ".join(f"{key(name)} = {value(one)}" for name, one in what.items())
         return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    return str(value)
+    if isinstance(what, list | tuple):
+        return f"[{', '.join(map(value, what))}]"
+    return str(what)
 
 
 def key(name: str) -> str:

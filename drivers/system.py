@@ -25,9 +25,9 @@ WholePath = Annotated[str, Meta(pattern=r"^/[^\x00-\x1f\x7f]*\Z", description="a
 class SystemOptions(PolledOptions, kw_only=True, frozen=True):
     """[source.ID] with driver = "system"."""
 
-    every_s: Every = 60  # from one poll to the next
-    disk: WholePath = "/"  # of which the free room is told: a folder on the file system
-    path: WholePath = "/"  # below which sys and proc are
+    every_s: Every = 60
+    disk: Annotated[WholePath, Meta(title="A folder on the file system whose free room is told")] = "/"
+    path: Annotated[WholePath, Meta(title="Below which sys and proc are")] = "/"
 
 
 class SystemBus:
@@ -152,4 +152,12 @@ def _computer(options: SystemOptions) -> str:
     return options.path
 
 
-KIND = Kind("system", "this computer itself", "poll", SystemOptions, driver=_driver, bus=_computer)
+KIND = Kind(
+    "system",
+    "this computer itself",
+    "poll",
+    SystemOptions,
+    driver=_driver,
+    bus=_computer,
+    examples={"gateway-box": {"disk": "/var/lib/fieldgate"}},
+)

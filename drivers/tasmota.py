@@ -27,4 +27,5 @@ KIND = Kind(
     codec,
     topic="tele/SENSOR",
     messages=json_messages,
+    examples={"cold-rooms": {"broker": "local", "more_topics": ["tele/+/LWT", "tele/+/STATE"]}},
 )

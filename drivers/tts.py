@@ -26,4 +26,5 @@ KIND = Kind(
     codec,
     topic="v3/application@tenant/devices/device/up",
     messages=json_messages,
+    examples={"tanks": {"broker": "quay", "max_sources": 40}},
 )

@@ -44,4 +44,5 @@ KIND = Kind(
     codec,
     topic="zigbee2mqtt/",
     messages=_messages,
+    examples={"zigbee": {"broker": "local", "max_sources": 128}},
 )

@@ -12,23 +12,26 @@ import random
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gateway import __version__, driving, status
+from gateway import __version__, config, driving, status
+from gateway.announce import Announced, Announcer
 from gateway.clock import Clock, SystemClock, facts, known_s, watch
 from gateway.conditions import Problem
 from gateway.device import Device
 from gateway.driving import Wanted
 from gateway.errors import Stop
 from gateway.intake import Intake
+from gateway.logs import Log
 from gateway.retention import Retention, keepers
 from gateway.roster import Roster, end
 from gateway.scrub import Scrub
 from gateway.sealer import Sealer
 from gateway.settings import NodeLink, Settings, size_bytes
 from gateway.signing import Signing
-from gateway.store import Store
+from gateway.store import DATABASE, SIGN_STATE, Store
 from gateway.store.events import newest
 from gateway.store.journal import Journal, newest_keys
 from gateway.store.opening import open_journal, open_store
@@ -36,19 +39,24 @@ from gateway.store.redeliveries import Redeliveries
 from gateway.store.rollup import ROLLUP, Rollup
 from gateway.supervise import Supervisor
 from gateway.upstream import Upstream
+from gateway.watch import Watch
 from gateway.web import Services, WebServer
 
 log = logging.getLogger(__name__)
 
 CONTROL_SOCKET = "control.sock"
 _DRAIN_S = 20.0  # at stop, for the journal to find room
+_HEARTBEATS = 3.0  # without a co-signature, after which a gateway is not ready
 _PUSH_S = 10.0  # at stop, for one last push to the nodes
 
 
-def run(settings: Settings) -> int:
-    """Runs a gateway until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on."""
+def run(settings: Settings, records: Log | None = None) -> int:
+    """Runs a gateway until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on.
+
+    records: where this process logs, for whoever asks for the newest of them.
+    """
     try:
-        asyncio.run(serve(settings, SystemClock()))
+        asyncio.run(serve(settings, SystemClock(), records))
     except BaseExceptionGroup as group:
         leaves = list(_leaves(group))
         raise next((leaf for leaf in leaves if isinstance(leaf, Stop)), leaves[0]) from group
@@ -63,7 +71,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-async def serve(settings: Settings, clock: Clock) -> None:
+async def serve(settings: Settings, clock: Clock, records: Log | None = None) -> None:
     """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
     stopping = _catch_signals()
     store = await open_store(Path(settings.gateway.data_dir), settings.retention, stopping)
@@ -73,7 +81,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
         linger_s, most = settings.journal.linger_ms / 1000, settings.seal.max_count
         journal = await open_journal(store, linger_s=linger_s, max_count=most, monotonic=clock.monotonic)
         seen = await newest_keys(store.db, settings.broker)
-        await Gateway(settings, clock, store, journal, seen).run(stopping)
+        await Gateway(settings, clock, store, journal, seen, records).run(stopping)
     finally:
         await store.close()
 
@@ -88,7 +96,15 @@ def _catch_signals() -> asyncio.Event:
 class Gateway:
     """One gateway's parts, in the order of a reading's way. None runs before `run`."""
 
-    def __init__(self, settings: Settings, clock: Clock, store: Store, journal: Journal, seen: Redeliveries) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        store: Store,
+        journal: Journal,
+        seen: Redeliveries,
+        records: Log | None,
+    ) -> None:
         self._settings, self._clock, self._store, self._journal = settings, clock, store, journal
         self._rng = random.Random()  # noqa: S311 -- jitter
         self._since_ms = 0
@@ -115,11 +131,17 @@ class Gateway:
         )
 
         self._nodes = Roster[NodeLink, Upstream]("node", self._node)
+        self._watch = Watch(self._problems, records)
+        self._announcers = Roster[Announced, Announcer]("status", self._announcer)
         self._services = Services(
             status=self._snapshot,
             sync=self._sync,
             rollup=self._rollup,
             events=partial(newest, store),
+            metrics=self._metrics,
+            logs=records.ring.after if records else None,
+            watch_token=config.watch_token(settings),
+            cosigned_within_s=_HEARTBEATS * seal.heartbeat_s,
         )
         control = store.data_dir / CONTROL_SOCKET
         self._web = WebServer(settings.web, settings.node, store, clock, self._services, control=control)
@@ -131,6 +153,9 @@ class Gateway:
         store, clock = self._store, self._clock
         return Upstream(name, link, store.vkey, store, clock, self._rng, on_fork=self._sealer.hold)
 
+    def _announcer(self, _: str, wanted: Announced) -> Announcer:
+        return Announcer(wanted, self._snapshot, self._clock.monotonic, self._rng)
+
     def _long_lived(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside drivers and nodes, by the name of its task."""
         return {
@@ -139,6 +164,7 @@ class Gateway:
             "retention": self._retention.run,
             "signing": self._signing.run,
             "clock": lambda: watch(self._clock, self._intake.beat, self._journal.grown.set),
+            "watch": self._watch.run,
             "web": self._web.run,
             "scrub": self._scrub.run,
             "rollup": self._rollup.run,
@@ -157,6 +183,7 @@ class Gateway:
             tasks = {name: group.create_task(part(), name=name) for name, part in self._long_lived().items()}
             self._nodes.begin(group, self._settings.node)
             self._drivers.begin(group, self._wanted)
+            self._announcers.begin(group, driving.announced(self._settings))
             self._tell_start()
             # What is there now stays: a full collection that looks through all of it takes longer than any turn may.
             gc.collect()
@@ -183,7 +210,8 @@ class Gateway:
         deadline = self._clock.monotonic() + _PUSH_S
         await asyncio.gather(*(node.push_until(deadline) for node in self._nodes.members.values()))
         await self._nodes.end()
-        await end(*(tasks[name] for name in ("journal", "web", "retention", "scrub", "rollup", "device")))
+        await self._announcers.end()
+        await end(*(tasks[name] for name in ("journal", "watch", "web", "retention", "scrub", "rollup", "device")))
         await self._rollup.close()
 
     # -- what page and control socket ask for (web/services.py) -------------------------------------------------------
@@ -203,9 +231,30 @@ class Gateway:
             device=self._device.told,
         )
 
+    def _problems(self) -> list[Problem]:
+        return status.problems(
+            intake=self._intake,
+            journal=self._journal,
+            sealer=self._sealer,
+            nodes={name: node.status() for name, node in self._nodes.members.items()},
+            troubles=self._troubles(),
+            disk=self._retention.status(),
+        )
+
     def _troubles(self) -> list[Problem]:
         """What the parts themselves have to tell a person."""
-        return [*self._scrub.problems, *self._web.problems, *self._rollup.problems]
+        announcers = self._announcers.members.values()
+        told = (one for each in announcers for one in each.problems)
+        return [*self._scrub.problems, *self._web.problems, *told, *self._rollup.problems]
+
+    async def _metrics(self) -> bytes:
+        """prometheus-client is imported when somebody asks, in a thread, where the rest is done as well."""
+        files = {DATABASE: self._store.db.flushes}
+        if self._signing.state is not None:
+            files[SIGN_STATE] = self._signing.state.flushes
+        render = (await asyncio.to_thread(import_module, "gateway.metrics")).render
+        told: bytes = await asyncio.to_thread(render, self._snapshot(), self._watch.vitals(files))
+        return told
 
     def _sync(self) -> None:
         for node in self._nodes.members.values():

@@ -7,11 +7,14 @@ docs/operations.md explains each id: symptom, cause, cure.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID, uuid5
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """Worst first. error: what was asked for does not happen; warning: it may soon not; note: good to know."""
+
+_MESSAGE_IDS: Final = UUID("50cbb0f1-d47e-4c4a-acde-767e97c6f3d9")  # the namespace; another would make other ids
 
 
 class Problem(NamedTuple):
@@ -42,6 +45,11 @@ class Condition:
         """The condition as met: every name in its templates stands in `values`; `subject` is one of them too."""
         texts = {"subject": subject, **{name: str(value) for name, value in values.items()}}
         return Problem(self.id, self.severity, subject, self.what.format_map(texts), self.cure.format_map(texts), texts)
+
+    @property
+    def message_id(self) -> str:
+        """What the system's journal knows it by: 128 bits as hex, of the id alone (systemd.journal-fields(7))."""
+        return uuid5(_MESSAGE_IDS, self.id).hex
 
 
 _ALL: dict[str, Condition] = {}
@@ -96,3 +104,6 @@ CHARTS_FULL = _condition(
     "More values come than are charted: {most} in all, {of_source} of one source",
     "Every reading is stored all the same. Leave out of the configuration what nobody looks at",
 )
+# -- what is told to others -------------------------------------------------------------------------------------------
+
+STATUS_UNSENT = _condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")

@@ -1,4 +1,4 @@
-"""The drivers that a configuration wants, and each with its supervisor."""
+"""The drivers that a configuration wants, each with its supervisor, and the brokers that are told how it goes."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ from drivers import registry
 from drivers.api import Driver
 from drivers.mqtt_connect import Broker
 from gateway import config
+from gateway.announce import Announced
 from gateway.clock import Clock
 from gateway.intake import Intake
 from gateway.settings import Settings, SourceSettings
@@ -33,13 +34,19 @@ def wanted(settings: Settings, state_dir: Path, now: Callable[[], float | None])
 
     now: Unix seconds against which a device's own time is held, or None where nobody knows them.
     """
-    brokers = {name: _broker(settings, name) for name in settings.broker}
+    brokers = {name: broker(settings, name) for name in settings.broker}
     sources = {name: (source.driver, source.options) for name, source in settings.source.items()}
     made: dict[str, Wanted] = {}
     for driver in registry.build(sources, brokers, state_dir=state_dir, now=now):
         own = {name: settings.source[name] for name in driver.sources}
         made[driver.name] = Wanted(own, _broker_of(own, brokers), driver)
     return made
+
+
+def announced(settings: Settings) -> dict[str, Announced]:
+    """Whom `[status]` tells how the gateway does: one broker or none. KeyFileError as for `broker`."""
+    name = settings.status.broker
+    return {name: Announced(settings.gateway.name, settings.status, broker(settings, name))} if name else {}
 
 
 def supervisor(one: Wanted, intake: Intake, clock: Clock, rng: random.Random) -> Supervisor:
@@ -55,21 +62,22 @@ def _broker_of(sources: Mapping[str, SourceSettings], brokers: Mapping[str, Brok
     return brokers.get(names[0]) if names else None
 
 
-def _broker(settings: Settings, name: str) -> Broker:
-    broker = settings.broker[name]
-    host, port, tls = config.broker_address(broker.url)
+def broker(settings: Settings, name: str) -> Broker:
+    """[broker.NAME] with its secrets. KeyFileError where one cannot be had."""
+    own = settings.broker[name]
+    host, port, tls = config.broker_address(own.url)
     return Broker(
         name=name,
         host=host,
         port=port,
         tls=tls,
-        client_id=broker.client_id or f"fieldgate-{settings.gateway.name}",
-        window=broker.window,
-        keepalive_s=broker.keepalive_s,
-        connect_timeout_s=broker.connect_timeout_s,
-        user=broker.user,
-        password=config.read_secret(broker.password) if broker.password else "",
-        ca_file=broker.ca_file,
-        cert_file=broker.cert_file,
-        key_file=broker.key_file,
+        client_id=own.client_id or f"fieldgate-{settings.gateway.name}",
+        window=own.window,
+        keepalive_s=own.keepalive_s,
+        connect_timeout_s=own.connect_timeout_s,
+        user=own.user,
+        password=config.read_secret(own.password) if own.password else "",
+        ca_file=own.ca_file,
+        cert_file=own.cert_file,
+        key_file=own.key_file,
     )

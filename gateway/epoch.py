@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
+from msgspec.structs import fields
 from tomlkit.items import Table
 
 from gateway import keys, place
@@ -19,12 +20,11 @@ from gateway.core.note import ED25519, VerifierKey
 from gateway.errors import KeyFileError, Refused
 from gateway.files import sync_file, sync_folder
 from gateway.recover import OWN, lost_reading
-from gateway.settings import Settings
+from gateway.settings import NodeLink, Settings
 from gateway.store import DATABASE, SIGN_STATE, moves, signstate
 from gateway.store.rebuild import Lost, Rebuilt, Salvage
 
 _TAILS = ("", "-wal", "-shm")
-_OLD_TABLES = ("gateway", "node")  # of the configuration of an old epoch: what reading it needs
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,20 @@ def _new_config(plan: Plan, text: str) -> str:
 
 
 def _old_config(plan: Plan, text: str) -> str:
+    """What reading the old log needs: the gateway, and all nodes, of drop-ins too."""
     document = tomlkit.parse(_edited(text, {"data_dir": str(plan.old_folder)}))
     for name in list(document):
-        if name not in _OLD_TABLES:
+        if name != "gateway":
             del document[name]
-    for node in document.get("node", {}).values():
-        node.pop("share", None)  # it names sources
+    if plan.settings.node:
+        document["node"] = {name: _written(link) for name, link in plan.settings.node.items()}
     return tomlkit.dumps(document)
+
+
+def _written(link: NodeLink) -> dict[str, object]:
+    """The keys of a node's table but for `share`, which names sources."""
+    given = {one.encode_name: getattr(link, one.name) for one in fields(link) if one.name != "share"}
+    return {name: value for name, value in given.items() if value not in (None, "")}
 
 
 def _edited(text: str, changes: dict[str, str | int]) -> str:

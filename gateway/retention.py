@@ -256,10 +256,10 @@ class Retention:
         if room.out or (journal.full and not room.enough):
             if not journal.held:
                 journal.hold(_why(room))
-                log.error("no reading is stored: %s", journal.held)
+                log.debug("no reading is stored: %s", journal.held)
         elif journal.held and room.enough:
             journal.release()
-            log.info("there is room again: readings are stored")
+            log.debug("there is room again: readings are stored")
 
     # -- for status ---------------------------------------------------------------------------------------------------
 

@@ -301,6 +301,6 @@ class Scrub:
         async for _ in Walk(self._store, report).blocks():
             if report.first is not None and report.first != told:
                 told = self._found = report.first
-                log.error("block %d is damaged: %s", *told)
+                log.debug("block %d is damaged: %s", *told)
             await asyncio.sleep(max(_LEAST_S, (time.monotonic() - began) * _SHARE))
             began = time.monotonic()

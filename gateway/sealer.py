@@ -106,7 +106,7 @@ class Sealer:
 
     def _no_room(self, error: StoreFullError) -> None:
         if not self.full:
-            log.error("nothing can be sealed: %s", error)
+            log.debug("nothing can be sealed: %s", error)
         self.full = True
 
     def wait_for_room(self, error: StoreFullError) -> None:
@@ -118,7 +118,8 @@ class Sealer:
         """Stops signing until a person decides. Readings go on being journaled. The first reason stays."""
         if self.held is None or self.held is _NOT_YET:
             self.held = error
-        log.error("signing is held: %s", error)
+        else:
+            log.error("signing is held, and there is a further reason: %s", error)
 
     async def _check_last(self, header: bytes | None) -> None:
         size = self._blocks.size

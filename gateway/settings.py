@@ -1,7 +1,8 @@
-"""The configuration's tables. Each field has its unit in its name, its default and bounds on its line, and its meaning.
+"""The configuration's tables. The type of a field is its manual: unit in the name, bounds, default, and what it means.
 
-`fieldgate.toml` is a `Settings`, `node.toml` a `NodeSettings`; config.py loads both. Unknown keys are refused.
-A secret is named, never written: `file:/path`, `env:NAME` or `credential:name` (systemd).
+`fieldgate.toml` is a `Settings`, `node.toml` a `NodeSettings`; gateway/config loads both. Unknown keys are refused.
+Of a Meta, `title` says what the field is for, `description` what may stand there; `deploy/fieldgate.toml` and the JSON
+Schema are made of both. A secret is named, never written: `file:/path`, `env:NAME` or `credential:name` (systemd).
 """
 
 from typing import Annotated, Any, Literal
@@ -15,6 +16,9 @@ _PRINTABLE = r"[^\x00-\x1f\x7f]"
 def _text(pattern: str, description: str) -> Meta:
     return Meta(pattern=rf"^{pattern}\Z", description=description)
 
+
+RESTART = Meta(extra={"restart": True})
+"""Marks a field or table that a running gateway cannot take over."""
 
 Name = Annotated[str, _text(r"[a-z0-9][a-z0-9-]{0,31}", "a name of at most 32 lower-case letters, digits and -")]
 Host = Annotated[
@@ -36,13 +40,17 @@ Secret = Annotated[
         rf"(file:/{_PRINTABLE}+|env:[A-Za-z_][A-Za-z0-9_]*|credential:[A-Za-z0-9._-]+)",
         "the place of the secret: file:/path, credential:name or env:NAME",
     ),
+    Meta(extra={"secret": True}),
 ]
 Listen = Annotated[
     str, _text(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", "an address and a port like 127.0.0.1:8440")
 ]
 Folder = Annotated[str, _text(rf"/{_PRINTABLE}+", "a whole path, from / on")]
 File = Annotated[str, _text(rf"(/{_PRINTABLE}+)?", "a whole path, from / on")]
-
+_TOPIC = r"[^\x00-\x1f\x7f+#/$][^\x00-\x1f\x7f+#/]{0,63}(/[^\x00-\x1f\x7f+#/]{1,64}){0,3}"
+Topic = Annotated[str, _text(_TOPIC, "a topic of at most four levels, without + and #, like fieldgate")]
+TopicOrNone = Annotated[str, _text(f"({_TOPIC})?", 'a topic of at most four levels, without + and #, or ""')]
+CaFile = Annotated[File, Meta(title="With TLS: the certificate authorities to trust. Empty: the system's")]
 
 Size = Annotated[str, _text(r"[0-9]{1,6}(\.[0-9]{1,3})? ?[KMGT]iB", 'a size like "8 GiB" or "512 MiB"')]
 
@@ -59,93 +67,154 @@ class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
 class GatewaySettings(Table, kw_only=True, frozen=True):
     """[gateway]: who this gateway is and where it keeps what it knows."""
 
-    name: Host  # with the epoch: the log's origin
-    epoch: Annotated[int, Meta(ge=1, le=999_999)] = 1  # a new one only after the state was lost (docs/operations.md)
-    data_dir: Folder  # journal, blocks, sign-state, control socket; mode 0700
-    key: Secret  # the log key
-    read_key: Secret | None = None  # signs reads of this log at a node (`fieldgate recover`); a key of its own
-
-
-class SealSettings(Table, kw_only=True, frozen=True):
-    """[seal]: when a block is closed."""
-
-    max_count: Annotated[int, Meta(ge=1, le=65_536)] = 4_096  # readings in a block
-    max_age_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0  # from a block's first reading to its seal
-    heartbeat_s: Annotated[float, Meta(gt=0, le=86_400)] = 600.0  # an empty block after so long without one
-
-
-class JournalSettings(Table, kw_only=True, frozen=True):
-    """[journal]: how long a reading may wait for company before it is made durable."""
-
-    linger_ms: Annotated[int, Meta(ge=0, le=10_000)] = 250
+    name: Annotated[
+        Host, Meta(title="Its name, for good: with the epoch it is the log's origin and part of every signature")
+    ]
+    epoch: Annotated[
+        int, Meta(ge=1, le=999_999, title="Counted up by `fieldgate recover --new-epoch`, never by hand")
+    ] = 1
+    data_dir: Annotated[Folder, Meta(title="Journal, blocks, sign-state and control socket; mode 0700")]
+    key: Annotated[Secret, Meta(title="The log's private key")]
+    read_key: Annotated[
+        Secret | None, Meta(title="With it `fieldgate recover` reads this log back from a node; a key of its own")
+    ] = None
 
 
 class BrokerSettings(Table, kw_only=True, frozen=True):
-    """[broker.NAME]: an MQTT 3.1.1 broker."""
+    """[broker.NAME]: an MQTT 3.1.1 broker; as many tables as there are brokers."""
 
-    url: BrokerUrl  # mqtt://host:1883 or mqtts://host:8883
-    client_id: Annotated[str, Meta(max_length=65)] = ""  # stable; empty: fieldgate- and the gateway's name
-    window: Annotated[int, Meta(ge=1, le=65_535)] = 20  # the broker's max_inflight_messages
-    keepalive_s: Annotated[int, Meta(ge=5, le=3_600)] = 60
-    connect_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0  # name look-up, TCP, TLS and CONNACK together
-    user: Annotated[str, Meta(max_length=256)] = ""
-    password: Secret | None = None
-    ca_file: File = ""  # mqtts: certificate authorities; empty: the system's
-    cert_file: File = ""  # mqtts: a client certificate and its key
-    key_file: File = ""
+    url: Annotated[BrokerUrl, Meta(title="mqtt://host:1883, or mqtts://host:8883 for TLS")]
+    client_id: Annotated[
+        str,
+        Meta(max_length=65, title="Its own for each client of a broker. Empty: fieldgate- and the gateway's name"),
+    ] = ""
+    window: Annotated[
+        int, Meta(ge=1, le=65_535, title="The broker's max_inflight_messages: so many are made durable together")
+    ] = 20
+    keepalive_s: Annotated[
+        int, Meta(ge=5, le=3_600, title="The broker hears from this gateway at least this often")
+    ] = 60
+    connect_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, title="Name look-up, TCP, TLS and the broker's answer together")
+    ] = 10.0
+    user: Annotated[str, Meta(max_length=256, title="Whom the broker knows this gateway as. Empty: no log-in")] = ""
+    password: Annotated[Secret | None, Meta(title="The place of that user's password")] = None
+    ca_file: CaFile = ""
+    cert_file: Annotated[File, Meta(title="With TLS: a client certificate, where the broker wants one")] = ""
+    key_file: Annotated[File, Meta(title="The client certificate's key")] = ""
 
 
 class SourceSettings(Table, kw_only=True, frozen=True):
     """[source.ID]: one sensor or device. Its other keys are the options of its driver (docs/drivers.md)."""
 
-    driver: str
-    raw: Literal["in", "apart", "none"] = "in"  # the payload as it arrived: in the reading, beside it, or not kept
-    options: Any = None  # the driver's own Options, filled in by config.py
+    driver: Annotated[str, Meta(title="The protocol that the source speaks")]
+    raw: Annotated[
+        Literal["in", "apart", "none"],
+        Meta(title='The payload as it arrived: "in" the reading, "apart" for those who may see it, or "none" kept'),
+    ] = "in"
+    options: Any = None  # the driver's own Options, filled in by gateway/config
 
 
 class NodeLink(Table, kw_only=True, frozen=True):
-    """[node.NAME]: an upstream node."""
+    """[node.NAME]: an upstream node. Its operator gives you these lines; any C2SP witness can be named too."""
 
-    url: Url
-    seen_key: str  # vkey of its "seen" co-signatures (tlog-cosignature v1)
-    stored_key: str | None = None  # vkey of its "stored" co-signatures
-    read_key: str | None = None  # vkey whose holder may pull; absent: this node reads nothing here
-    share: tuple[str, ...] = ("*",)  # sources whose readings it may see; "*" alone: whole blocks
-    ca_file: File = ""  # https: certificate authorities; empty: the system's
-    stored_from: Annotated[int, Meta(ge=0)] | None = None  # where its "stored" begins; absent: learnt from its wants
-    upload: bool = True  # push bodies that it wants; false: it can reach this gateway and pulls them
+    url: Annotated[Url, Meta(title="Where it answers")]
+    seen_key: Annotated[str, Meta(title='The key of its "seen" co-signatures (tlog-cosignature v1)')]
+    stored_key: Annotated[str | None, Meta(title='The key of its "stored" co-signatures; a witness has none')] = None
+    read_key: Annotated[str | None, Meta(title="The key that signs its pulls. Absent: it reads nothing here")] = None
+    share: Annotated[
+        tuple[str, ...], Meta(title='Sources whose readings it may see. Only with all, "*", does its "stored" count')
+    ] = ("*",)
+    ca_file: CaFile = ""
+    stored_from: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(title='The first block that its "stored" speaks of. Absent: learnt from what it asks for'),
+    ] = None
+    upload: Annotated[
+        bool, Meta(title="Send it the readings that it lacks; false: it reaches this gateway and fetches them")
+    ] = True
 
 
 class RetentionSettings(Table, kw_only=True, frozen=True):
     """[retention]: how much disk the store may fill, and what goes when it is full."""
 
-    max_bytes: Size = "8 GiB"  # of fieldgate.db with its WAL; 32 MiB at least
-    min_free: Size = "64 MiB"  # of the file system that readings leave free
-    stored_by: Annotated[int, Meta(ge=1, le=64)] = 1  # prune only what so many nodes hold
-    min_age_h: Annotated[float, Meta(ge=0, le=876_000)] = 24.0  # and what was sealed so many running hours ago
-    when_full: Literal["hold", "oldest"] = "hold"  # nothing to prune: take no more readings, or drop the oldest
+    max_bytes: Annotated[
+        Size, Meta(title="The whole store's, 32 MiB at least. Near it, what nodes hold is deleted")
+    ] = "8 GiB"
+    min_free: Annotated[Size, Meta(title="So much of the file system is left free for everything else")] = "64 MiB"
+    stored_by: Annotated[int, Meta(ge=1, le=64, title="Only what so many nodes have signed as stored is deleted")] = 1
+    min_age_h: Annotated[
+        float,
+        Meta(ge=0, le=876_000, title="Only what was sealed so long ago is deleted, in hours that the gateway ran"),
+    ] = 24.0
+    when_full: Annotated[
+        Literal["hold", "oldest"],
+        Meta(
+            title='Nothing to delete: "hold" stores no reading until there is room (brokers keep them), "oldest" gives '
+            "up the oldest and says so in a signed reading"
+        ),
+    ] = "hold"
 
 
 class WebSettings(Table, kw_only=True, frozen=True):
-    """[web]: the pull API and the status page."""
+    """[web]: the status page, and the pull API for nodes."""
 
-    listen: Listen = "127.0.0.1:8440"
-    authority: tuple[str, ...] = ()  # further host:port names under which nodes reach this gateway
-    cert_file: File = ""  # TLS where both are given
-    key_file: File = ""
+    listen: Annotated[Listen, Meta(title="On another address than 127.0.0.1 use TLS")] = "127.0.0.1:8440"
+    authority: Annotated[
+        tuple[str, ...], Meta(title="Further names, host or host:port, under which nodes reach this gateway")
+    ] = ()
+    cert_file: Annotated[File, Meta(title="TLS where both are given: the certificate")] = ""
+    key_file: Annotated[File, Meta(title="The certificate's key")] = ""
+    watch_token: Annotated[
+        Secret | None, Meta(title="Whoever shows this token may read /metrics, /healthz and /readyz from elsewhere")
+    ] = None
+
+
+class StatusSettings(Table, kw_only=True, frozen=True):
+    """[status]: how the gateway does, told to an MQTT broker for a farm's own dashboard."""
+
+    broker: Annotated[Name | None, Meta(title="NAME of the [broker.NAME] that is told. Absent: none is")] = None
+    topic: Annotated[Topic, Meta(title="What the topics begin with; the gateway's name follows")] = "fieldgate"
+    every_s: Annotated[float, Meta(ge=1, le=3_600, title="From one message to the next")] = 30.0
+    discovery: Annotated[TopicOrNone, Meta(title="Home Assistant's discovery prefix. Empty: no discovery")] = (
+        "homeassistant"
+    )
+
+
+class SealSettings(Table, kw_only=True, frozen=True):
+    """[seal]: when a block is closed and signed."""
+
+    max_count: Annotated[
+        int, Meta(ge=1, le=65_536, title="A block is closed when it has so many readings"), RESTART
+    ] = 4_096
+    max_age_s: Annotated[float, Meta(gt=0, le=86_400, title="A block is closed when its first reading is so old")] = (
+        60.0
+    )
+    heartbeat_s: Annotated[
+        float, Meta(gt=0, le=86_400, title="Where nothing arrives, an empty block says so this often")
+    ] = 600.0
+
+
+class JournalSettings(Table, kw_only=True, frozen=True):
+    """[journal]: how long a reading may wait for company before it is made durable."""
+
+    linger_ms: Annotated[
+        int, Meta(ge=0, le=10_000, title="It is written to disk, and acknowledged, after so long at the latest")
+    ] = 250
 
 
 class Settings(Table, kw_only=True, frozen=True):
-    """fieldgate.toml."""
+    """fieldgate.toml, in the order in which a technician needs it."""
 
-    gateway: GatewaySettings
-    seal: SealSettings = field(default_factory=SealSettings)
-    journal: JournalSettings = field(default_factory=JournalSettings)
+    gateway: Annotated[GatewaySettings, RESTART]
     broker: dict[Name, BrokerSettings] = {}
     source: dict[SourceId, SourceSettings] = {}
     node: dict[Name, NodeLink] = {}
     retention: RetentionSettings = field(default_factory=RetentionSettings)
-    web: WebSettings = field(default_factory=WebSettings)
+    web: Annotated[WebSettings, RESTART] = field(default_factory=WebSettings)
+    status: Annotated[StatusSettings, RESTART] = field(default_factory=StatusSettings)
+    seal: SealSettings = field(default_factory=SealSettings)
+    journal: Annotated[JournalSettings, RESTART] = field(default_factory=JournalSettings)
 
     @property
     def origin(self) -> str:
@@ -154,29 +223,39 @@ class Settings(Table, kw_only=True, frozen=True):
 
 
 class NodeSelf(Table, kw_only=True, frozen=True):
-    """[node] of node.toml: who this node is. Its names on co-signatures are in its key files."""
+    """[node]: who this node is. Its names on co-signatures are in its key files."""
 
-    name: Host
-    listen: Listen = "127.0.0.1:8441"
-    authority: tuple[str, ...] = ()  # further host:port names under which gateways and consumers reach this node
-    data_dir: Folder
-    store: str = ""  # store URL; empty: sqlite in data_dir
-    seen_key: Secret
-    stored_key: Secret
-    read_key: Secret
-    cert_file: File = ""
-    key_file: File = ""
-    pull_every_s: Annotated[float, Meta(gt=0, le=3_600)] = 2.0  # between looks at a gateway that it pulls from
+    name: Annotated[Host, Meta(title="Its name, for good: it stands in the keys that `fieldgate node init` makes")]
+    listen: Annotated[Listen, Meta(title="Where gateways and consumers reach it")] = "127.0.0.1:8441"
+    authority: Annotated[
+        tuple[str, ...],
+        Meta(title="Further names, host or host:port: a signed request says which one it was sent to"),
+    ] = ()
+    data_dir: Annotated[Folder, Meta(title="Its store; mode 0700")]
+    store: Annotated[str, Meta(title="The store's URL. Empty: node.sqlite in data_dir")] = ""
+    seen_key: Annotated[Secret, Meta(title="Co-signs the largest consistent log that it has seen")]
+    stored_key: Annotated[Secret, Meta(title="Co-signs that it holds every body whole")]
+    read_key: Annotated[Secret, Meta(title="Signs its reads at gateways that it pulls from")]
+    cert_file: Annotated[File, Meta(title="TLS where both are given; else a proxy that has TLS belongs before it")] = ""
+    key_file: Annotated[File, Meta(title="The certificate's key")] = ""
+    pull_every_s: Annotated[float, Meta(gt=0, le=3_600, title="Between two looks at a gateway that it pulls from")] = (
+        2.0
+    )
 
 
 class EnrolledGateway(Table, kw_only=True, frozen=True):
-    """[gateway.NAME] of node.toml: one gateway's log."""
+    """[gateway.NAME]: one gateway's log, which is followed here."""
 
-    vkey: str  # the log's key; its name is the origin
-    pull: Url | None = None  # where it can be reached; absent: it uploads
-    ca_file: File = ""
-    consumers: tuple[str, ...] = ()  # vkeys that may read this log's bodies and receipts here
-    stored_from: Annotated[int, Meta(ge=0)] = 0  # first height that "stored" speaks of
+    vkey: Annotated[str, Meta(title="The log's key, which `fieldgate init` prints and `fieldgate status` shows")]
+    pull: Annotated[Url | None, Meta(title="Where it can be reached. Absent: it uploads what this node lacks")] = None
+    ca_file: CaFile = ""
+    consumers: Annotated[
+        tuple[str, ...],
+        Meta(title="Keys that may read this log's blocks and receipts here, and with which it recovers"),
+    ] = ()
+    stored_from: Annotated[
+        int, Meta(ge=0, title='The first block that "stored" speaks of; fixed when the log is enrolled')
+    ] = 0
 
 
 class NodeSettings(Table, kw_only=True, frozen=True):

@@ -17,7 +17,7 @@ class Signing:
 
     def __init__(self, settings: Settings, store: Store, sealer: Sealer) -> None:
         self._settings, self._store, self._sealer = settings, store, sealer
-        self._state: SignState | None = None
+        self.state: SignState | None = None
         self._waits = True  # for room, to be tried again
 
     async def begin(self) -> None:
@@ -28,8 +28,8 @@ class Signing:
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
             here = await asyncio.to_thread(place.find, self._store.data_dir)
-            self._state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey), here)
-            await self._sealer.recover(signer, self._state)
+            self.state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey), here)
+            await self._sealer.recover(signer, self.state)
         except Stop:
             raise
         except StoreFullError as error:
@@ -48,5 +48,5 @@ class Signing:
 
     async def close(self) -> None:
         """Closes the sign-state."""
-        if self._state is not None:
-            await self._state.close()
+        if self.state is not None:
+            await self.state.close()

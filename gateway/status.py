@@ -42,7 +42,7 @@ def snapshot(
         for name in sorted(tallies)
     }
     told = {name: status() for name, status in nodes.items()}
-    problems = [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(sources), *_node_problems(told)]
+    held = problems(intake=intake, journal=journal, sealer=sealer, nodes=told, troubles=troubles, disk=disk)
     return {
         "origin": vkey.name,
         "vkey": str(vkey),
@@ -50,8 +50,8 @@ def snapshot(
         "since_ms": since_ms,
         "now_ms": now.ms,
         "clock": {"synchronised": now.synchronised, "error_ms": now.error_ms, "boot_id": clock.boot_id},
-        "headline": _headline(problems, sources, told, now.ms),
-        "problems": [problem.json() for problem in problems],
+        "headline": _headline(held, sources, told, now.ms),
+        "problems": [problem.json() for problem in held],
         "sources": sources,
         "chain": {
             "size": blocks.size,
@@ -62,10 +62,24 @@ def snapshot(
             "commits": journal.commits,
             "stalls": intake.stalls,
         },
+        "journal": {"stores": journal.stores},
         "nodes": told,
         "disk": dict(disk),
         "device": dict(device),
     }
+
+
+def problems(
+    *,
+    intake: Intake,
+    journal: Journal,
+    sealer: Sealer,
+    nodes: Mapping[str, Mapping[str, Any]],
+    troubles: Iterable[Problem],
+    disk: Mapping[str, Any],
+) -> list[Problem]:
+    """The conditions that hold now; nodes: what each tells of itself."""
+    return [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(intake), *_node_problems(nodes)]
 
 
 def _source(tally: Tally, waiting: int, rate: float) -> dict[str, Any]:
@@ -81,7 +95,7 @@ def _source(tally: Tally, waiting: int, rate: float) -> dict[str, Any]:
         "rejected": tally.rejected,
         "dropped": tally.dropped,
         "waiting": waiting,
-        "balanced": received == tally.stored + tally.duplicate + tally.rejected + tally.dropped,
+        "balanced": _is_balanced(tally, waiting),
         "rate": rate,
         "last_ms": tally.last_ms,
         "last": [[name, unit, value if type(value) in _PLAIN else _shown(value)] for name, unit, value in tally.last],
@@ -89,6 +103,11 @@ def _source(tally: Tally, waiting: int, rate: float) -> dict[str, Any]:
         "rejects": dict(tally.rejects),
         "example": _example(tally.example),
     }
+
+
+def _is_balanced(tally: Tally, waiting: int) -> bool:
+    """Invariant 5 of DESIGN.md."""
+    return tally.arrived - waiting == tally.stored + tally.duplicate + tally.rejected + tally.dropped
 
 
 def _example(reject: Reject | None) -> dict[str, str] | None:
@@ -117,17 +136,17 @@ def _own_problems(journal: Journal, sealer: Sealer, disk: Mapping[str, Any]) -> 
     return problems
 
 
-def _source_problems(sources: Mapping[str, dict[str, Any]]) -> list[Problem]:
-    problems: list[Problem] = []
-    for name, source in sources.items():
-        if source["up"] is False:
-            problems.append(SOURCE_AWAY.problem(name, detail=source["detail"], cure=source["cure"] or _BY_ITSELF))
-        if not source["balanced"]:
-            problems.append(COUNTS_WRONG.problem(name))
-    return problems
+def _source_problems(intake: Intake) -> list[Problem]:
+    found: list[Problem] = []
+    for name, tally in sorted(intake.tallies.items()):
+        if tally.up is False:
+            found.append(SOURCE_AWAY.problem(name, detail=tally.detail, cure=tally.cure or _BY_ITSELF))
+        if not _is_balanced(tally, intake.waiting(name)):
+            found.append(COUNTS_WRONG.problem(name))
+    return found
 
 
-def _node_problems(nodes: Mapping[str, dict[str, Any]]) -> list[Problem]:
+def _node_problems(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     return [
         NODE_AWAY.problem(name, detail=node["detail"], cure=node["cure"] or _BY_ITSELF)
         for name, node in nodes.items()

@@ -50,13 +50,13 @@ class Supervisor:
                 return
             if self._monotonic() - began > _MOST_S:
                 pause_s = _FIRST_S
-            log.warning("%s: %s", self.driver.name, f"{what}. {cure}" if cure else what)
+            log.debug("%s: %s", self.driver.name, f"{what}. {cure}" if cure else what)
             self._emit([Link(up=False, detail=what, cure=cure)])
             await asyncio.sleep(self._rng.uniform(pause_s / 2, pause_s))
             pause_s = min(_MOST_S, pause_s * 2)
 
     def _park(self, error: Exception) -> None:
         self.parked = f"{type(error).__name__}: {error}"
-        log.error("%s: parked after a bug: %s", self.driver.name, self.parked, exc_info=log.isEnabledFor(logging.DEBUG))
+        log.debug("%s: parked after a bug", self.driver.name, exc_info=error)
         told = f"parked after a bug ({self.parked})"
         self._emit([Link(up=False, detail=told, cure="Restart the gateway, and report this")])

@@ -81,6 +81,7 @@ async def test_the_counts_of_a_source(tmp_path: Path) -> None:
         assert now["rejects"] == {"not_json": 1}
         assert now["last"] == [["temp", "Cel", 7]]
         assert now["last_ms"] == START_MS
+        assert now["quality"] == 0
         await gateway.journal.commit()
         now = told(gateway)["sources"]["climate"]
         assert (now["received"], now["stored"], now["waiting"], now["balanced"]) == (4, 2, 0, True)

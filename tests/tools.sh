@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the tests drive and pip cannot bring: a real broker, a pty tool, and an independent verifier's toolchain.
+# Installs what the tests drive and pip cannot bring: a real broker, a pty tool, an independent verifier's toolchain,
+# promtool, a browser.
 set -eu
 
 missing=""
@@ -11,6 +12,10 @@ command -v strace >/dev/null || missing="$missing strace"
 command -v mkfs.xfs >/dev/null || [ -x /usr/sbin/mkfs.xfs ] || missing="$missing xfsprogs"
 command -v go >/dev/null || missing="$missing golang-go"
 [ -d /usr/share/gocode/src/golang.org/x/mod ] || missing="$missing golang-golang-x-mod-dev"
+command -v chromium >/dev/null || missing="$missing chromium"
+command -v zbarimg >/dev/null || missing="$missing zbar-tools"
+[ -n "$(ls /usr/share/fonts/truetype/wqy/*.ttc /usr/share/fonts/opentype/noto/NotoSansCJK*.ttc 2>/dev/null)" ] || missing="$missing fonts-wqy-zenhei"
+command -v promtool >/dev/null || missing="$missing prometheus"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then
@@ -31,3 +36,7 @@ export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 $sudo apt-get update -qq
 # shellcheck disable=SC2086
 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# Nor is a Prometheus, of which promtool is all that is used.
+case "$missing" in
+*prometheus*) $sudo systemctl disable prometheus >/dev/null 2>&1 || true ;;
+esac

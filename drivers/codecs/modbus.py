@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from drivers.api import OUT_OF_RANGE, Record
 from drivers.codecs.base import Found, Refused
-from drivers.codecs.values import Field, Table, Unfit, ValueMap, check_values
+from drivers.codecs.values import Field, Offset, Scale, Table, Unfit, Unit, ValueMap, check_values
 from drivers.limits import EXAMPLE_BYTES, MODBUS_BITS, MODBUS_REGISTERS
 
 RegisterKind = Literal["holding", "input", "coil", "discrete"]
@@ -62,16 +62,23 @@ def exception(code: int) -> tuple[str, str]:
 class RegisterMap(Table, kw_only=True, frozen=True):
     """One value of a device. The reading carries `value * scale + offset`, rounded to 12 digits."""
 
-    register: Annotated[int, Meta(ge=0, le=465_536)]  # as `numbering` says
-    kind: RegisterKind | None = None  # holding; numbering modicon: what the number says
-    type: RegisterType | None = None  # required for holding and input; a coil or discrete input is true or false
-    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"  # of four bytes; of eight and of two in the same manner
-    bit: Annotated[int, Meta(ge=0, le=15)] = 0  # bits: the lowest, 0 is the register's least significant
-    length: Annotated[int, Meta(ge=1, le=64)] = 1  # text: registers; bits: how many, 1 gives true or false
-    unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None  # SenML unit; another becomes <name>.unit
-    scale: float = 1.0
-    offset: float = 0.0
-    sentinels: tuple[float | str, ...] = ()  # what the device sends for "no value", before scale: 0x7FFF, 65535
+    register: Annotated[int, Meta(ge=0, le=465_536, title="Its number, as `numbering` says")]
+    kind: Annotated[RegisterKind | None, Meta(title="Absent: holding, or with modicon what the number says")] = None
+    type: Annotated[
+        RegisterType | None, Meta(title="Required for holding and input; a coil or discrete input is true or false")
+    ] = None
+    order: Annotated[
+        Literal["ABCD", "CDAB", "BADC", "DCBA"],
+        Meta(title="Order of four bytes; of eight and of two in the same manner"),
+    ] = "ABCD"
+    bit: Annotated[int, Meta(ge=0, le=15, title="bits: the lowest; 0 is the register's least significant")] = 0
+    length: Annotated[int, Meta(ge=1, le=64, title="text: registers; bits: how many, 1 gives true or false")] = 1
+    unit: Unit | None = None
+    scale: Scale = 1.0
+    offset: Offset = 0.0
+    sentinels: Annotated[
+        tuple[float | str, ...], Meta(title='What the device sends for "no value", before scale: [0x7FFF, 65535]')
+    ] = ()
 
     def __post_init__(self) -> None:
         ValueMap(scale=self.scale, offset=self.offset)

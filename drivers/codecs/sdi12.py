@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from drivers.api import OUT_OF_RANGE, Record
 from drivers.codecs.base import Found, Refused
-from drivers.codecs.values import Field, Table, Unfit, ValueMap
+from drivers.codecs.values import Field, Offset, Scale, Table, Unfit, Unit, ValueMap
 from drivers.limits import EXAMPLE_BYTES, SDI12_VALUES
 
 SENTINELS = (-9999.0, -9992.0, -9991.0, -9990.0)
@@ -27,11 +27,11 @@ _COMMAND = re.compile(rb"([0-9A-Za-z?])([A-Za-z][0-9A-Za-z]*)?!")
 class SdiValue(Table, kw_only=True, frozen=True):
     """One value of a sensor, by its place in the answer. The reading carries `value * scale + offset`."""
 
-    index: Annotated[int, Meta(ge=1, le=SDI12_VALUES)]  # 1 is the first
-    unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None  # SenML unit; another becomes <name>.unit
-    scale: float = 1.0
-    offset: float = 0.0
-    sentinels: tuple[float, ...] = SENTINELS  # what the sensor sends for "no value"
+    index: Annotated[int, Meta(ge=1, le=SDI12_VALUES, title="Its place in the answer; 1 is the first")]
+    unit: Unit | None = None
+    scale: Scale = 1.0
+    offset: Offset = 0.0
+    sentinels: Annotated[tuple[float, ...], Meta(title='What the sensor sends for "no value"')] = SENTINELS
 
     def __post_init__(self) -> None:
         ValueMap(scale=self.scale, offset=self.offset)

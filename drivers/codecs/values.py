@@ -30,6 +30,18 @@ ValueName = Annotated[
 Kind = Literal["number", "text", "bool"]
 
 
+Pointer = Annotated[str, Meta(max_length=256)]
+Unit = Annotated[
+    str, Meta(min_length=1, max_length=32, title="SenML unit; any other text travels as a text record <name>.unit")
+]
+Scale = Annotated[float, Meta(title="The reading carries value * scale + offset, rounded to 12 digits; not 0")]
+Offset = Annotated[float, Meta(title="Added to value * scale")]
+MaxBehind = Annotated[
+    float, Meta(ge=0, title="How far before receipt a time that is told with a message may be, to be trusted")
+]
+MaxAhead = Annotated[float, Meta(ge=0, title="How far after receipt it may be, to be trusted")]
+
+
 class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """A table of the configuration."""
 
@@ -37,15 +49,17 @@ class Table(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
 class ValueMap(Table, kw_only=True, frozen=True):
     """One value of a message. The reading carries `value * scale + offset`, rounded to 12 digits."""
 
-    pointer: Annotated[str, Meta(max_length=256)] | None = None  # JSON pointer (RFC 6901); absent: "/" and the name
-    unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None  # SenML unit; another becomes <name>.unit
-    scale: float = 1.0
-    offset: float = 0.0
-    type: Kind = "number"  # what the device must send; anything else is rejected as wrong_type
-    sentinels: tuple[
-        float | str, ...
-    ] = ()  # what is no value: 85, "ERR", "0x7FFF", "-9999..-9990". Quality 8, no record
-    optional: bool = False  # true: may be absent or null
+    pointer: Annotated[
+        Pointer | None, Meta(title='JSON: where it stands, a pointer (RFC 6901). Absent: "/" and the name')
+    ] = None
+    unit: Unit | None = None
+    scale: Scale = 1.0
+    offset: Offset = 0.0
+    type: Annotated[Kind, Meta(title="What the device must send; anything else is rejected as wrong_type")] = "number"
+    sentinels: Annotated[
+        tuple[float | str, ...], Meta(title='What is no value: [85, "ERR", "0x7FFF", "-9999..-9990"]. Quality 8 then')
+    ] = ()
+    optional: Annotated[bool, Meta(title="true: may be absent or null")] = False
 
     def __post_init__(self) -> None:
         if self.type != "number" and (self.scale != 1.0 or self.offset != 0.0):
@@ -58,10 +72,18 @@ class ValueMap(Table, kw_only=True, frozen=True):
 class TimeMap(Table, kw_only=True, frozen=True):
     """The device's own time. Outside its window it is not trusted: the reading then has the time of receipt."""
 
-    pointer: Annotated[str, Meta(max_length=256)] = "/time"  # JSON pointer; other formats take the field named "time"
-    format: Literal["iso8601", "unix", "unix_ms"] = "iso8601"  # iso8601 needs an offset or Z: local time is not trusted
-    max_behind_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_BEHIND_S  # before receipt
-    max_ahead_s: Annotated[float, Meta(ge=0)] = DEVICE_CLOCK_AHEAD_S  # after receipt
+    pointer: Annotated[Pointer, Meta(title='JSON: where it stands. Other formats take the column or group "time"')] = (
+        "/time"
+    )
+    format: Annotated[
+        Literal["iso8601", "unix", "unix_ms"], Meta(title="iso8601 needs an offset or Z: local time is not trusted")
+    ] = "iso8601"
+    max_behind_s: MaxBehind = DEVICE_CLOCK_BEHIND_S
+    max_ahead_s: MaxAhead = DEVICE_CLOCK_AHEAD_S
+
+
+Values = Annotated[dict[ValueName, ValueMap], Meta(title="Its values, by the names that they have in the reading")]
+DeviceTime = Annotated[TimeMap, Meta(title="The device's own time. Absent: a reading has the time of receipt")]
 
 
 Content = tuple[list[Record], float | None, int]

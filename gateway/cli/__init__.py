@@ -34,13 +34,16 @@ _DEBUG = "--debug"
 
 COMMANDS = {
     "init": ("gateway.cli.init:init", "Make a new gateway: configuration, key and store."),
-    "check": ("gateway.cli.run:check", "Check a configuration; everything that is wrong in one report."),
+    "check": ("gateway.cli.check:check", "Check a configuration; everything that is wrong in one report."),
+    "config": ("gateway.cli.config:config", "Configurations that ran, the way back, an example of all."),
     "run": ("gateway.cli.run:run", "Run the gateway."),
     "status": ("gateway.cli.status:status", "Tell how the running gateway is doing."),
     "sources": ("gateway.cli.sources:sources", "Tell what each source sends."),
     "events": ("gateway.cli.events:events", "Show what the gateway told of itself."),
     "blocks": ("gateway.cli.blocks:blocks", "List the sealed blocks."),
     "show": ("gateway.cli.blocks:show", "Show a sealed block and its readings."),
+    "login": ("gateway.cli.login:login", "Print a one-time code for the page."),
+    "logs": ("gateway.cli.logs:logs", "Show the newest records of the running gateway's log."),
     "receipt": ("gateway.cli.receipt:receipt", "Write the receipt of one reading."),
     "policy": ("gateway.cli.receipt:policy", "Write whom a verifier of this gateway's receipts trusts."),
     "verify": ("gateway.cli.verify:verify", "Verify a receipt, or a whole store."),

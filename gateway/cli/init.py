@@ -9,28 +9,30 @@ same key, when init is run again.
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from string import Template
 from typing import NamedTuple
 
 import click
-from msgspec import ValidationError, convert
 
 from gateway import config, keys, place, store
-from gateway.core.limits import ORIGIN_BYTES
+from gateway.cli import init_text
+from gateway.cli.common import read_file
+from gateway.core.limits import CONFIG_BYTES, ORIGIN_BYTES
 from gateway.core.note import ED25519, is_origin
 from gateway.errors import FieldgateError, Refused
 from gateway.files import sync_folder, write_new
-from gateway.settings import Host
 
 STAGING, READY = ".init.tmp", ".init"
 _STORE, _KEY, _READ_KEY, _CONFIG = "store", "log.key", "read.key", "fieldgate.toml"
+_DATA = Path("data")
 
 
 class Plan(NamedTuple):
-    """What is to be made, and where. All paths are whole."""
+    """What is to be made, and where. All paths are whole. `node`: tables [node.NAME], or nothing."""
 
     origin: str
     name: str
@@ -38,6 +40,8 @@ class Plan(NamedTuple):
     config: Path
     key: Path
     data_dir: Path
+    broker: str = ""
+    node: str = ""
 
     @property
     def read_key(self) -> Path:
@@ -46,19 +50,21 @@ class Plan(NamedTuple):
 
     def text(self) -> str:
         """The configuration."""
-        return Template(TEMPLATE).substitute(
-            name=self.name,
-            epoch=self.epoch,
-            data_dir=_toml(self.data_dir),
-            key=_toml(f"file:{self.key}"),
-            read_key=_toml(f"file:{self.read_key}"),
+        return init_text.text(
+            self.name, self.epoch, self.data_dir, self.key, self.read_key, broker=self.broker, node=self.node
         )
 
 
 @click.command()
-@click.option("--name", required=True, help="The gateway's name, such as henhouse-3.example.farm. It is for good.")
+@click.option("--name", help="The gateway's name, such as henhouse-3.example.farm. It is for good.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where readings go.  [default: data]")
+@click.option("--broker", metavar="URL", help="An MQTT broker to begin with, such as mqtt://127.0.0.1:1883.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Where readings go."
+    "--node",
+    "node_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file with the [node.NAME] table that the node's operator gives you.",
 )
 @click.option(
     "--config",
@@ -72,19 +78,28 @@ class Plan(NamedTuple):
 @click.option(
     "--epoch", type=click.IntRange(1, 999_999), default=1, show_default=True, help="Count up after state was lost."
 )
-def init(name: str, data_dir: Path, config_file: Path, epoch: int) -> None:
+def init(
+    name: str | None,
+    data_dir: Path | None,
+    broker: str | None,
+    node_file: Path | None,
+    config_file: Path,
+    epoch: int,
+) -> None:
     """Make a new gateway: a commented configuration, its keys (mode 0600), an empty store and its sign-state.
 
-    Nothing that exists is overwritten. If init was interrupted, run it again in the same way.
+    Without --name a few questions are asked, on a terminal. Nothing that exists is overwritten. If init
+    was interrupted, run it again in the same way.
 
     \b
     Examples:
-      fieldgate init --name henhouse-3.example.farm
+      fieldgate init
+      fieldgate init --name henhouse-3.example.farm --broker mqtt://127.0.0.1:1883 --node coop.toml
       fieldgate init --name quay.example --config /etc/fieldgate/fieldgate.toml --data-dir /var/lib/fieldgate
 
     Exit 0: made. 1: something is there already. 2: the name cannot be used. 3: a folder cannot be written to.
     """
-    plan = _plan(name, data_dir, config_file, epoch)
+    plan = _planned(name, data_dir, broker, node_file, config_file, epoch)
     if not (plan.data_dir / READY).exists():
         _refuse_existing(plan)
     with _locked(plan.data_dir):
@@ -94,16 +109,48 @@ def init(name: str, data_dir: Path, config_file: Path, epoch: int) -> None:
     click.echo(f"data           {plan.data_dir}")
     click.echo(f"log key        {vkey}")
     click.echo(f"read key       {read_vkey} (for `consumers` at each node, so that it can give this log back)")
-    click.echo("Next: describe your sources in the configuration, then fieldgate check, then fieldgate run.")
+    click.echo(
+        "Next: fieldgate probe finds your sources and prints the tables to paste; then fieldgate check, then run."
+    )
+
+
+def _planned(
+    name: str | None,
+    data_dir: Path | None,
+    broker: str | None,
+    node_file: Path | None,
+    config_file: Path,
+    epoch: int,
+) -> Plan:
+    """The plan, by the options and, without --name, by what is answered on the terminal."""
+    node = None if node_file is None else _node_lines(node_file)
+    if name is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError("--name is missing, and there is no terminal to ask")
+        if os.path.lexists(config_file) and not ((data_dir or _DATA) / READY).exists():
+            raise Refused("is there already, and nothing is overwritten", where=str(config_file))
+        answers = import_module("gateway.cli.init_asking").ask(data_dir, broker, node, default=_DATA)
+        name, data_dir, broker, node = answers
+    plan = _plan(name, data_dir or _DATA, config_file, epoch)
+    if fault := init_text.fault(plan._replace(broker=broker or "").text()):
+        raise click.UsageError(f"--broker {broker!r}: {fault}")
+    plan = plan._replace(broker=broker or "", node=node or "")
+    if fault := init_text.fault(plan.text()):
+        raise click.UsageError(f"--node {node_file}: {fault}")
+    return plan
+
+
+def _node_lines(path: Path) -> str:
+    """The tables in a file, as its option wants them."""
+    try:
+        return init_text.node_tables(read_file(path, CONFIG_BYTES, "a node's table").decode())
+    except ValueError as exc:
+        raise click.UsageError(f"--node {path}: {exc}") from None
 
 
 def _plan(name: str, data_dir: Path, config_file: Path, epoch: int) -> Plan:
-    try:
-        convert(name, Host)
-    except ValidationError:
-        raise click.UsageError(
-            f"--name {name!r}: a gateway's name is at most 62 lower-case letters, digits, . and -"
-        ) from None
+    if fault := init_text.name_fault(name):
+        raise click.UsageError(f"--name {name!r}: {fault}")
     origin = f"{name}/{epoch}"
     if not is_origin(origin):
         raise click.UsageError(f"--name {name!r}: with its epoch it is longer than {ORIGIN_BYTES} bytes")
@@ -222,44 +269,3 @@ def _copy(source: Path, target: Path) -> None:
         os.link(part, target)
     finally:
         part.unlink()
-
-
-def _toml(value: Path | str) -> str:
-    """A TOML basic string."""
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
-
-
-TEMPLATE = """\
-# Fieldgate's configuration. Every table and field: deploy/fieldgate.toml. After a change: fieldgate check.
-# A password or key is never written here, only where it is: "file:/path", "env:NAME" or "credential:name".
-
-[gateway]
-name = "$name"
-epoch = $epoch
-data_dir = $data_dir
-key = $key
-read_key = $read_key
-
-# A block of readings is signed when it has max_count of them, or is max_age_s old.
-# [seal]
-# max_count = 4096
-# max_age_s = 60
-
-# An MQTT broker, and a source that publishes JSON there.
-# [broker.local]
-# url = "mqtt://127.0.0.1:1883"
-#
-# [source.climate]
-# driver = "mqtt"
-# broker = "local"
-# topic = "farm/house3/climate"
-# values = { temp = { pointer = "/temperature", unit = "Cel" }, rh = { pointer = "/humidity", unit = "%RH" } }
-
-# An upstream node: its operator gives you these keys, you give them the log key that init printed.
-# [node.coop]
-# url = "https://node.coop.example:8441"
-# seen_key = "node.coop.example+..."
-# stored_key = "node.coop.example/stored+..."
-# read_key = "node.coop.example/read+..."
-"""

@@ -11,8 +11,7 @@ from string import Template
 import click
 from msgspec import ValidationError, convert
 
-from gateway import config, keys
-from gateway.cli.run import log_to_stderr
+from gateway import config, keys, logs
 from gateway.core.note import COSIGNATURE, ED25519
 from gateway.errors import FieldgateError, Refused
 from gateway.files import sync_folder, write_new
@@ -74,7 +73,8 @@ def init(name: str, folder: Path, listen: str, url: str) -> None:
     help="The configuration.",
 )
 def run(config_file: Path) -> int:
-    """Run the node until it is told to stop (SIGTERM or Ctrl-C). It logs to stderr, a line for each event.
+    """Run the node until it is told to stop (SIGTERM or Ctrl-C). It logs to the system's journal
+    where it runs under it, else to stderr, a line for each event.
 
     \b
     Example:
@@ -83,7 +83,7 @@ def run(config_file: Path) -> int:
     Exit 0: stopped. 2: the configuration or a key is wrong. 3: there is no store. 4: durability is lost.
     """
     settings = config.load_node(config_file)
-    log_to_stderr(debug=bool(click.get_current_context().obj))
+    logs.begin(debug=bool(click.get_current_context().obj), stream=config.journal_stream())
     code: int = import_module("gateway.node.run").run(settings, config.open_signer)
     return code
 
@@ -139,7 +139,7 @@ def _toml(path: Path) -> str:
 
 
 TEMPLATE = """\
-# An upstream node. Every table and field: deploy/node.toml. After a change: fieldgate check --node --config node.toml
+# An upstream node. Every table and field: fieldgate config example --node. After a change: fieldgate check --node.
 # A key is never written here, only where it is: "file:/path", "env:NAME" or "credential:name".
 
 [node]

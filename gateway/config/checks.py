@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
 def gateway_faults(root: Draft) -> list[Problem]:
     """Everything in fieldgate.toml that is wrong between fields. `root` is a Draft of Settings, good or not."""
-    checks: tuple[Check, ...] = (_origin, _brokers, _sources, _nodes, _shares, _retention, _web)
+    checks: tuple[Check, ...] = (_origin, _brokers, _sources, _nodes, _shares, _retention, _web, _status)
     return [problem for check in checks for problem in check(root)]
 
 
@@ -81,6 +81,19 @@ def _broker(broker: Draft) -> Iterator[Problem]:
         )
 
 
+def _status(root: Draft) -> Iterator[Problem]:
+    status, brokers = root.get("status"), root.get("broker") or {}
+    if isinstance(status, Draft) and isinstance(name := status.get("broker"), str) and name not in brokers:
+        yield _no_broker(status, name, brokers)
+
+
+def _no_broker(table: Draft, name: str, brokers: Iterable[str]) -> Problem:
+    known = ", ".join(sorted(brokers)) or "none"
+    return Problem(
+        (*table.path, "broker"), f"is {quoted(name)}, which no [broker.NAME] table names", f"There is: {known}"
+    )
+
+
 def _sources(root: Draft) -> Iterator[Problem]:
     brokers = root.get("broker") or {}
     buses: dict[Hashable, tuple[str, Any]] = {}
@@ -99,12 +112,7 @@ def _sources(root: Draft) -> Iterator[Problem]:
             continue
         broker = options.get("broker")
         if isinstance(broker, str) and broker not in brokers:
-            known = ", ".join(sorted(brokers)) or "none"
-            yield Problem(
-                (*source.path, "broker"),
-                f"is {quoted(broker)}, which no [broker.NAME] table names",
-                f"There is: {known}",
-            )
+            yield _no_broker(source, broker, brokers)
         yield from _bus(name, source, options, buses)
         yield from _port_of(name, source, options, ports)
         udp = options.get("udp")

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
-from .words import Path, allowed, dotted, is_private, is_secret, kind, nearest, shown
+from .words import Path, allowed, bare, dotted, is_private, is_secret, kind, nearest, shown
 
 BAD: Any = object()
 """Stands for a value that could not be converted; what is wrong with it has been noted."""
@@ -114,7 +113,7 @@ class Converter:
             self._note(_subject(draft, str(exc)), str(exc), cure)
 
     def _value(self, raw: Any, wanted: Any, path: Path) -> Any:
-        inner, metas = _bare(wanted)
+        inner, metas = bare(wanted)
         if isinstance(inner, type) and issubclass(inner, Struct):
             return self.table(raw, inner, path)
         origin, parts = get_origin(inner), get_args(inner)
@@ -165,7 +164,7 @@ class Converter:
         self._note(path, "is not a key that is known here", nearest(str(path[-1]), known))
 
     def _missing(self, one: FieldInfo, path: Path) -> None:
-        inner, _ = _bare(one.type)
+        inner, _ = bare(one.type)
         if isinstance(inner, type) and issubclass(inner, Struct):
             needed = ", ".join(part.encode_name for part in fields(inner) if part.required)
             self._note(path, "is missing", f"Add the table [{dotted(path)}]" + (f" with {needed}" if needed else ""))
@@ -182,22 +181,6 @@ def _subject(draft: Draft, message: str) -> Path:
         if message.startswith((f"{name} ", f"{value} ", f"{value!r} ")):
             return (*draft.path, name)
     return draft.path
-
-
-def _bare(wanted: Any) -> tuple[Any, list[Any]]:
-    """A type without Annotated and without None (TOML has no null), and the Metas that stood on it."""
-    metas: list[Any] = []
-    while True:
-        if get_origin(wanted) is Annotated:
-            wanted, *more = get_args(wanted)
-            metas += [meta for meta in more if isinstance(meta, msgspec.Meta)]
-            continue
-        if get_origin(wanted) in (Union, UnionType):
-            parts = [part for part in get_args(wanted) if part is not NoneType]
-            if len(parts) == 1:
-                wanted = parts[0]
-                continue
-        return wanted, metas
 
 
 def _convert(raw: Any, wanted: Any) -> Any:

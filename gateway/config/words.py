@@ -1,16 +1,15 @@
-"""How a configuration report names places, values and what is allowed. Used only when something is wrong."""
+"""How places, values and what is allowed are named: in the report of what is wrong, in the example and the schema."""
 
 import json
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from msgspec import Meta, Struct
 
 from gateway.core.text import plain
-from gateway.settings import Secret
 
 Path = tuple[str | int, ...]
 """Where something stands in a file: the names of its tables and its key, a number for a place in a list."""
@@ -52,7 +51,28 @@ def is_private(path: Path, wanted: Any = None) -> bool:
 
 def is_secret(wanted: Any) -> bool:
     """Whether a type is `settings.Secret`, also within an optional one."""
-    return wanted is Secret or any(is_secret(part) for part in get_args(wanted) if get_origin(wanted) is not Literal)
+    return marked(bare(wanted)[1], "secret")
+
+
+def marked(metas: Iterable[Meta], mark: str) -> bool:
+    """Whether one of the Metas has this mark: `secret`, `restart` (gateway/settings.py)."""
+    return any((meta.extra or {}).get(mark) for meta in metas)
+
+
+def bare(wanted: Any) -> tuple[Any, list[Meta]]:
+    """A type without Annotated and without None (TOML has no null), and the Metas on it, the outermost last."""
+    metas: list[Meta] = []
+    while True:
+        if get_origin(wanted) is Annotated:
+            wanted, *more = get_args(wanted)
+            metas = [*(meta for meta in more if isinstance(meta, Meta)), *metas]
+            continue
+        if get_origin(wanted) in (Union, UnionType):
+            parts = [part for part in get_args(wanted) if part is not NoneType]
+            if len(parts) == 1:
+                wanted = parts[0]
+                continue
+        return wanted, metas
 
 
 def kind(value: object) -> str:
@@ -81,14 +101,9 @@ def shown(value: object, path: Path, wanted: Any = None) -> str:
 
 def allowed(wanted: Any) -> str:
     """What may stand where a value of this type is wanted: `a whole number from 1 to 65536`."""
-    metas: list[Meta] = []
-    while get_origin(wanted) is Annotated:
-        wanted, *more = get_args(wanted)
-        metas += [meta for meta in more if isinstance(meta, Meta)]
-    for meta in metas:
-        if meta.description:
-            return meta.description
-    return _allowed(wanted, metas)
+    wanted, metas = bare(wanted)
+    told = [meta.description for meta in metas if meta.description]
+    return told[-1] if told else _allowed(wanted, metas)
 
 
 def _allowed(wanted: Any, metas: list[Meta]) -> str:
@@ -106,16 +121,21 @@ def _allowed(wanted: Any, metas: list[Meta]) -> str:
     return ", or ".join(dict.fromkeys(choices)) or "another value"
 
 
-def _bounds(metas: list[Meta]) -> str:
-    """The limits of numbers and texts in words, with a blank before them."""
+def bounds(metas: Iterable[Meta]) -> str:
+    """The limits of numbers and texts in words: `from 1 to 65536`, `at most 65 characters`."""
+    return _bounds(metas).removeprefix(" of").lstrip(" ,")
+
+
+def _bounds(metas: Iterable[Meta]) -> str:
+    """The same behind `a number`, with a blank or a comma before them."""
     low = high = text = ""
     for meta in metas:
         low = f"from {meta.ge}" if meta.ge is not None else f"above {meta.gt}" if meta.gt is not None else low
         high = f"to {meta.le}" if meta.le is not None else f"below {meta.lt}" if meta.lt is not None else high
-        if meta.max_length is not None:
-            text += f" of at most {meta.max_length} characters"
         if meta.min_length:
-            text += ", not empty" if meta.min_length == 1 else f", at least {meta.min_length} characters"
+            text += f" of {meta.min_length} to {meta.max_length} characters"
+        elif meta.max_length is not None:
+            text += f" of at most {meta.max_length} character{'s' if meta.max_length > 1 else ''}"
         if meta.pattern:
             text += f" matching {meta.pattern}"
     if high.startswith("to") and not low.startswith("from"):

@@ -74,6 +74,31 @@ WEB_BODIES = 2  # bodies and receipts being made at once for one read key
 CONTROL_CONNECTIONS = 16
 WEB_BODY_KEPT_BYTES = 1024 * 1024  # of one answer in memory; larger ones are made twice
 
+# the page
+PAGE_ROWS = 50  # sources, events on one page
+PAGE_BLOCKS = 25
+PAGE_READINGS = 50  # of a block
+PAGE_CHARTS = 512  # drawn and kept
+PAGE_RENDERS = 32  # pages kept for those who watch them
+PAGE_EVERY_S = 1.0  # between two looks at what somebody watches
+PAGE_PROOFS = 2  # receipts made and verified at once
+TARGET_VALUE_CHARS = 300  # of one value in a page's address
+FORM_BYTES = 1_024
+FORM_S = 10.0
+LIVE_READERS = 32  # pages that are kept up to date at once
+LIVE_READERS_OF_ADDRESS = 8
+LIVE_UNREAD_BYTES = 256 * 1024  # that a reader has not taken
+LIVE_STALL_S = 10.0  # without taking what is there
+LIVE_BEAT_S = 2.0
+LOGIN_CODE_S = 300.0
+LOGIN_TRIES = 5  # of one code
+LOGIN_ATTEMPTS = 50  # in LOGIN_WINDOW_S, by all
+LOGIN_ATTEMPTS_OF_ADDRESS = 10
+LOGIN_WINDOW_S = 300.0
+SESSIONS = 16
+SESSION_IDLE_S = 1_800.0  # without a request, or a page that is watched
+SESSION_S = 43_200.0
+
 # invariants 2 and 7 of DESIGN.md
 REDELIVERY_KEYS = 32_768
 SNAPSHOT_KEYS = 131_072  # keys, or rows, after which all known keys are written anew
@@ -104,8 +129,10 @@ ROLLUP_KEPT_H = 8 * 24
 ROLLUP_BYTES = 64 * 1024 * 1024  # of its file
 ROLLUP_REMADE = 2_000_000  # readings of the journal looked into where the file is lost
 
-# a configuration file
-CONFIG_BYTES = 256 * 1024
+# a configuration
+CONFIG_BYTES = 256 * 1024  # of the file and its drop-ins together
+CONFIG_FILES = 64  # drop-ins
+CONFIG_SNAPSHOTS = 10  # kept of configurations that ran
 
 # a node (sections 8 and 9)
 ADD_CHECKPOINT_BYTES = NOTE_BYTES + 4_096
@@ -141,3 +168,28 @@ SCRUB_AFTER_S = 2.0  # from the start to the first walk
 SCRUB_EVERY_S = 86_400.0  # between two walks
 WAL_CHECKED_BYTES = 4 * 1024 * 1024
 FILE_FAULTS = 16  # that SQLite tells of one file
+
+# the log (gateway/logs, gateway/watch.py)
+LOG_KINDS = 256  # loggers and templates that are told apart
+LOG_TEMPLATE_CHARS = 200
+LOG_AT_ONCE = 10  # lines of one kind, and so many a minute after that
+LOG_A_MINUTE = 1
+LOG_ALL_AT_ONCE = 300  # lines of all kinds together
+LOG_ALL_A_MINUTE = 20
+LOG_LINE_CHARS = 256 * 1024  # of one record's text in the system's journal; the rest is cut
+RING_RECORDS = 1_000  # kept for `fieldgate logs`
+RING_BYTES = 256 * 1024
+RING_TEXT_CHARS = 2_000
+CONDITION_TOLD = 4  # times within an hour that one condition of one subject begins or ends, and is told
+CONDITION_TOLD_ALL = 60  # the same, of one condition with all its subjects
+
+# watching from afar (gateway/metrics.py, gateway/web/watch.py)
+METRIC_REASONS = 24  # of rejects that one source's metrics tell apart
+COMMIT_S = 10.0  # that a commit may take before the journal counts as not durable
+WATCH_TOKEN_CHARS = 16  # of a token at least
+WATCH_ATTEMPTS = 5  # wrong tokens from one address, and one more each 12 s after that
+WATCH_ADDRESSES = 256  # whose attempts are counted apart
+STATUS_PROBLEMS = 32  # that one status message over MQTT has
+STATUS_BACKOFF_MIN_S = 1.0
+STATUS_BACKOFF_S = 60.0
+STATUS_FAREWELL_S = 2.0

@@ -22,6 +22,7 @@ import aiosqlite
 
 from gateway.errors import BugError, DamagedError, FieldgateError, NotFoundError, StoreError, StoreFullError
 from gateway.files import sync_folder
+from gateway.store.flushes import Flushes
 
 Row = tuple[Any, ...]
 Params = Sequence[Any]
@@ -84,6 +85,14 @@ def _flush_folder(path: Path) -> None:
         raise StoreError(what, where=str(path), cure="Check the disk") from error
 
 
+def _flushes(path: Path) -> Flushes:
+    try:
+        return Flushes(path)
+    except OSError as error:
+        what = f"its write-ahead log cannot be read: {error.strerror}"
+        raise StoreError(what, where=str(path), cure="Check the disk") from error
+
+
 def _fill(new: Path, schema: Schema, first: Sequence[tuple[str, Params]]) -> None:
     """Everything is in the file itself when this returns: its WAL is not renamed with it."""
     con = sqlite3.connect(new, isolation_level=None)
@@ -108,7 +117,12 @@ class Database:
     """An open file. Errors are StoreError (stop), StoreFullError (no room, nothing changed) or NotFoundError."""
 
     def __init__(
-        self, path: Path, writer: aiosqlite.Connection | None, reader: aiosqlite.Connection, quota: Quota | None
+        self,
+        path: Path,
+        writer: aiosqlite.Connection | None,
+        reader: aiosqlite.Connection,
+        quota: Quota | None,
+        flushes: Flushes,
     ) -> None:
         self.path = path
         self._quota = quota
@@ -118,6 +132,7 @@ class Database:
         self._written = 0  # pages put into the WAL since the last checkpoint, as `_pages` takes them to be
         self._frames_a_page = 1.0  # what the last checkpoint found for each of them
         self._lost = False  # a write failed in a way that must not be tried again
+        self.flushes = flushes
 
     @classmethod
     async def open(
@@ -151,6 +166,7 @@ class Database:
             await reader.execute("PRAGMA cache_size=-1024")
             if read_only and not as_found:
                 await _check(reader, path, schema, upgrade=False)
+            flushes = await asyncio.to_thread(_flushes, path)
         except BaseException as error:
             for con in (writer, reader):
                 if con is not None:
@@ -158,13 +174,14 @@ class Database:
             if isinstance(error, _ERRORS):
                 raise _translated(error, path) from error
             raise
-        return cls(path, writer, reader, quota)
+        return cls(path, writer, reader, quota, flushes)
 
     async def insert(self, sql: str, params: Params) -> int:
         """Runs one INSERT as its own transaction in one hop to the thread; durable when it returns the last row id."""
         async with self._writing:
             try:
                 row = await self._write.execute_insert(sql, params)
+                self.flushes.committed()
                 await self._checkpoint_if_due(_pages(params))
             except _ERRORS as error:
                 raise self._failed(error) from error
@@ -201,6 +218,8 @@ class Database:
             if con.in_transaction:
                 await con.execute("ROLLBACK")
             raise
+        if any(changed):
+            self.flushes.committed()
         await self._checkpoint_if_due(sum(_pages(params) for _, params in statements))
         return changed
 
@@ -216,6 +235,7 @@ class Database:
             try:
                 # A pragma of many steps: `execute` would take one of them, and free one page.
                 await self._write.executescript(f"PRAGMA incremental_vacuum({pages})")
+                self.flushes.committed()
                 await self._checkpoint_if_due(pages)
             except _ERRORS as error:
                 raise self._failed(error) from error
@@ -224,14 +244,18 @@ class Database:
         """Folds the WAL into the file and empties it. False where somebody was reading: it is not waited for."""
         async with self._writing:
             con = self._write
+            await asyncio.to_thread(self.flushes.total)  # while there is a head to read
             try:
                 await con.execute_fetchall("PRAGMA busy_timeout=0")
                 try:
-                    ((busy, _, _),) = await con.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                    ((busy, frames, folded),) = await con.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
                 finally:
                     await con.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
             except _ERRORS as error:
                 raise self._failed(error) from error
+            self.flushes.checkpointed(frames, folded)
+            if not busy:
+                self.flushes.emptied()
             self._written = 0 if not busy else self._written
         return not busy
 
@@ -253,7 +277,8 @@ class Database:
             if not isinstance(_translated(error, self.path), StoreFullError):
                 raise
         else:
-            _, frames, _ = row
+            _, frames, folded = row
+            self.flushes.checkpointed(frames, folded)
             if self._written:
                 self._frames_a_page = max(frames / self._written, _FRAMES_A_PAGE_MIN)
             self._written = 0

@@ -107,6 +107,7 @@ class Journal:
         self.block_since = monotonic() if self.block.readings else None  # when the open block got its first reading
         self.batch = Batch(self._loop.create_future())
         self.commits = 0
+        self._since: float | None = None  # when the commit began that has not ended yet
         self.full = False  # the last try found no room
         self.held = ""  # why nothing is committed until there is room
         self._reserved = False  # commits may use the reserve
@@ -136,6 +137,12 @@ class Journal:
         """Returns when all that waits is durable. `run` makes it so: whoever gives up waiting cuts no commit short."""
         await asyncio.shield(self.wake(now=True))
 
+    @property
+    def stores(self) -> bool:
+        """Whether the last commit went well, none takes longer than COMMIT_S, and none is held."""
+        slow = self._since is not None and self._monotonic() - self._since > limits.COMMIT_S
+        return not (self.full or self.held or slow)
+
     def hold(self, why: str) -> None:
         """From now on batches wait as they do where there is no room: nothing is acknowledged, and drivers pause."""
         self.held = why
@@ -162,6 +169,7 @@ class Journal:
             self._timer.cancel()
             self._timer = None
         batch, self.batch = self.batch, Batch(self._loop.create_future())
+        self._since = self._monotonic()
         # A batch with nothing to write (rejects, redeliveries of what earlier commits hold) is durable already.
         while batch.readings or batch.keys:
             if self.held and not self._reserved:
@@ -174,6 +182,7 @@ class Journal:
             except StoreFullError:
                 self.full = True
                 await self._wait(_FULL_RETRY_S)
+        self._since = None
         batch.done.set_result(None)
 
     async def _wait(self, most_s: float | None) -> None:

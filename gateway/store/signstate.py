@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gateway.errors import DamagedError, HeldError, NotFoundError
 from gateway.place import UNKNOWN, Place
 from gateway.store.database import Database, Row, Schema, create_file
+from gateway.store.flushes import Flushes
 
 SCHEMA = Schema(
     application_id=0x46475353,  # FGSS
@@ -97,6 +98,11 @@ class SignState:
         if changed != 1:
             raise HeldError(f"the sign-state is not at {size}", where=str(self._db.path), cure=CURE)
         self.head = Head(size + 1, header)
+
+    @property
+    def flushes(self) -> Flushes:
+        """Commits and flushes of the file."""
+        return self._db.flushes
 
     async def close(self) -> None:
         """Closes the file."""

@@ -88,12 +88,15 @@ class Upstream:
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()  # set after each action: push_until watches it
         self._last_ms: int | None = None
+        self._cosigned: float | None = None  # when its newest co-signature came, monotonic
         self._cure = ""
 
     # -- what the gateway sees ----------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """For status, as JSON: url, sizes, one line of detail, ok, the time of the last good answer, the cure."""
+        """For status, as JSON: url, sizes, one line of detail, ok, the time of the last good answer, the cure, and the
+        seconds since the newest co-signature came.
+        """
         now = self._session
         return {
             "url": self._link.url,
@@ -103,6 +106,7 @@ class Upstream:
             "detail": self._detail(),
             "ok": not (now and (now.held or now.fallen or now.trouble)),
             "last_ms": self._last_ms,
+            "cosigned_s": None if self._cosigned is None else round(self._clock.monotonic() - self._cosigned, 3),
             "cure": self._told_cure(now) if now else "",
         }
 
@@ -258,7 +262,7 @@ class Upstream:
         if now.failures > failures:
             self._cure = cure
         if now.trouble != before:
-            log.warning("node %s: %s", self.name, now.trouble or "answers as it should again")
+            log.debug("node %s: %s", self.name, now.trouble or "answers as it should again")
 
     def _report_fork(self, now: Session) -> None:
         if now.held:
@@ -294,6 +298,8 @@ class Upstream:
         lines = now.verified(answer, own_note, stored[1] if stored else None)
         await self._save(answer, lines)
         now.answered(self._clock.monotonic(), answer, lines)
+        if lines:
+            self._cosigned = self._clock.monotonic()
         if not now.trouble:
             self._last_ms = self._clock.now().ms
 

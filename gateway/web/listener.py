@@ -100,11 +100,31 @@ class Served:
                 await self._server.wait_closed()
 
 
+class Endless(web.StreamResponse):
+    """An answer that goes on after its head for as long as `feed` does, which sets its own deadlines."""
+
+    async def feed(self, request: web.BaseRequest) -> None:
+        """Sends what there is to send. An answer is cut off where this raises."""
+        raise NotImplementedError
+
+
 async def serve(
-    listener: Listener, handler: Handler, tls: ssl.SSLContext | None = None, *, methods: Collection[str] = READING
+    listener: Listener,
+    handler: Handler,
+    tls: ssl.SSLContext | None = None,
+    *,
+    methods: Collection[str] = READING,
+    forms: Callable[[web.BaseRequest], bool] | None = None,
 ) -> Served:
-    """Serves a bound listener. `methods`: those that the handler is asked with; all others are denied."""
-    http = _Server(partial(_answer, handler, methods), handler_cancellation=True)
+    """Serves a bound listener. `methods`: those that the handler is asked with; all others are denied.
+
+    forms: which requests with a body it is asked with beside them; without it none.
+    """
+
+    def accepts(request: web.BaseRequest) -> bool:
+        return (request.method in methods and is_plain(request)) or (forms is not None and forms(request))
+
+    http = _Server(partial(_answer, handler, accepts), handler_cancellation=True)
     listener.setblocking(False)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
@@ -118,7 +138,9 @@ async def serve(
     return Served(server, http, listener)
 
 
-async def _answer(handler: Handler, methods: Collection[str], request: web.BaseRequest) -> web.StreamResponse:
+async def _answer(
+    handler: Handler, accepts: Callable[[web.BaseRequest], bool], request: web.BaseRequest
+) -> web.StreamResponse:
     """One request with a deadline that covers the sending of the answer; a peer that does not read is cut off."""
     transport = request.transport
     if transport is None:
@@ -127,14 +149,18 @@ async def _answer(handler: Handler, methods: Collection[str], request: web.BaseR
     response: web.StreamResponse = deny()
     try:
         async with asyncio.timeout(limits.WEB_REQUEST_S):
-            if request.method in methods and is_plain(request):
+            if accepts(request):
                 response = await handler(request)
             if not response.prepared:
                 response.headers.update(ALWAYS)
             await response.prepare(request)
-            await response.write_eof()
+            if not isinstance(response, Endless):
+                await response.write_eof()
     except TimeoutError:
         transport.abort()
+    if isinstance(response, Endless) and response.prepared:
+        await response.feed(request)
+        await response.write_eof()
     return response
 
 

@@ -99,6 +99,11 @@ class PullApi:
             self._readers[key] = Reader(link, name, clock.monotonic)
         self._checker = httpsig.Checker(keys, partial(known_s, clock), clock.monotonic, authorities)
 
+    @staticmethod
+    def knows(raw_path: str) -> bool:
+        """Whether this is a path of the pull API."""
+        return parse_target(raw_path) is not None
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one plain GET; 401 without a body for what no reader signed, or no path of ours."""
         route = parse_target(request.raw_path)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import re
 import socket
 import ssl
 import stat
@@ -20,13 +21,15 @@ from gateway.core import limits
 from gateway.errors import FieldgateError, Refused, UnreachableError
 from gateway.settings import NodeLink, WebSettings
 from gateway.store import Store
-from gateway.store.rollup import Rollup
+from gateway.web.access import Access, authority, is_form
 from gateway.web.listener import CHANGING, Listener, Served, deny, serve
-from gateway.web.page import Page
-from gateway.web.services import Services
+from gateway.web.services import Rollup, Services
+from gateway.web.sessions import Codes, Sessions
+from gateway.web.watch import WatchApi
 
 if TYPE_CHECKING:
     from gateway.web.pull import PullApi
+    from gateway.web.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ _BIND_FAULTS = {
     errno.EACCES: ("ports below 1024 are the system's", "Choose another port, or allow it to the service"),
     errno.EADDRNOTAVAIL: ("this machine does not have this address", "`ip address` shows those that it has"),
 }
+_LOGS = re.compile(r"/logs\?after=([0-9]{1,15})", re.ASCII)
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104 -- recognised, not bound
 
 
@@ -64,7 +68,11 @@ class WebServer:
         self._control_path = control
         self._control: Served | None = None
         self._web: Served | None = None
-        self._page: Page | None = None
+        self._access: Access | None = None
+        self._site: Site | None = None  # made for the first person who asks: nobody may for weeks
+        self._making = asyncio.Lock()
+        self._codes, self._sessions = Codes(clock.monotonic), Sessions(clock.monotonic)
+        self._watch: WatchApi | None = None
         self._pull: PullApi | None = None
         self.problems: list[Problem] = []  # why one of them is away
 
@@ -80,7 +88,7 @@ class WebServer:
                 await self.start()
             except FieldgateError as error:
                 self.problems = [PAGE_AWAY.problem(what=error.what, cure=error.cure)]
-                log.error("web: %s", error)
+                log.debug("web: %s", error)
                 await asyncio.sleep(_RETRY_S)
             else:
                 self.problems = []
@@ -99,6 +107,9 @@ class WebServer:
 
     async def stop(self) -> None:
         """Ends both."""
+        site, self._site = self._site, None
+        if site is not None:
+            site.close()
         for served in (self._web, self._control):
             if served is not None:
                 await served.stop()
@@ -117,7 +128,7 @@ class WebServer:
         listener = await _bind(host, port)
         try:
             self._answer_as(host, int(listener.getsockname()[1]), tls is not None)
-            self._web = await serve(listener, self._handle, tls)
+            self._web = await serve(listener, self._handle, tls, forms=is_form)
         except OSError as error:
             listener.close()
             raise _cannot_bind(error, host, port) from error
@@ -126,20 +137,55 @@ class WebServer:
             raise
 
     def _answer_as(self, host: str, bound: int, tls: bool) -> None:
-        """Makes page and pull API for the names under which this address is reached."""
-        own = set() if host in _WILDCARDS else {_authority(host, bound, tls)}
+        """Makes pages and pull API for the names under which this address is reached."""
+        own = set() if host in _WILDCARDS else {authority(host, bound, tls=tls)}
         names = {name.lower() for name in self._settings.authority} | own
-        loopback = {_authority(name, bound, tls) for name in ("127.0.0.1", "::1", "localhost")}
-        self._page = Page(self._services.status, names | loopback)
+        machine = socket.gethostname()
+        called = {authority(name, bound, tls=tls) for name in (machine, f"{machine}.local")}
+        self._access = Access(names | called, bound, tls=tls, sessions=self._sessions)
+        loopback = {authority(name, bound, tls=tls) for name in ("127.0.0.1", "::1", "localhost")}
+        self._watch = WatchApi(self._services, names | loopback, self._clock.monotonic)
         if any(link.read_key for link in self._nodes.values()):
             from gateway.web.pull import PullApi  # noqa: PLC0415 -- DESIGN.md: only when a node has a read_key
 
             self._pull = PullApi(self._nodes, self._store, self._clock, names)
 
+    async def _people(self) -> "Site":
+        async with self._making:
+            if self._site is None:
+                self._site = await asyncio.to_thread(self._make_site)
+            return self._site
+
+    def _make_site(self) -> "Site":
+        from gateway.web.site import Site, desk_of  # noqa: PLC0415 -- with all the pages 3 MB of memory
+
+        assert self._access is not None
+        desk = desk_of(self._services, self._store, lambda: self._nodes, self._clock)
+        return Site(desk, self._access, self._sessions, self._codes, self._clock.monotonic, self._reached_at)
+
+    async def _reached_at(self) -> list[str]:
+        """Addresses under which other machines reach the page."""
+        from gateway.web.addresses import addresses  # noqa: PLC0415
+
+        host, _ = split_listen(self._settings.listen)
+        return await asyncio.to_thread(addresses, host, self.port, tls=bool(self._settings.cert_file))
+
+    async def _issue(self) -> dict[str, Any]:
+        """A one-time code, and where to use it."""
+        host, _ = split_listen(self._settings.listen)
+        tls = bool(self._settings.cert_file)
+        here = authority("127.0.0.1" if host in _WILDCARDS else host, self.port, tls=tls)
+        where = {"addresses": await self._reached_at(), "here": f"{'https' if tls else 'http'}://{here}"}
+        return {"code": self._codes.issue(), **where}
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._page is not None and request.raw_path in Page.PATHS:
-            return self._page.handle(request)
-        return await self._pull.handle(request) if self._pull is not None else deny()
+        if self._watch is not None and request.raw_path in WatchApi.PATHS:
+            return await self._watch.handle(request)
+        pull = self._pull
+        if pull is not None and request.method == "GET" and pull.knows(request.raw_path):
+            return await pull.handle(request)
+        answer = await (await self._people()).handle(request)
+        return deny() if answer is None else answer
 
     async def _tls(self) -> ssl.SSLContext | None:
         cert, key = self._settings.cert_file, self._settings.key_file
@@ -179,9 +225,13 @@ class WebServer:
             case "GET", path if path.startswith(_MINUTES) and services.rollup is not None:
                 now = self._clock.now().ms // _MINUTE_MS
                 return _json(await last_hour(services.rollup, path.removeprefix(_MINUTES), now))
+            case "GET", path if services.logs is not None and (asked := _LOGS.fullmatch(path)):
+                return _json(services.logs(int(asked[1])))
             case "POST", "/sync" if services.sync is not None:
                 services.sync()
                 return _json({})
+            case "POST", "/login" if self._web is not None:
+                return _json(await self._issue())
         return deny(404)
 
 
@@ -206,12 +256,6 @@ def split_listen(listen: str) -> tuple[str, int]:
     if port > _PORT_MAX:
         raise Refused("there is no such port", where=_LISTEN + listen, cure=f"Write a port up to {_PORT_MAX}")
     return host.strip("[]"), port
-
-
-def _authority(host: str, port: int, tls: bool) -> str:
-    """The Host header of a request to this host and port: no port where it is the scheme's own."""
-    name = f"[{host}]" if ":" in host else host
-    return name.lower() if port == (443 if tls else 80) else f"{name}:{port}".lower()
 
 
 async def _bind(host: str, port: int) -> Listener:

@@ -1,11 +1,48 @@
 """What the running gateway does for its page and for its control socket. app.py makes it; web only calls it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from gateway.store.events import Event
-from gateway.store.rollup import Rollup
+from gateway.conditions import Problem
+
+
+class Minute(Protocol):
+    """What one value of one source did in a minute. at: Unix minutes."""
+
+    @property
+    def at(self) -> int: ...  # noqa: D102
+    @property
+    def low(self) -> float: ...  # noqa: D102
+    @property
+    def high(self) -> float: ...  # noqa: D102
+    @property
+    def last(self) -> float: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
+
+
+class Rollup(Protocol):
+    """The store's minutes."""
+
+    def names(self, source: str) -> Sequence[tuple[str, str | None]]:
+        """(name, unit) of the source's numeric values."""
+
+    async def minutes(self, source: str, name: str, begin: int, end: int) -> Sequence[Minute]:
+        """Minutes with begin <= at < end, ascending; those without a reading are absent."""
+
+
+class Event(Protocol):
+    """Something that the gateway told of itself. place: what comes before it is older."""
+
+    @property
+    def place(self) -> int: ...  # noqa: D102
+    @property
+    def at_ms(self) -> int: ...  # noqa: D102
+    @property
+    def what(self) -> str: ...  # noqa: D102
+    @property
+    def details(self) -> Sequence[tuple[str, object]]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,11 +51,22 @@ class Services:
 
     status: the snapshot of gateway/status.py.
     sync: every node is asked at once, also one whose back-off is not over.
-    rollup: minutes of values, for charts.
-    events: at most so many of the gateway's own events from before a place, the newest first.
+    doctor: everything is looked at, worst finding first.
+    reload: the configuration is taken over again; what came of it, as gateway/reload.py answers.
+    rollup, events: what charts and the list of events are made from; events(limit, before a place) are newest first.
+    metrics: all of them in Prometheus' text format.
+    logs: the newest log records after a number (gateway/logs/ring.py).
+    watch_token: what whoever watches from elsewhere shows; empty: nobody does.
+    cosigned_within_s: how old the newest co-signature may be before the gateway is not ready.
     """
 
     status: Callable[[], dict[str, Any]]
     sync: Callable[[], None] | None = None
+    doctor: Callable[[], Awaitable[list[Problem]]] | None = None
+    reload: Callable[[str], Awaitable[dict[str, Any]]] | None = None
     rollup: Rollup | None = None
-    events: Callable[[int, int | None], Awaitable[list[Event]]] | None = None
+    events: Callable[[int, int | None], Awaitable[Sequence[Event]]] | None = None
+    metrics: Callable[[], Awaitable[bytes]] | None = None
+    logs: Callable[[int], dict[str, Any]] | None = None
+    watch_token: str = ""
+    cosigned_within_s: float = 0.0

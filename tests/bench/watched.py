@@ -15,8 +15,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from gateway import app, config
-from gateway.cli.run import log_to_stderr
+from gateway import app, config, logs
 from gateway.clock import Clock
 from gateway.settings import Settings
 
@@ -81,7 +80,7 @@ class Watch:
 def main(path: Path, watch: Watch) -> int:
     serve = app.serve
 
-    async def watched(settings: Settings, clock: Clock) -> None:
+    async def watched(settings: Settings, clock: Clock, records: object = None) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, watch.begin)
         loop.add_signal_handler(signal.SIGUSR2, watch.end)
@@ -94,5 +93,5 @@ def main(path: Path, watch: Watch) -> int:
 
 
 if __name__ == "__main__":
-    log_to_stderr()
+    logs.begin()
     sys.exit(main(Path(sys.argv[1]), Watch(Path(sys.argv[2]), sample="sample" in sys.argv)))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 from fakes.command import FIELDGATE, fieldgate
-from fakes.configs import GATEWAY, NODE
+from fakes.configs import GATEWAY
 
 from gateway import cli
 from gateway.errors import BugError, ConfigError, Fault, FieldgateError, HeldError, StoreError, UnreachableError
@@ -99,15 +99,6 @@ def test_no_configuration(tmp_path: Path, args: list[str]) -> None:
     assert done.code == 2
     assert "fieldgate init" in done.err
     assert fieldgate(*args, "--config", "x.toml", cwd=tmp_path).code == 2
-
-
-def test_check(tmp_path: Path) -> None:
-    (tmp_path / "fieldgate.toml").write_text(GATEWAY)
-    done = fieldgate("check", cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
-    assert done.out == "fieldgate.toml: good: 1 source, 1 broker, 1 node, log henhouse.example/1\n"
-    (tmp_path / "node.toml").write_text(NODE)
-    assert fieldgate("check", "--node", "--config", "node.toml", cwd=tmp_path).code == 0
 
 
 def test_check_tells_every_fault_on_a_line(tmp_path: Path) -> None:
@@ -203,7 +194,7 @@ def _run_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, args: list[
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr("gateway.cli.run.find_config", fail)
+    monkeypatch.setattr("gateway.cli.check.find_config", fail)
     with pytest.raises(SystemExit) as caught:
         cli.main(args or ["check"])
     return caught.value.code
@@ -239,12 +230,12 @@ THREAD = """
 import sys, threading
 from pathlib import Path
 from gateway import cli
-from gateway.cli import run
+from gateway.cli import check
 from gateway.errors import StoreError
 def fail(_):
     threading.Thread(target=threading.Event().wait).start()
     raise StoreError("input/output error")
-run.find_config = fail
+check.find_config = fail
 sys.argv = ["fieldgate", "check"]
 cli.main()
 """

@@ -210,8 +210,8 @@ def _until_it_answers(folder: Path) -> Any:
 def test_a_log_is_a_line_an_event(capfd: pytest.CaptureFixture[str]) -> None:
     code = """
 import logging, sys
-from gateway.cli.run import log_to_stderr
-log_to_stderr(debug=len(sys.argv) > 1)
+from gateway import logs
+logs.begin(debug=len(sys.argv) > 1)
 log = logging.getLogger("drivers.mqtt")
 log.warning("payload %s", "a\\nb\\x1b[31m")
 try:

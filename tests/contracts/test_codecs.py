@@ -196,7 +196,7 @@ def test_the_manual_has_a_section_for_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", registry.names())
 def test_the_example_configuration_has_a_table_of_it(name: str) -> None:
-    """Commented, mostly; tests/test_config.py loads the whole file with its comments taken off."""
+    """Commented, mostly; tests/config/test_example.py loads the whole file with its comments taken off."""
     text = re.sub(r"^#(?=[a-z_]+ = |\[[a-z])", "", (REPOSITORY / "deploy" / "fieldgate.toml").read_text(), flags=re.M)
     tables = [one for one in tomllib.loads(text)["source"].values() if one["driver"] == name]
     assert tables

@@ -96,9 +96,11 @@ async def test_a_device_publishes_its_own_topics_only_and_the_gateway_reads_all(
             shipped, "zigbee2mqtt", ("zigbee2mqtt/x", 5), ("homeassistant/sensor/x/config", 6), ("farm/x", -6)
         )
         await publish(shipped, "fieldgate", ("farm/pump/power", -7), ("spBv1.0/g/NCMD/n", 7))
-        await publish(shipped, "gate", ("farm/gate/power", 8))
-        await until(lambda: 8 in numbers(collector))
-    assert numbers(collector) == [1, 2, 3, 4, 5, 6, 7, 8]
+        await publish(shipped, "fieldgate", ("homeassistant/sensor/x/config", -8), ("other", -9))
+        await publish(shipped, "fieldgate", ("fieldgate/hen/status", 8), ("homeassistant/device/hen/config", 9))
+        await publish(shipped, "gate", ("farm/gate/power", 10))
+        await until(lambda: 10 in numbers(collector))
+    assert numbers(collector) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
 async def test_who_is_unknown_does_not_connect_and_a_device_reads_nobody_elses(shipped: Mosquitto) -> None:

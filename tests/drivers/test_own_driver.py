@@ -1,6 +1,7 @@
 """The manual's driver in 30 lines, built as a package of its own, beside ours in a gateway's configuration."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -71,6 +72,8 @@ def test_the_commands_know_it(installed: Path, tmp_path: Path) -> None:
     assert "source.tank.empty_m" in wrong.err
     assert "Did you mean port" in wrong.err
     (tmp_path / "log").write_bytes(b"L=1.234m OK\r\nL=?m ERR\r\n")
+    schema = json.loads(fieldgate("check", "--schema", cwd=tmp_path, env=env).out)
+    assert schema["definitions"]["tank_gauge"]["properties"]["empty_m"]["type"] == "number"
     decoded = fieldgate("decode", "tank-gauge", "log", "-o", "empty_m=0.2", "--json", cwd=tmp_path, env=env)
     assert decoded.out.splitlines() == [
         '{"source": "tank-gauge", "time": null, "values": {"level": {"value": 1.034, "unit": "m"}}}',

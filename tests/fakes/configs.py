@@ -1,8 +1,13 @@
-"""Configuration texts for tests, with keys that are real but nobody's."""
+"""Configuration texts for tests, with keys that are real but nobody's, and what is wrong with such a text."""
 
 from hashlib import sha256
+from pathlib import Path
 
+import pytest
+
+from gateway import config
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
+from gateway.errors import ConfigError, Fault
 from gateway.keys import encode_key, parse_key
 
 
@@ -60,3 +65,25 @@ read_key = "file:/etc/fieldgate-node/read.key"
 vkey = "{LOG}"
 pull = "https://henhouse.example:8440"
 """
+
+
+def write(folder: Path, text: str | bytes, name: str = "fieldgate.toml") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def faults(folder: Path, text: str | bytes, *, node: bool = False) -> tuple[Fault, ...]:
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        config.load_node(path) if node else config.load(path)
+    return caught.value.faults
+
+
+def changed(old: str, new: str, text: str = GATEWAY) -> str:
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1

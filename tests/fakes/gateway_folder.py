@@ -39,12 +39,12 @@ async def _fill(data_dir: Path, log: LogMaker, cosigned: int) -> None:
     store = await make_store(data_dir, log)
     try:
         if cosigned:
-            await _cosign(store, log, cosigned)
+            await cosign_size(store, log, cosigned)
     finally:
         await store.close()
 
 
-async def _cosign(store: Store, log: LogMaker, size: int) -> None:
+async def cosign_size(store: Store, log: LogMaker, size: int) -> None:
     note = log.note(size)
     at = START_MS // 1000 + 3_600
     for kind, name in ((KIND_SEEN, "node.example"), (KIND_STORED, "node.example/stored")):

@@ -39,6 +39,7 @@ def node(**fields: Any) -> dict[str, Any]:
         "ok": True,
         "last_ms": NOW_MS - 61_000,
         "cure": "",
+        "cosigned_s": 61.0,
     } | fields
 
 
@@ -66,6 +67,7 @@ def status(**fields: Any) -> dict[str, Any]:
             "commits": 400,
             "stalls": 0,
         },
+        "journal": {"stores": True},
         "nodes": {"coop": node()},
         "disk": {
             "used": 3 * 2**20,

@@ -6,13 +6,12 @@ FILE has the maximum error in microseconds; libfaketime, where it is preloaded, 
 import sys
 from pathlib import Path
 
-from gateway import app, clock, config
-from gateway.cli.run import log_to_stderr
+from gateway import app, clock, config, logs
 
 
 def main() -> None:
     path, error = map(Path, sys.argv[1:])
-    log_to_stderr()
+    logs.begin()
     clock.kernel_error_us = lambda: int(error.read_text())
     sys.exit(app.run(config.load(path)))
 

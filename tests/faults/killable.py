@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 
 from drivers.api import Item
 from drivers.mqtt_connection import Connection
-from gateway import app, config, sealer
-from gateway.cli.run import log_to_stderr
+from gateway import app, config, logs, sealer
 from gateway.core import block
 from gateway.core.note import parse_checkpoint
 from gateway.errors import FieldgateError
@@ -92,7 +91,7 @@ _COUNTS: dict[str, Callable[..., bool]] = {"commit.1": _holds_deliveries, "commi
 
 
 def main() -> None:
-    log_to_stderr()
+    logs.begin()
     if sys.argv[1] == "--serve":
         kind, path, marks = sys.argv[2:]
         _serve(kind, Path(path), Path(marks))

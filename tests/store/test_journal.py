@@ -395,6 +395,41 @@ async def test_keys_alone_are_written_and_belong_to_the_block(tmp_path: Path) ->
         assert values(await check_chain(gateway.store)) == [0, 1, 2]
 
 
+# Whether it stores
+
+
+async def test_a_commit_that_takes_too_long_is_known(tmp_path: Path) -> None:
+    """A card that hangs: at the limit and one past it, by the time that passes and no clock that is set."""
+    go_on = threading.Event()
+
+    def item(secret: bytes, index: int) -> bytes:
+        assert go_on.wait(60)
+        return body.item(senml.build("climate", [("n", None, index)], bt_ms=1_800_000_000_000, quality=0))
+
+    async with pipeline(tmp_path) as gateway:
+        assert gateway.journal.stores
+        batch = gateway.journal.batch
+        batch.readings += [Waiting(item, 1_800_000_000_000, 1_800_000_000_000, 1)] * 257
+        batch.apart = len(batch.readings)  # so many are made in a thread
+        durable = gateway.journal.wake(now=True)
+        await until(lambda: gateway.journal.batch is not batch)
+        gateway.clock.mono += limits.COMMIT_S
+        assert gateway.journal.stores
+        gateway.clock.mono += 0.1
+        assert not gateway.journal.stores
+        go_on.set()
+        await durable
+        assert gateway.journal.stores
+
+
+async def test_a_journal_that_is_held_does_not_store(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        gateway.journal.hold("the store is full")
+        assert not gateway.journal.stores
+        gateway.journal.release()
+        assert gateway.journal.stores
+
+
 # No room
 
 
@@ -410,6 +445,7 @@ async def test_where_there_is_no_room_what_waits_stays_waiting(tmp_path: Path) -
         noise = hashlib.shake_256(b"").digest(APART)
         futures = [gateway.emit([sample(value=n, payload=noise) for n in (1, 2, 3)])]
         await until(lambda: gateway.journal.full)
+        assert not gateway.journal.stores
         futures.append(gateway.emit([sample(value=4, payload=noise)]))
         await asyncio.wait_for(gateway.journal.cut(), 10)  # is not kept waiting, and moves the readings on
         await _settled()
@@ -418,6 +454,7 @@ async def test_where_there_is_no_room_what_waits_stays_waiting(tmp_path: Path) -
         await _quota(gateway, 10_000)
         await asyncio.gather(*futures)
         assert not gateway.journal.full
+        assert gateway.journal.stores
         await gateway.age()
         assert values(await check_chain(gateway.store)) == [0, 1, 2, 3, 4]
         assert [(await gateway.store.blocks.header(height)).count for height in range(2)] == [1, 4]

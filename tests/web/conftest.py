@@ -1,6 +1,7 @@
 """A gateway's web server on a free port, over a real store."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,15 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def start(store: Store, clock: FakeClock) -> AsyncIterator[Start]:
-    """Starts a server; `nodes`, `status`, `control` and [web] fields may be given."""
+    """Starts a server; `nodes`, `control`, fields of Services (or `services`) and of [web] may be given."""
     servers: list[WebServer] = []
 
     async def begin(**given: Any) -> WebServer:
         nodes, control = given.pop("nodes", links()), given.pop("control", None)
-        tell = given.pop("status", status)
+        offered = {field.name: given.pop(field.name) for field in fields(Services) if field.name in given}
+        services = Services(**({"status": status} | offered | given.pop("services", {})))
         settings = WebSettings(**({"listen": "127.0.0.1:0"} | given))
-        server = WebServer(settings, nodes, store, clock, Services(status=tell), control=control)
+        server = WebServer(settings, nodes, store, clock, services, control=control)
         servers.append(server)
         await server.start()
         return server

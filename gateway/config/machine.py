@@ -1,0 +1,240 @@
+"""What this machine says to a configuration: the files and ports that it names, the file system of its data.
+
+Nothing is opened. It is advice, no fault: a port may be plugged in later, and who looks may not be the gateway's user.
+"""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from drivers.port_paths import there_are
+from gateway.conditions import Condition
+from gateway.settings import Settings, size_bytes
+
+from .advice import Advice, advise
+from .documents import SUFFIX, ConfigFile, folder_of
+from .words import Path as Place
+
+MOUNTINFO, FSTAB = Path("/proc/self/mountinfo"), Path("/etc/fstab")
+_VOLATILE = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
+_FOREIGN = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk"})
+_PROBE = "`fieldgate probe` lists those there are"
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+SECRET_MISSING = Condition("config-secret-missing", "warning", "There is no {path}", "{cure}")
+SECRET_OPEN = Condition(
+    "config-secret-open",
+    "warning",
+    "Others can read {path} (mode {mode}), and so the gateway does not use it",
+    "sudo chmod 600 {path}",
+)
+SECRET_FOREIGN = Condition(
+    "config-secret-foreign",
+    "warning",
+    "{path} belongs to {owner}, and the gateway, which runs as {user}, cannot read it",
+    "sudo chown {user} {path}",
+)
+FILE_MISSING = Condition("config-file-missing", "warning", "There is no {path}", "Put it there, or correct the path")
+TLS_KEY_OPEN = Condition(
+    "config-tls-key-open", "warning", "Others can read {path} (mode {mode})", "sudo chmod 600 {path}"
+)
+PORT_MISSING = Condition(
+    "config-port-missing",
+    "warning",
+    "There is no {path}: it is not plugged in, or has another name",
+    "Plug it in: it is opened by itself. Or write its name. {there}",
+)
+DATA_MISSING = Condition(
+    "config-data-missing",
+    "warning",
+    "There is no {path}, and the gateway makes none",
+    "`fieldgate init` makes it, with keys and store; or correct the path",
+)
+DATA_VOLATILE = Condition(
+    "config-data-volatile",
+    "warning",
+    "{path} is on {kind}, which a restart of the machine empties",
+    "Write a folder on a disk or card. On a Raspberry Pi with the overlay file system: mount one that stays",
+)
+DATA_FOREIGN = Condition(
+    "config-data-unsafe",
+    "warning",
+    "{path} is on {kind}: it does not keep what a flush has promised, or has no owners and modes",
+    "Write a folder on ext4, xfs or btrfs of this machine",
+)
+DATA_UNMOUNTED = Condition(
+    "config-data-unmounted",
+    "warning",
+    "{mount} is in /etc/fstab and not mounted: readings would go to another disk than was meant",
+    "sudo mount {mount} before the gateway starts; sudo journalctl -b says why it was not mounted",
+)
+DISK_SMALL = Condition(
+    "config-store-larger-than-disk",
+    "note",
+    "The file system has {size} GiB in all: min_free decides, and never this",
+    "Write less than the file system has",
+)
+IGNORED = Condition(
+    "config-file-ignored", "note", "{subject} is not read: its name does not end in .toml", "Rename it, or move it away"
+)
+WRITABLE = Condition(
+    "config-writable", "warning", "Others may change {subject} (mode {mode})", "sudo chmod o-w {subject}"
+)
+
+CONDITIONS = tuple(one for one in list(globals().values()) if isinstance(one, Condition))
+
+
+class Mount(NamedTuple):
+    """A file system that is mounted: where, and its type as the kernel calls it."""
+
+    point: Path
+    kind: str
+
+
+def look(
+    settings: Settings, files: Sequence[ConfigFile], mounts: Path = MOUNTINFO, fstab: Path = FSTAB
+) -> list[Advice]:
+    """Blocking. All of it, in the order of the tables."""
+    user = _user(Path(settings.gateway.data_dir))
+    return [
+        *_files(files),
+        *_data_dir(settings, _mounts(mounts), _wanted_mounts(fstab)),
+        *_secrets(settings, user),
+        *_paths(settings),
+        *_ports(settings),
+    ]
+
+
+def _files(files: Sequence[ConfigFile]) -> Iterator[Advice]:
+    for file in files:
+        if file.mode & 0o002:
+            yield Advice((), WRITABLE.problem(str(file.path), mode=f"{file.mode:04o}"))
+    folder = folder_of(files[0].path)
+    try:
+        names = sorted(folder.iterdir()) if folder else []
+    except OSError:
+        return
+    for path in names:
+        if path.suffix != SUFFIX and not path.name.startswith(".") and not path.name.endswith("~"):
+            yield Advice((), IGNORED.problem(str(path)))
+
+
+def _user(folder: Path) -> str:
+    """Whom the gateway runs as: the owner of its data. "" where that is not known."""
+    try:
+        return folder.owner()
+    except (OSError, KeyError):
+        return ""
+
+
+def _data_dir(settings: Settings, mounts: list[Mount], wanted: list[Path]) -> Iterator[Advice]:
+    folder, place = Path(settings.gateway.data_dir), ("gateway", "data_dir")
+    for point in wanted:
+        if folder.is_relative_to(point) and point not in {mount.point for mount in mounts}:
+            yield advise(place, DATA_UNMOUNTED, mount=point)
+    there = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110  False, too, where it cannot be looked at
+    mount = max((one for one in mounts if there.resolve().is_relative_to(one.point)), default=None, key=_depth)
+    if mount and mount.kind in _VOLATILE:
+        yield advise(place, DATA_VOLATILE, path=folder, kind=mount.kind)
+    elif mount and mount.kind in _FOREIGN:
+        yield advise(place, DATA_FOREIGN, path=folder, kind=mount.kind)
+    if there != folder:
+        yield advise(place, DATA_MISSING, path=folder)
+    told = os.statvfs(there)
+    size = told.f_blocks * told.f_frsize
+    if 0 < size < size_bytes(settings.retention.max_bytes):
+        yield advise(("retention", "max_bytes"), DISK_SMALL, size=f"{size / 2**30:.3g}")
+
+
+def _depth(mount: Mount) -> int:
+    return len(mount.point.parts)
+
+
+def _secrets(settings: Settings, user: str) -> Iterator[Advice]:
+    """Those in files. What systemd and the environment have, only the service sees."""
+    restore = "Restore it from where its copy is kept safe, or correct the path"
+    for field in ("key", "read_key"):
+        yield from _secret(("gateway", field), getattr(settings.gateway, field), user, restore)
+    for name, broker in settings.broker.items():
+        cure = f"Type the password into: sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"
+        yield from _secret(("broker", name, "password"), broker.password, user, cure)
+    cure = f"head -c 24 /dev/urandom | base64 | sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"
+    yield from _secret(("web", "watch_token"), settings.web.watch_token, user, cure)
+
+
+def _secret(place: Place, uri: str | None, user: str, cure: str) -> Iterator[Advice]:
+    scheme, _, path = (uri or "").partition(":")
+    if scheme != "file":
+        return
+    try:
+        told = Path(path).stat()
+        if told.st_mode & 0o077:
+            yield advise(place, SECRET_OPEN, path=path, mode=f"{told.st_mode & 0o777:04o}")
+        owner = pwd.getpwuid(told.st_uid).pw_name
+        if user not in ("", "root", owner):
+            yield advise(place, SECRET_FOREIGN, path=path, owner=owner, user=user)
+    except FileNotFoundError:
+        yield advise(place, SECRET_MISSING, path=path, cure=cure.format(path=path))
+    except (OSError, KeyError):
+        return  # not for whoever looks
+
+
+def _paths(settings: Settings) -> Iterator[Advice]:
+    """Certificates, their keys, and recorded files."""
+    for name, broker in settings.broker.items():
+        for field in ("ca_file", "cert_file", "key_file"):
+            yield from _path(("broker", name, field), getattr(broker, field))
+    for name, source in settings.source.items():
+        yield from _path(("source", name, "path"), getattr(source.options, "path", ""))
+    for name, node in settings.node.items():
+        yield from _path(("node", name, "ca_file"), node.ca_file)
+    for field in ("cert_file", "key_file"):
+        yield from _path(("web", field), getattr(settings.web, field))
+
+
+def _path(place: Place, path: str) -> Iterator[Advice]:
+    if not path:
+        return
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        yield advise(place, FILE_MISSING, path=path)
+    except OSError:
+        return
+    else:
+        if place[-1] == "key_file" and mode & 0o077:
+            yield advise(place, TLS_KEY_OPEN, path=path, mode=f"{mode & 0o777:04o}")
+
+
+def _ports(settings: Settings) -> Iterator[Advice]:
+    for name, source in settings.source.items():
+        port = getattr(source.options, "port", None)
+        if port and not os.path.lexists(port):
+            yield advise(("source", name, "port"), PORT_MISSING, path=port, there=there_are(port) or _PROBE)
+
+
+def _mounts(path: Path) -> list[Mount]:
+    """proc_pid_mountinfo(5): the fifth field is the mount point, the type stands behind the hyphen."""
+    rows = [row.split() for row in _lines(path)]
+    return [Mount(_unescaped(row[4]), row[row.index("-") + 1]) for row in rows if "-" in row[5:-1] and len(row) > 4]
+
+
+def _wanted_mounts(path: Path) -> list[Path]:
+    """fstab(5): the second field; but for those that are not mounted by themselves, and the root."""
+    rows = [row.split() for row in _lines(path) if not row.lstrip().startswith("#")]
+    found = [_unescaped(row[1]) for row in rows if len(row) >= 4 and "noauto" not in row[3].split(",")]
+    return [point for point in found if point.is_absolute() and point != Path("/")]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def _unescaped(text: str) -> Path:
+    return Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), text))

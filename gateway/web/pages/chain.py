@@ -1,0 +1,77 @@
+"""`/chain`: blocks as they are sealed, newest first, and how far each has got."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.core import block, limits
+from gateway.web import show
+from gateway.web.html import Markup, el
+from gateway.web.pages import headline
+from gateway.web.view import Page, Part, View
+from gateway.web.words import Words, mark
+
+REASONS: Final = {
+    block.REASON_COUNT: mark("full"),
+    block.REASON_AGE: mark("old enough"),
+    block.REASON_STOP: mark("stop"),
+    block.REASON_HEARTBEAT: mark("heartbeat"),
+    block.REASON_ASKED: mark("asked for"),
+    block.REASON_CLOSED: mark("the log was closed"),
+}
+
+
+async def page(view: View, before: str = "") -> Page:
+    """before: only blocks under this height; the newest without it."""
+    words, size = view.words, view.status["chain"]["size"]
+    end = min(int(before or size), size)
+    start = max(0, end - limits.PAGE_BLOCKS)
+    entries = await view.desk.store.blocks.entries(start, end - start) if end > start else []
+    rows = [_row(view, block.parse_entry(entry).header) for entry in entries]
+    rows.reverse()
+    listed = el("ol", rows, class_="rows") if rows else show.note(words("No block has been sealed yet."))
+    older = el("a", words("Older"), href=f"/chain?before={start}", class_="button") if start else None
+    newest = el("a", words("Newest"), href="/chain", class_="button") if before else None
+    pager = el("nav", newest, older, class_="pager", aria_label=words("Pages of blocks")) if older or newest else None
+    parts = [headline.part(view, whole=False), Part("title", _title(view)), Part("blocks", el("div", listed, pager))]
+    return Page(words("Chain"), parts)
+
+
+def _title(view: View) -> Markup:
+    words, chain = view.words, view.status["chain"]
+    said = words.html(
+        "{blocks} hold {readings}; {open} in the open block.",
+        blocks=words.many("{count} block", "{count} blocks", chain["size"]),
+        readings=words.many("{count} reading", "{count} readings", chain["readings"]),
+        open=words.many("{count} reading", "{count} readings", chain["open"]),
+    )
+    held = el("p", words("Signing is held: {what}", what=chain["held"]), class_="bad") if chain["held"] else None
+    return el("div", el("h1", words("Chain")), el("p", said, class_="lead"), held)
+
+
+def _row(view: View, header: block.Header) -> Markup:
+    words = view.words
+    link = el("a", words("Block {height}", height=header.height), href=f"/chain/{header.height}")
+    readings = words.many("{count} reading", "{count} readings", header.count)
+    return el(
+        "li",
+        el("b", link),
+        el("span", show.moment(view, header.sealed)),
+        el("span", readings, class_="soft"),
+        el("span", state(words, header.height, view.status["nodes"]), class_="state"),
+        data_key=header.height,
+    )
+
+
+def state(words: Words, height: int, nodes: Mapping[str, Mapping[str, Any]]) -> Markup:
+    """Where a block is: with this gateway alone, seen, or stored, by how many of the nodes."""
+    stored = sum(1 for node in nodes.values() if node["stored"] > height)
+    seen = sum(1 for node in nodes.values() if node["seen"] > height)
+    if stored:
+        text = words.many(
+            "stored by {held} of {count} node", "stored by {held} of {count} nodes", len(nodes), held=stored
+        )
+        return el("span", text, class_="tag well" if stored == len(nodes) else "tag")
+    if seen:
+        text = words.many("seen by {held} of {count} node", "seen by {held} of {count} nodes", len(nodes), held=seen)
+        return el("span", text, class_="tag")
+    return el("span", words("here only"), class_="tag idle")

@@ -1,0 +1,89 @@
+"""`/device`: the gateway itself: its clock, its disk, its program; and what may be asked of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.web import show
+from gateway.web.html import Child, Markup, data, el
+from gateway.web.pages import headline
+from gateway.web.view import Page, Part, View
+from gateway.web.words import Words, grouped
+
+Table = Mapping[str, Any]
+
+
+async def page(view: View) -> Page:
+    """The clock, the disk, the program."""
+    words = view.words
+    title = el("h1", words("Device"))
+    cards = [_gateway(view), _clock(view), _disk(view)]
+    parts = [headline.part(view, whole=False), Part("device", el("div", title, el("div", cards, class_="trio")))]
+    if view.desk.services.reload is not None:
+        parts.append(Part("act", _configuration(view)))
+    return Page(words("Device"), parts)
+
+
+def _gateway(view: View) -> Markup:
+    words, status = view.words, view.status
+    pairs: list[tuple[str, Child]] = [
+        (words("Log"), show.code(status["origin"])),
+        (words("Log key"), el("code", str(view.desk.store.vkey), class_="long")),
+        (words("Program"), f"fieldgate {status['version']}"),
+        (words("Running since"), [show.moment(view, status["since_ms"]), " · ", show.age(view, status["since_ms"])]),
+        (words("Commits"), show.count(status["chain"]["commits"])),
+    ]
+    return show.card(words("Gateway"), show.facts(pairs))
+
+
+def _clock(view: View) -> Markup:
+    words, clock = view.words, view.status["clock"]
+    pairs: list[tuple[str, Child]] = [
+        (words("Clock"), clock_text(words, clock)),
+        (words("Zone"), show.zone_name(view)),
+        (words("Boot"), show.code(clock["boot_id"])),
+    ]
+    return show.card(words("Clock"), show.facts(pairs))
+
+
+def clock_text(words: Words, clock: Table) -> str:
+    """How sure the gateway is of the time."""
+    if not clock["synchronised"]:
+        return words("not synchronised: readings are marked so")
+    if clock["error_ms"] is None:
+        return words("synchronised")
+    return words("synchronised, within {error} ms", error=grouped(clock["error_ms"]))
+
+
+def _disk(view: View) -> Markup:
+    words, disk = view.words, view.status["disk"]
+    if not disk:
+        return show.card(words("Disk"), show.note(words("not looked at yet")))
+    pairs: list[tuple[str, Child]] = [
+        (words("Readings on disk"), disk_meter(words, disk)),
+        (words("Free on the disk"), show.size(disk["free"])),
+        (words("Kept free for others"), show.size(disk["min_free"])),
+        (words("Readings that can be pruned"), show.count(disk["prunable"])),
+    ]
+    held = el("p", data(disk["held"]), class_="bad") if disk["held"] else None
+    return show.card(words("Disk"), show.facts(pairs), held)
+
+
+def disk_meter(words: Words, disk: Table) -> Markup:
+    """What readings fill of what they may."""
+    said = words("{used} of {quota}", used=show.size(disk["used"]), quota=show.size(disk["quota"]))
+    share = min(1.0, disk["used"] / disk["quota"]) if disk["quota"] else 0
+    kind = "ill" if disk["held"] else "warn" if share > 0.875 else "well"
+    bar = el("rect", width=round(100 * share, 1), height=6, rx=3, class_=kind)
+    trough = el("rect", width=100, height=6, rx=3, class_="trough")
+    drawn = el("svg", trough, bar, viewBox="0 0 100 6", preserveAspectRatio="none", class_="meter", aria_hidden="true")
+    return el("span", said, drawn)
+
+
+def _configuration(view: View) -> Markup:
+    words = view.words
+    if not view.signed_in:
+        action: Child = show.note(words("Sign in to reload the configuration from here."))
+    else:
+        action = el("form", el("button", words("Reload the configuration")), method="post", action="/reload")
+    about = words("The file is checked first. What is wrong is told, and then nothing changes.")
+    return show.card(words("Configuration"), el("p", about), action)

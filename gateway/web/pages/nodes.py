@@ -1,0 +1,81 @@
+"""`/nodes`: how far each node has come, when it answered last, and what stands against it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.web import show
+from gateway.web.html import Child, Markup, data, el
+from gateway.web.pages import headline
+from gateway.web.view import Page, Part, View
+from gateway.web.words import Words
+
+Table = Mapping[str, Any]
+
+
+async def page(view: View) -> Page:
+    """Every node."""
+    words, nodes, size = view.words, view.status["nodes"], view.status["chain"]["size"]
+    about = words("A node holds copies of the chain and signs what it has seen and stored.")
+    cards = [_card(view, name, node, size) for name, node in nodes.items()]
+    none = show.note(words("No node is configured: nobody but this gateway holds the readings."))
+    title = el("div", el("h1", words("Nodes")), el("p", about, class_="lead"))
+    parts = [headline.part(view, whole=False), Part("title", title)]
+    parts.append(Part("nodes", el("ul", cards, class_="cards wide") if cards else none))
+    if view.desk.services.sync is not None and nodes:
+        parts.append(Part("act", _ask(view)))
+    return Page(words("Nodes"), parts)
+
+
+def node_dot(words: Words, node: Table) -> Markup:
+    """In order, or not."""
+    return show.dot("well", words("in order")) if node["ok"] else show.dot("ill", words("not in order"))
+
+
+def lag(words: Words, node: Table, size: int) -> str:
+    """How far behind the chain a node is."""
+    behind = max(0, size - node["entries"]), max(0, size - node["stored"])
+    if not node["stored"] and not node["seen"]:
+        return words("has nothing yet")
+    if behind[0]:
+        return words.many("{count} block behind", "{count} blocks behind", behind[0])
+    if behind[1]:
+        return words.many("{count} block not stored yet", "{count} blocks not stored yet", behind[1])
+    return words("in step")
+
+
+def _card(view: View, name: str, node: Table, size: int) -> Markup:
+    words = view.words
+    pairs: list[tuple[str, Child]] = [
+        (words("Has seen"), _share(words, node["seen"], size)),
+        (words("Has stored"), _share(words, node["stored"], size)),
+        (words("Answered"), show.ago(view, node["last_ms"])),
+    ]
+    kind = "" if node["ok"] else "bad"
+    told = [el("p", data(node["detail"]), class_=kind)] if not node["ok"] else []
+    if node["cure"] and not node["ok"]:
+        told.append(el("p", data(node["cure"]), class_="cure"))
+    return el(
+        "li",
+        el(
+            "div",
+            el("h2", node_dot(words, node), el("span", data(name))),
+            el("span", lag(words, node, size), class_="soft"),
+            class_="bar",
+        ),
+        told,
+        show.facts(pairs),
+        el("p", el("code", data(node["url"]), class_="long"), class_="soft"),
+        class_="card",
+        data_key=name,
+    )
+
+
+def _share(words: Words, part: int, size: int) -> Markup:
+    return words.html("{part} of {size}", part=show.count(part), size=show.count(size))
+
+
+def _ask(view: View) -> Markup:
+    words = view.words
+    if not view.signed_in:
+        return show.note(words("Sign in to ask the nodes from here."))
+    return el("form", el("button", words("Ask the nodes now")), method="post", action="/sync")
