@@ -17,6 +17,14 @@ from drivers.api import STALE, Delivery, DriverError, Emit, Item, Link, Reject, 
 from drivers.blocking import BlockingCall
 from drivers.codecs.recorded import json_lines
 from drivers.codecs.values import Unfit
+from drivers.conditions import (
+    BROKER_LOST,
+    BROKER_PAUSED,
+    BROKER_PROTOCOL,
+    BROKER_QOS0,
+    BROKER_TAKEOVER,
+    BROKER_TOPIC,
+)
 from drivers.kinds import Kind
 from drivers.limits import (
     ANSWER_S,
@@ -112,7 +120,8 @@ class MqttDriver:
             finally:
                 self._connection = None
                 connection.close()
-            emit([Link(up=False, detail="waits with its connection closed until what was received is stored")])
+            told = "waits with its connection closed until what was received is stored"
+            emit([Link(up=False, detail=told, condition=BROKER_PAUSED, values={"broker": self._broker.name})])
             await self._pending.room()
 
     # Connecting
@@ -155,10 +164,9 @@ class MqttDriver:
             if refusal:
                 raise refused(self._broker, refusal)
         elif connection.lost.done():
-            raise DriverError(
-                f"{self._where}: no MQTT 3.1.1 session: {connection.lost.result().why}",
-                "Is this an MQTT broker's port, and without TLS where url says mqtt://?",
-            )
+            what = f"no MQTT 3.1.1 session: {connection.lost.result().why}"
+            cure = "Is this an MQTT broker's port, and without TLS where url says mqtt://?"
+            raise self._failure(what, cure, BROKER_PROTOCOL)
         else:
             raise unreachable(self._broker, TimeoutError())
 
@@ -195,7 +203,8 @@ class MqttDriver:
                 self._takeovers = 0
                 self._tell(emit)
             if self._asked and reading - accepted > ANSWER_S:
-                raise DriverError(f"{self._where}: no answer to a SUBSCRIBE in {ANSWER_S:.0f} s", "Look into its log")
+                what = f"no answer to a SUBSCRIBE in {ANSWER_S:.0f} s"
+                raise self._failure(what, "Look into its log", BROKER_PROTOCOL)
             if removed and not self._asked:
                 removed = False
                 await asyncio.to_thread(self._memory.save, self._filters)
@@ -251,16 +260,22 @@ class MqttDriver:
         if self._takeovers:
             detail = f"{detail} again; {self._fight()}"
         there = self._not_down()
-        links = [Link(up=True, detail=detail, sources=there)] if there or not self._down else []
+        condition, values = self._fought() if self._takeovers >= TAKEOVERS else ("", {})
+        link = Link(up=True, detail=detail, sources=there, condition=condition, values=values)
+        links = [link] if there or not self._down else []
         for one, code in self._granted.items():
             if code == REFUSED:
                 detail = f"the broker refuses the topic {one}. Allow it to this user in the broker's access list"
-                links.append(Link(up=False, detail=detail, sources=self._sources_under(one)))
+                links.append(self._granting(one, detail, BROKER_TOPIC, up=False))
             elif code < self._filters[one]:
                 detail = f"the broker grants {one} with QoS 0 only: messages may be lost on the way"
-                links.append(Link(up=True, detail=detail, sources=self._sources_under(one)))
+                links.append(self._granting(one, detail, BROKER_QOS0, up=True))
         if links:
             emit(links)
+
+    def _granting(self, one: str, detail: str, condition: str, *, up: bool) -> Link:
+        values = {"broker": self._broker.name, "topic": one}
+        return Link(up=up, detail=detail, sources=self._sources_under(one), condition=condition, values=values)
 
     def _sources_under(self, one: str) -> tuple[str, ...]:
         """The configured sources that a subscription serves."""
@@ -287,8 +302,16 @@ class MqttDriver:
         self._takeovers = self._takeovers + 1 if lost.by_broker and lived_s < TAKEOVER_S else 0
         if self._takeovers >= TAKEOVERS:
             cure = f"Set a client_id of its own in [broker.{self._broker.name}]"
-            return DriverError(f"{self._where}: {self._fight()}", cure)
-        return DriverError(f"{self._where}: the connection ended: {lost.why}", lost.cure)
+            condition, values = self._fought()
+            return DriverError(f"{self._where}: {self._fight()}", cure, condition, **values)
+        return self._failure(f"the connection ended: {lost.why}", lost.cure, BROKER_LOST)
+
+    def _fought(self) -> tuple[str, dict[str, str]]:
+        return BROKER_TAKEOVER, {"broker": self._broker.name, "client_id": self._broker.client_id}
+
+    def _failure(self, what: str, cure: str, condition: str) -> DriverError:
+        values = {"broker": self._broker.name, "at": self._broker.address, "detail": what}
+        return DriverError(f"{self._where}: {what}", cure, condition, **values)
 
     # Messages
 

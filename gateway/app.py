@@ -130,6 +130,7 @@ class Gateway:
         self._services = Services(
             status=self._snapshot,
             sync=self._sync,
+            doctor=self._examine,
             metrics=self._metrics,
             logs=records.ring.after if records else None,
             watch_token=config.watch_token(settings),
@@ -221,18 +222,29 @@ class Gateway:
 
     def _problems(self) -> list[Problem]:
         return status.problems(
+            clock=self._clock,
             intake=self._intake,
             journal=self._journal,
             sealer=self._sealer,
             nodes={name: node.status() for name, node in self._nodes.members.items()},
             troubles=self._troubles(),
-            disk=self._retention.status(),
         )
 
     def _troubles(self) -> list[Problem]:
         """What the parts themselves have to tell a person."""
         announcers = self._announcers.members.values()
-        return [*self._scrub.problems, *self._web.problems, *(one for each in announcers for one in each.problems)]
+        told = (
+            self._scrub.problems,
+            self._retention.problems,
+            self._web.problems,
+            *(each.problems for each in announcers),
+        )
+        return [one for each in told for one in each]
+
+    async def _examine(self) -> list[Problem]:
+        doctor = import_module("gateway.doctor")  # seldom asked for, and large
+        found: list[Problem] = await doctor.examine(self._settings, state=self._snapshot())
+        return found
 
     async def _metrics(self) -> bytes:
         """prometheus-client is imported when somebody asks, in a thread, where the rest is done as well."""

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.conditions import DISK_FULL, DISK_LOW, STORE_FULL, Problem
 from gateway.core import limits
 from gateway.errors import StoreFullError
 from gateway.settings import NodeLink, RetentionSettings
@@ -49,7 +50,6 @@ class Disk:
     room: Room
     prunable: int
     held: str
-    cure: str
     nodes: int
 
 
@@ -269,18 +269,14 @@ class Retention:
             begin = await pruning.first_here(self._db, low, high)
             if begin is not None:
                 prunable += await pruning.readings_in(self._db, begin, high)
-        self.disk = Disk(room, prunable, self._journal.held, self._cure(room), len(self._nodes))
-
-    def _cure(self, room: Room) -> str:
-        space = "Free some space" if room.free < room.min_free // 8 * 9 else "Raise max_bytes in [retention]"
-        nodes = f"see that {self._settings.stored_by} of the nodes store the readings (`fieldgate status` shows them)"
-        return f"{space}, or {nodes}; it goes on by itself, and brokers keep what is not stored"
+        self.disk = Disk(room, prunable, self._journal.held, len(self._nodes))
 
     def status(self) -> dict[str, Any]:
-        """The disk, as JSON. Bytes; `held` says why no reading is stored, and `cure` what helps."""
+        """The disk, as JSON. Bytes; `held`: why no reading is stored; `problem` and `cure` are those of `problems`."""
         disk = self.disk
         if disk is None:
             return {}
+        problem = next(iter(self.problems), None)
         return {
             "used": disk.room.used,
             "quota": disk.room.quota,
@@ -288,25 +284,37 @@ class Retention:
             "min_free": disk.room.min_free,
             "prunable": disk.prunable,
             "held": disk.held or None,
-            "cure": disk.cure,
-            "problem": self._problem(disk),
+            "cure": problem.cure if problem else "",
+            "problem": problem.what if problem else "",
         }
 
-    def _problem(self, disk: Disk) -> str:
+    @property
+    def problems(self) -> list[Problem]:
+        """What a person is to know of the disk."""
+        disk = self.disk
+        if disk is None:
+            return []
+        values = {
+            "free": _mib(disk.room.free),
+            "used": _mib(disk.room.used),
+            "quota": _mib(disk.room.quota),
+            "needed": str(self._settings.stored_by),
+            "nodes": str(disk.nodes),
+        }
         if disk.held:
-            return f"No reading is stored: {disk.held}"
+            return [(STORE_FULL if _filled(disk.room) else DISK_FULL).problem(**values)]
         if not disk.room.missing or disk.prunable or self._settings.when_full == "oldest":
-            return ""
-        if not self._nodes:
-            return "Nothing can be pruned, and the disk is nearly full: no node is configured that holds readings"
-        return (
-            "Nothing can be pruned, and the disk is nearly full: "
-            f"no old block is held by {self._settings.stored_by} of {disk.nodes} nodes"
-        )
+            return []
+        return [DISK_LOW.problem(**values)]
+
+
+def _filled(room: Room) -> bool:
+    """Whether it is the store's own bound that is reached, and not the disk's."""
+    return room.used > room.quota // 16 * 15
 
 
 def _why(room: Room) -> str:
-    if room.used > room.quota // 16 * 15:
+    if _filled(room):
         return (
             f"the store is full: {_mib(room.used)} of {_mib(room.quota)} for readings, and nothing in it can be pruned"
         )

@@ -13,7 +13,10 @@ OWN = "gateway"  # the source of the gateway's own events
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one source's messages since the start. `last` to `quality`: of its newest reading."""
+    """What became of one source's messages since the start. `last` to `quality`: of its newest reading.
+
+    up, detail, cure, condition, values: as the driver's last Link has them.
+    """
 
     driver: str = ""
     raw: Raw = "in"
@@ -28,6 +31,8 @@ class Tally:
     up: bool | None = None
     detail: str = ""
     cure: str = ""
+    condition: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
     last: Sequence[Record] = ()
     last_ms: int | None = None
     quality: int = 0

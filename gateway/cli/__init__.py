@@ -39,6 +39,7 @@ COMMANDS = {
     "status": ("gateway.cli.status:status", "Tell how the running gateway is doing."),
     "login": ("gateway.cli.login:login", "Print a one-time code for the page."),
     "logs": ("gateway.cli.logs:logs", "Show the newest records of the running gateway's log."),
+    "doctor": ("gateway.cli.doctor:doctor", "Find out what is wrong, and say what to do."),
     "receipt": ("gateway.cli.receipt:receipt", "Write the receipt of one reading."),
     "policy": ("gateway.cli.receipt:policy", "Write whom a verifier of this gateway's receipts trusts."),
     "verify": ("gateway.cli.verify:verify", "Verify a receipt, or a whole store."),

@@ -21,19 +21,19 @@ def socket_of(settings: Settings) -> Path:
     return Path(settings.gateway.data_dir) / CONTROL_SOCKET
 
 
-def call(path: Path, route: str, method: str = "GET") -> Answer:
+def call(path: Path, route: str, method: str = "GET", *, timeout_s: float = _TIMEOUT_S) -> Answer:
     """What the gateway behind a control socket answers. UnreachableError where nothing that is one answers."""
-    connection = _Control(path)
+    connection = _Control(path, timeout_s)
     try:
         connection.request(method, route, headers={"Host": "control"})
         answer = connection.getresponse()
         data = answer.read(_ANSWER_BYTES + 1)
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
         cure = "Start it: systemctl start fieldgate, or fieldgate run"
-        raise UnreachableError("the gateway is not running: nothing answers", where=str(path), cure=cure) from None
-    except PermissionError:
+        raise UnreachableError("the gateway is not running: nothing answers", where=str(path), cure=cure) from exc
+    except PermissionError as exc:
         cure = "Ask as the user that the gateway runs as, or with sudo"
-        raise UnreachableError("this user may not ask the gateway", where=str(path), cure=cure) from None
+        raise UnreachableError("this user may not ask the gateway", where=str(path), cure=cure) from exc
     except (OSError, http.client.HTTPException) as exc:
         what = f"the gateway does not answer: {exc or type(exc).__name__}"
         raise UnreachableError(what, where=str(path), cure="Look at its log: journalctl -u fieldgate") from exc
@@ -62,8 +62,8 @@ def _parse(data: bytes) -> Answer | None:
 class _Control(http.client.HTTPConnection):
     """HTTP over a UNIX socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("control", timeout=_TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("control", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "read_secret",
     "restart_needed",
     "settings_of",
+    "text_of",
     "watch_token",
 ]
 
@@ -85,6 +86,11 @@ def load_as(path: Path, cls: type[T]) -> T:
 def read_secret(uri: str) -> str:
     """The password or key line that a Secret of the settings names. KeyFileError where it cannot be had."""
     return keys.read_secret(uri, credentials=_credentials(), environment=os.environ)
+
+
+def text_of(uri: str) -> str:
+    """What stands where a Secret points, to be kept out of texts; "" where it cannot be had."""
+    return keys.text_of(uri, credentials=_credentials(), environment=os.environ)
 
 
 def open_signer(uri: str) -> keys.Signer:

@@ -72,6 +72,14 @@ class Verified:
     line: str
 
 
+class WrongKey(FormatError):
+    """Lines that no configured key made. `kind`: SEEN or STORED, whose key they should be by."""
+
+    def __init__(self, kind: str, key: note.VerifierKey) -> None:
+        super().__init__(f"no {kind} line by {key.name}+{key.key_id.hex()}")
+        self.kind = kind
+
+
 def encode_sync(old: int, entries: Sequence[bytes], own_note: str) -> bytes:
     """The request. Raises BugError where it is larger than a node takes."""
     data = cbor.encode({1: old, 2: list(entries), 3: own_note})
@@ -355,7 +363,7 @@ def _verify(kind: str, size: int, own_note: str, lines: str, key: note.VerifierK
         if line.is_by(key):
             note.verify_cosignature(text, line, key)
             return Verified(kind, size, own_note, note.format_line(line))
-    raise FormatError(f"no {kind} line by {key.name}+{key.key_id.hex()}")
+    raise WrongKey(kind, key)
 
 
 def _printable(text: str) -> str:

@@ -15,6 +15,7 @@ from fakes.mqtt_proxy import PUBACK, MqttProxy
 from drivers.api import STALE, UNSTABLE, Delivery, Heard, Link, Reject, Sample
 from drivers.codecs.base import Ask, Found, Refused, State
 from drivers.codecs.values import Unfit, ValueMap
+from drivers.conditions import DEVICE_AWAY
 from drivers.limits import EXAMPLE_BYTES, PAYLOAD_BYTES
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
 from drivers.mqtt_findings import Message, read
@@ -116,7 +117,8 @@ def test_each_device_is_a_source_of_its_own() -> None:
 
 def test_states_refusals_and_what_is_unfit() -> None:
     up, down, refused = said(b"a? b! a-why")
-    assert (up, down) == (Link(True, "it says so", ("w-a",)), Link(False, "it says so", ("w-b",)))
+    assert (up, down[:3]) == (Link(True, "it says so", ("w-a",)), (False, "it says so", ("w-b",)))
+    assert (down.condition, down.values) == (DEVICE_AWAY, {"detail": "it says so"})
     assert refused == Reject("w-a", "why", b"example", "w/1", Delivery("local", 1, b"d", False))
     assert said(b"unfit") == [Reject("w", "wrong_type", b"unfit", "unfit", Delivery("local", 1, b"d", False))]
     assert said(b"a=1", retained=True)[0].quality == UNSTABLE | STALE
