@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from drivers import conditions as ids
-from gateway.conditions import SEVERITIES, Condition, conditions, find, listed, of_driver, without_repeats, worst_first
+from gateway.conditions import (
+    SEVERITIES,
+    Condition,
+    conditions,
+    find,
+    listed,
+    of_driver,
+    of_gateway,
+    without_repeats,
+    worst_first,
+)
 from gateway.conditions.found import CLOCK_UNSYNCHRONISED, DISK_SOON
 from gateway.conditions.model import condition
 
@@ -101,3 +111,13 @@ def test_many_subjects_are_cut() -> None:
     assert listed(["a"]) == "a"
     assert listed(list("abcde")) == "a, b, c, d, e"
     assert listed(list("abcdef")) == "a, b, c, d, e, ... (6)"
+
+
+def test_what_only_doctor_finds_is_apart_from_what_a_running_gateway_tells() -> None:
+    told = of_gateway()
+    assert {one.id for one in told if one.id in ids.VALUES} == set(ids.VALUES)
+    assert {one.id for one in conditions()} - {one.id for one in told} == {
+        name for name in rows() if find(name).by_doctor
+    }
+    assert not find("signing-held").by_doctor
+    assert find("power-low").by_doctor

@@ -14,6 +14,7 @@ from gateway.conditions.model import (
     conditions,
     find,
     listed,
+    of_gateway,
     without_repeats,
     worst_first,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "listed",
     "nodes",
     "of_driver",
+    "of_gateway",
     "own",
     "sources",
     "without_repeats",

@@ -1,7 +1,11 @@
 """What can be the matter with an MQTT broker: told by its driver, and by `doctor`, which asks it itself."""
 
+from functools import partial
+
 from drivers import conditions as ids
 from gateway.conditions.model import condition
+
+_found = partial(condition, by_doctor=True)
 
 BROKER_AWAY = condition(
     ids.BROKER_AWAY,
@@ -80,43 +84,43 @@ BROKER_QOS0 = condition(
 
 # -- found by doctor only ---------------------------------------------------------------------------------------------
 
-BROKER_WINDOW_LARGE = condition(
+BROKER_WINDOW_LARGE = _found(
     "broker-window-large",
     "warning",
     "Broker {subject}: window is {window}, and the broker has at most {limit} messages under way",
     "Write window = {limit} in [broker.{subject}], or raise the broker's max_inflight_messages to {window}",
 )
-BROKER_WINDOW_SMALL = condition(
+BROKER_WINDOW_SMALL = _found(
     "broker-window-small",
     "note",
     "Broker {subject}: window is {window}, and the broker would have {limit} messages under way",
     "Write window = {limit} in [broker.{subject}]: messages are stored sooner and in larger groups",
 )
-BROKER_WINDOW_DEFAULT = condition(
+BROKER_WINDOW_DEFAULT = _found(
     "broker-window-default",
     "note",
     "Broker {subject} has at most 20 messages under way, as mosquitto's default is",
     "deploy/mosquitto/mosquitto.conf has settings that lose less and carry more",
 )
-BROKER_PACKET = condition(
+BROKER_PACKET = _found(
     "broker-packet",
     "warning",
     "Broker {subject} takes packets of at most {limit} bytes, and the gateway takes {wanted}",
     "Raise max_packet_size of the broker if devices send larger messages",
 )
-BROKER_NO_QOS1 = condition(
+BROKER_NO_QOS1 = _found(
     "broker-no-qos1",
     "error",
     "Broker {subject} allows QoS 0 only: messages may be lost on the way",
     "Allow QoS 1 there (mosquitto: max_qos 1 or 2)",
 )
-BROKER_CERTIFICATE = condition(
+BROKER_CERTIFICATE = _found(
     "broker-certificate",
     "warning",
     "Broker {subject}: its certificate ends on {ends}",
     "Have it renewed before: after that day the gateway does not connect",
 )
-BROKER_PLAIN = condition(
+BROKER_PLAIN = _found(
     "broker-plain",
     "note",
     "Broker {subject} at {at} is reached without encryption: whoever is on the network can read and change messages",

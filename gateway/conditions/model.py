@@ -31,12 +31,16 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition. `what` and `cure` are str.format templates; only `problem` fills them in."""
+    """One condition. `what` and `cure` are str.format templates; only `problem` fills them in.
+
+    by_doctor: only gateway/doctor finds it; a gateway that runs tells none of these by itself.
+    """
 
     id: str
     severity: Severity
     what: str
     cure: str
+    by_doctor: bool = False
 
     def problem(self, subject: str = "", **values: object) -> Problem:
         """The condition as met: every name in its templates stands in `values`; `subject` is one of them too."""
@@ -58,16 +62,21 @@ class Condition:
 _ALL: dict[str, Condition] = {}
 
 
-def condition(name: str, severity: Severity, what: str, cure: str) -> Condition:
+def condition(name: str, severity: Severity, what: str, cure: str, *, by_doctor: bool = False) -> Condition:
     """Makes one; the modules beside this one do."""
     assert name not in _ALL, "an id stands for one condition"
-    made = _ALL[name] = Condition(name, severity, what, cure)
+    made = _ALL[name] = Condition(name, severity, what, cure, by_doctor)
     return made
 
 
 def conditions() -> Iterable[Condition]:
     """All there are, in the order in which they were made."""
     return _ALL.values()
+
+
+def of_gateway() -> list[Condition]:
+    """Those that a running gateway may tell: for its log, its metrics and alerts."""
+    return [one for one in _ALL.values() if not one.by_doctor]
 
 
 def find(name: str) -> Condition:

@@ -1,6 +1,10 @@
 """What can be the matter with a node: told by the session with it, and by `doctor`, which asks it itself."""
 
+from functools import partial
+
 from gateway.conditions.model import condition
+
+_found = partial(condition, by_doctor=True)
 
 _ENROL = "Give its operator the log key that `fieldgate status` shows, to be enrolled there"
 
@@ -80,31 +84,31 @@ NODE_FAULT = condition(
 
 # -- found by doctor only ---------------------------------------------------------------------------------------------
 
-NODE_CERTIFICATE = condition(
+NODE_CERTIFICATE = _found(
     "node-certificate",
     "warning",
     "Node {subject}: its certificate ends on {ends}",
     "Its operator should renew it before: after that day the gateway does not connect",
 )
-NODE_EMPTY = condition(
+NODE_EMPTY = _found(
     "node-empty",
     "note",
     "Node {subject} has not co-signed this log yet",
     "Nothing, if the gateway is new: the first block goes there as soon as it is sealed",
 )
-NODE_SLOW = condition(
+NODE_SLOW = _found(
     "node-slow",
     "warning",
     "Node {subject} took {seconds} s to answer",
     "Check the network. Blocks are sent all the same, only later",
 )
-NODE_NONE = condition(
+NODE_NONE = _found(
     "node-none",
     "warning",
     "No node is configured: nobody co-signs, and nobody else holds the readings",
     "Add a [node.NAME] table: `fieldgate node init` on another computer prints it",
 )
-CLOCK_APART = condition(
+CLOCK_APART = _found(
     "clock-apart",
     "warning",
     "The clock of node {subject} and this one are {seconds} s apart",
