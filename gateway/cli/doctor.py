@@ -101,7 +101,7 @@ def _logs(settings: Settings | None) -> Any:
     if settings is None:
         return None
     try:
-        return control.call(control.socket_of(settings), "/logs", timeout_s=_STATUS_S)
+        return control.call(control.socket_of(settings), "/logs?after=0", timeout_s=_STATUS_S)
     except UnreachableError:
         return None
 

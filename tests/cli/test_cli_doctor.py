@@ -244,6 +244,10 @@ async def test_beside_a_running_gateway(tmp_path: Path) -> None:
                 while not ((await field.status())["nodes"]["node"]["seen"] and (await field.status())["chain"]["size"]):
                     pass
             assert {one for one, _ in found(await _doctor(field))} <= {"clock-unset", "clock-unsynchronised"}
+            await asyncio.to_thread(fieldgate, "doctor", "--bundle", "s.tgz", cwd=field.home)
+            files = await asyncio.to_thread(unpacked, field.home / "s.tgz")
+            assert json.loads(files["fieldgate-support/logs.json"])["records"]
+            assert json.loads(files["fieldgate-support/status.json"])["sources"]["climate"]["up"]
             path = field.home / "fieldgate.toml"
             right = await asyncio.to_thread(path.read_text)
             (line,) = (one for one in right.splitlines() if one.startswith("seen_key"))
