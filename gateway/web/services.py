@@ -44,8 +44,6 @@ class Event(Protocol):
     @property
     def details(self) -> Sequence[tuple[str, object]]: ...  # noqa: D102
 
-from gateway.conditions import Problem
-
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
@@ -60,7 +58,6 @@ class Services:
     logs: the newest log records after a number (gateway/logs/ring.py).
     watch_token: what whoever watches from elsewhere shows; empty: nobody does.
     cosigned_within_s: how old the newest co-signature may be before the gateway is not ready.
-    doctor: what gateway/doctor finds wrong, worst first; it takes some seconds.
     """
 
     status: Callable[[], dict[str, Any]]
@@ -73,4 +70,3 @@ class Services:
     logs: Callable[[int], dict[str, Any]] | None = None
     watch_token: str = ""
     cosigned_within_s: float = 0.0
-    doctor: Callable[[], Awaitable[list[Problem]]] | None = None
