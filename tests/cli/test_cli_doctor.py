@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from fakes.broker import Mosquitto
 from fakes.card import Card
@@ -233,6 +235,20 @@ async def _doctor(field: Field) -> Done:
     return await asyncio.to_thread(fieldgate, "doctor", "--json", cwd=field.home)
 
 
+async def _on_the_page(field: Field) -> set[str]:
+    """What the gateway itself finds when its page is asked to look."""
+    page = f"http://127.0.0.1:{field.web_port}"
+    async with aiohttp.ClientSession() as http_client:
+        asked = http_client.post(f"{page}/doctor", data={}, headers={"Origin": page}, allow_redirects=False)
+        async with asked as answer:
+            assert answer.status == 303
+        async with asyncio.timeout(30):
+            while True:
+                async with http_client.get(f"{page}/doctor") as answer:
+                    if told := set(re.findall(r'data-problem="([a-z0-9-]+)"', await answer.text())):
+                        return told
+
+
 async def test_beside_a_running_gateway(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "broker", max_inflight=50)
     await asyncio.to_thread(broker.start)
@@ -262,6 +278,7 @@ async def test_beside_a_running_gateway(tmp_path: Path) -> None:
             assert ("broker-away", "local") in told
             assert ("node-away", "node") in told
             assert len([one for one, _ in told if one == "broker-away"]) == 1
+            assert {"broker-away", "node-away"} <= await _on_the_page(field)
             await asyncio.to_thread(broker.start)
             assert before["up"]
             assert await field.gateway.end() == 0, field.gateway.words()
