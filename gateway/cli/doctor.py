@@ -121,7 +121,7 @@ def _lines(report: Report, *, verbose: bool) -> Iterator[str]:
     yield _headline(findings)
     for problem in findings:
         yield ""
-        yield f"{problem.severity.upper():<8} {problem.what}"
+        yield f"{problem.severity.upper():<8} {_sentence(problem)}"
         yield f"  cure   {problem.cure}"
         yield f"  id     {problem.condition} (docs/operations.md, Conditions)"
     yield ""
@@ -129,6 +129,12 @@ def _lines(report: Report, *, verbose: bool) -> Iterator[str]:
         yield f"{_STATES[check.state]:<9}{check.name:<14}{_said(check)}"
         if verbose:
             yield from (f"{'':<23}{name}: {figure}" for name, figure in check.figures.items())
+
+
+def _sentence(problem: Problem) -> str:
+    """Advice on a configuration names its place beside it."""
+    named = not problem.subject or problem.subject in problem.what
+    return problem.what if named else f"{problem.subject}: {problem.what}"
 
 
 def _shown(line: str) -> str:

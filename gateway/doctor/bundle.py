@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway import config
-from gateway.core.limits import BUNDLE_LOG_LINES, BUNDLE_MEMBER_BYTES, CONFIG_BYTES
+from gateway.config import ConfigFile
+from gateway.core.limits import BUNDLE_LOG_LINES, BUNDLE_MEMBER_BYTES
 from gateway.doctor import versions
 from gateway.doctor.case import Case
 from gateway.doctor.examination import Report
 from gateway.doctor.redact import Redactor
 from gateway.doctor.system import text
+from gateway.errors import ConfigError
 
 FOLDER = "fieldgate-support"
 _REFERENCE = re.compile(r"file:/[^\"'\n]+|env:[A-Za-z_][A-Za-z0-9_]*|credential:[A-Za-z0-9._-]+")
@@ -51,12 +53,12 @@ def secrets_of(written: str) -> list[str]:
 
 def members(case: Case, report: Report, logs: Any) -> dict[str, str]:
     """Blocking. The archive's files by name. `logs`: what the running gateway answers, or None."""
-    written = _written(case.path)
-    redactor = Redactor(secrets_of(written))
+    files = _files(case.path)
+    redactor = Redactor(secrets_of("\n".join(file.data.decode("utf-8", "replace") for file in files)))
     state: Any = case.state if case.state is not None else {"running": False, "why": str(case.silence or "not asked")}
     found = {
         "README.txt": _README,
-        "configuration.txt": _configuration(written, redactor),
+        "configuration.txt": "\n".join(_configuration(file, redactor) for file in files) or "no file can be read\n",
         "doctor.json": _json(redactor.value(report.json())),
         "journal.txt": redactor.text(_journal()),
         "mounts.txt": redactor.text(text(case.root / "proc/mounts") or ""),
@@ -68,20 +70,20 @@ def members(case: Case, report: Report, logs: Any) -> dict[str, str]:
     return {name: _bounded(content) for name, content in sorted(found.items())}
 
 
-def _written(path: Path | None) -> str:
-    """The configuration file; "" where it cannot be read."""
+def _files(path: Path | None) -> list[ConfigFile]:
+    """The configuration and its drop-ins, as far as they can be read."""
     try:
-        with (path or Path()).open("rb") as file:
-            return file.read(CONFIG_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
+        return list(config.files(path)) if path else []
+    except ConfigError:
+        return []
 
 
-def _configuration(written: str, redactor: Redactor) -> str:
+def _configuration(file: ConfigFile, redactor: Redactor) -> str:
     try:
-        return redactor.listing(tomllib.loads(written))
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
-        return "The file is not TOML: what it holds is left out, for it might be a secret. See doctor.json\n"
+        listing = redactor.listing(tomllib.loads(file.data.decode()))
+    except (ValueError, RecursionError):
+        listing = "It is not TOML: what it holds is left out, for it might be a secret. See doctor.json\n"
+    return f"# {file.path}\n{listing}"
 
 
 def _journal() -> str:

@@ -1,9 +1,12 @@
-"""Is the configuration file right?"""
+"""Is the configuration right, and wise? What the machine says to it is looked into by the other checks."""
 
 from gateway.conditions import Problem
 from gateway.conditions.found import CONFIG_FAULT
+from gateway.config.advice import NO_NODE, WINDOW, advice
 from gateway.doctor.case import Case, Outcome
 from gateway.errors import Fault
+
+_ELSEWHERE = frozenset((NO_NODE.id, WINDOW.id))  # the checks of nodes and of brokers tell of these
 
 
 async def look(case: Case) -> Outcome:
@@ -12,7 +15,10 @@ async def look(case: Case) -> Outcome:
     figures = {"file": name}
     if settings:
         figures |= {name: str(len(getattr(settings, name))) for name in ("source", "broker", "node")}
-    return Outcome(f"{name} is right", [of_fault(fault) for fault in case.faults], figures)
+    problems = [of_fault(fault) for fault in case.faults]
+    if settings and not case.faults:
+        problems += [one.problem for one in advice(settings) if one.problem.condition not in _ELSEWHERE]
+    return Outcome(f"{name} is right", problems, figures)
 
 
 def of_fault(fault: Fault) -> Problem:

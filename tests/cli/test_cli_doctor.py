@@ -334,6 +334,7 @@ SECRETS = {
     "pasted key": "PRIVATE+KEY+x+00000000+Zb7AAAA",
     "pasted password": "Zb7-pasted",
     "comment": "Zb7-in-a-comment",
+    "drop-in": "mqtts://bob:Zb7-in-a-drop-in@h",
     "log line": "Zb7-in-a-log",
     "status": "Zb7-in-a-payload",
 }
@@ -378,6 +379,8 @@ values = {{ n = {{ pointer = "/n" }} }}
 {NODE.format(key=vkey("node.example"))}
 """,
     )
+    (home / "fieldgate.d").mkdir()
+    (home / "fieldgate.d" / "more.toml").write_text(f'[broker.fourth]\nurl = "{SECRETS["drop-in"]}"\npassword = "x"\n')
 
 
 def test_no_secret_is_in_the_archive(home: Path) -> None:
@@ -420,6 +423,7 @@ def test_no_secret_is_in_the_archive(home: Path) -> None:
     assert f'gateway.key = "file:{home}/log.key"' in text
     assert f'broker.local.password = "file:{home}/password"' in text
     assert vkey("node.example") in text
+    assert 'broker.fourth.url = "mqtts://...@h"' in text
     assert json.loads(files["fieldgate-support/doctor.json"])["findings"]
     assert "fieldgate-support/" in next(iter(files))
 

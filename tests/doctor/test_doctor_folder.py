@@ -239,6 +239,19 @@ def test_a_configuration_of_which_nothing_is_sound(home: Path, text: str) -> Non
     assert salvage.read(home / "none.toml")[0] is None
 
 
+def test_advice_is_told_and_drop_ins_are_read(home: Path) -> None:
+    (home / "fieldgate.d").mkdir()
+    drop_in = home / "fieldgate.d" / "broker.toml"
+    drop_in.write_text('[broker.spare]\nurl = "mqtt://127.0.0.1:1"\n')
+    assert ("config-broker-unused", "broker.spare") in [
+        (one.condition, one.subject) for one in look(configuration, case(home)).problems
+    ]
+    drop_in.write_text('[broker.spare]\nurl = "ftp://x"\n[broker.good]\nurl = "mqtt://127.0.0.1:1"\n')
+    settings, faults = salvage.read(home / "fieldgate.toml")
+    assert settings is not None
+    assert (list(settings.broker), [fault.file for fault in faults]) == (["good"], [str(drop_in)])
+
+
 # -- ports ------------------------------------------------------------------------------------------------------------
 
 
