@@ -110,6 +110,11 @@ class Upstream:
             "cure": self._told_cure(now) if now else "",
         }
 
+    @property
+    def proved(self) -> bool:
+        """Whether what the node shows is signed by this log's own key, and no mere claim."""
+        return self._session is not None and self._session.proved
+
     def _told_cure(self, now: Session) -> str:
         if now.held:
             return _CURE_FORK
