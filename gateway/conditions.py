@@ -94,6 +94,27 @@ COUNTS_WRONG = _condition(
 )
 NODE_AWAY = _condition("node-away", "error", "Node {subject}: {detail}", "{cure}")
 
+# -- the configuration ------------------------------------------------------------------------------------------------
+
+CONFIG_REFUSED = _condition(
+    "configuration-refused",
+    "warning",
+    "The changed configuration is refused, the one before goes on: {what}",
+    "Mend it (`fieldgate check` tells every fault), then `fieldgate reload`",
+)
+DRIVER_LATE = _condition(
+    "driver-does-not-end",
+    "warning",
+    "The driver {subject} does not end: what the configuration wants in its place waits for it",
+    "Restart the gateway if this lasts, and report it",
+)
+RESTART_NEEDED = _condition(
+    "restart-needed",
+    "note",
+    "What the configuration has for {fields} waits for a restart",
+    "Restart the gateway: `systemctl restart fieldgate`",
+)
+
 # -- the gateway's own page -------------------------------------------------------------------------------------------
 
 PAGE_AWAY = _condition("page-away", "warning", "The status page is away: {what}", "{cure}")

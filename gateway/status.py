@@ -28,6 +28,7 @@ def snapshot(
     nodes: Mapping[str, Callable[[], dict[str, Any]]],
     troubles: Iterable[Problem],
     disk: Mapping[str, Any],
+    configuration: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
     now = clock.now()
@@ -55,6 +56,7 @@ def snapshot(
         "journal": {"stores": journal.stores},
         "nodes": told,
         "disk": dict(disk),
+        "configuration": dict(configuration),
     }
 
 
@@ -148,9 +150,10 @@ def _node_problems(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
 
 
 def _headline(problems: list[Problem], sources: Mapping[str, object], nodes: Mapping[str, dict[str, Any]]) -> str:
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return f"{problems[0].what}{more}"
+    pressing = [problem for problem in problems if problem.severity != "note"]
+    if pressing:
+        more = f" (and {len(pressing) - 1} more)" if len(pressing) > 1 else ""
+        return f"{pressing[0].what}{more}"
     stored = sum(1 for node in nodes.values() if node["stored"])
     count = len(sources) - 1  # beside the gateway's own
     return f"All well: {_plural(count, 'source')}, stored by {stored} of {_plural(len(nodes), 'node')}"

@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from drivers import registry
 from gateway import keys
@@ -30,6 +31,7 @@ __all__ = [
     "ConfigFile",
     "broker_address",
     "changes",
+    "check_apart",
     "data_dir",
     "files",
     "journal_stream",
@@ -102,13 +104,17 @@ def log_signer(settings: Settings) -> keys.Signer:
             where=where,
             cure="Restore name, epoch and key as `fieldgate init` made them",
         )
+    check_apart(settings, vkey)
+    return signer
+
+
+def check_apart(settings: Settings, vkey: VerifierKey) -> None:
+    """KeyFileError where a node is configured with the log's own key."""
     for name, node in settings.node.items():
         for text in (node.seen_key, node.stored_key, node.read_key):
             if text and VerifierKey.parse(text).public == vkey.public:
-                raise KeyFileError(
-                    f"node.{name} is configured with the log's own key", where=where, cure="Each has a key of its own"
-                )
-    return signer
+                what = f"node.{name} is configured with the log's own key"
+                raise KeyFileError(what, where=settings.gateway.key, cure="Each has a key of its own")
 
 
 def broker_address(url: str) -> tuple[str, int, bool]:
