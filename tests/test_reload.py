@@ -23,6 +23,7 @@ from drivers import serial_port
 from drivers.simulators.quay import Line
 from gateway import configured, reload
 from gateway import roster as roster_module
+from gateway.config.past import Past
 from gateway.errors import FieldgateError
 
 BOX = '[source.{name}]\ndriver = "system"\nevery_s = {every}\n'
@@ -375,24 +376,6 @@ async def test_every_fault_is_told(home: Home) -> None:
         assert "(and 1 more)" in it.status()["problems"][0]["what"]
 
 
-async def test_a_file_that_changes_while_it_is_read_is_read_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, loads = configured.config.load, 0
-
-    def changing(path: Path) -> Any:
-        nonlocal loads
-        loads += 1
-        found = load(path)
-        if loads == 1:
-            home.write(box("second"))
-        return found
-
-    async with home.running() as it:
-        monkeypatch.setattr(configured.config, "load", changing)
-        assert turned(await it.reload(box("first"))) == {"started": ["second"]}
-        digest = hashlib.sha256(home.path.read_bytes()).hexdigest()
-        assert it.status()["configuration"]["files"] == [["fieldgate.toml", digest]]
-
-
 # Events and what is kept
 
 
@@ -410,6 +393,25 @@ async def test_each_change_is_an_event_with_the_hash_of_the_file(home: Home) -> 
             ("fieldgate.toml", digests[3], "rollback"),
         ]
         assert it.status()["configuration"]["files"] == [["fieldgate.toml", digests[3]]]
+
+
+async def test_what_ran_is_kept_with_its_drop_ins(home: Home) -> None:
+    home.write(box())
+    drop_in = home.path.with_suffix(".d") / "20-second.toml"
+    drop_in.parent.mkdir()
+    async with home.running() as it:
+        drop_in.write_text(box("second"))
+        assert turned(await it.reload(box())) == {"started": ["second"]}
+        refused = await it.reload("[nonsense]\n")
+        assert not refused["taken_over"]
+        told = [one["file"] for one in await it.events() if one["event"] == "configuration"]
+        assert told == ["fieldgate.toml", "fieldgate.toml", "20-second.toml"]
+
+    def kept() -> list[list[str]]:
+        past = Past(home.path, None)
+        return [[file.path.name for file in past.read(one)] for one in past.snapshots()]
+
+    assert await asyncio.to_thread(kept) == [["fieldgate.toml"], ["fieldgate.toml", "20-second.toml"]]
 
 
 # Who asks, and when

@@ -12,7 +12,6 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from msgspec.structs import fields
 
 from drivers import registry
 from gateway import keys
