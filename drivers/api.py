@@ -3,7 +3,7 @@
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 Value = float | int | str | bool | bytes
 Record = tuple[str, str | None, Value]
@@ -115,3 +115,16 @@ class Driver(Protocol):
 
     async def run(self, emit: Emit) -> None:
         """Until cancelled, or until there is nothing more to come."""
+
+
+@runtime_checkable
+class Changing(Driver, Protocol):
+    """A Driver that can serve other sources while it runs."""
+
+    async def take_over(self, other: Driver) -> bool:
+        """Serves the sources of `other` from now on, as one that was made for them; what is the same is not touched.
+
+        `other` has the same name, has never run, and is of no use afterwards. False, and nothing is done, where only
+        another driver can serve them.
+        """
+        ...

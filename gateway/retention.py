@@ -23,7 +23,7 @@ from gateway.errors import StoreFullError
 from gateway.settings import NodeLink, RetentionSettings
 from gateway.store import Store, pruning
 from gateway.store.journal import Journal, Waiting
-from gateway.store.space import Room, Space
+from gateway.store.space import Room, Space, quota_of
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,14 @@ class Retention:
         self._old = 0  # blocks before it are old enough
         self._giving = True  # there may be free pages to give back
         self._unfolded = False  # some were, and the file is not shorter yet
+        self._changed = False  # since this turn began
         self.disk: Disk | None = None
+
+    async def change(self, settings: RetentionSettings, nodes: Mapping[str, int | None]) -> None:
+        """From now on these hold. A deletion that is under way ends; no other begins by what was found before."""
+        self._settings, self._nodes, self._changed = settings, nodes, True
+        self._space = Space(self._db, self._store.data_dir, settings)
+        await self._db.change_quota(quota_of(settings))
 
     async def run(self) -> None:
         """Looks after the disk until cancelled."""
@@ -134,6 +141,7 @@ class Retention:
 
     async def turn(self) -> None:
         """One look, and what follows from it."""
+        self._changed = False
         if self._sealing_full() and await self._space.give_ballast(limits.BALLAST_BYTES // 2):
             log.error("the disk is full: half of the ballast is given up")
         ranges = await self._prunable()
@@ -170,7 +178,7 @@ class Retention:
         room = await self._prune(room, ranges)
         if self._settings.when_full == "oldest" and (room.out or journal.full or journal.held):
             room = await self._prune(room, await self._held_by_nodes())  # no loss, however young
-            while room.missing and await self._lose(room.missing):
+            while room.missing and not self._changed and await self._lose(room.missing):
                 await self._give_back()
                 room = await self._space.look()
 
@@ -178,7 +186,7 @@ class Retention:
         """Deletes the oldest blocks of the ranges until nothing is lacking."""
         pruned = 0
         for found in ranges:
-            while room.lacking and await pruning.first_here(self._db, *found) is not None:
+            while room.lacking and not self._changed and await pruning.first_here(self._db, *found) is not None:
                 freed = await self._delete(found, most=room.lacking)
                 if not freed:
                     break

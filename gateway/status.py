@@ -42,6 +42,7 @@ def snapshot(
     nodes: Mapping[str, Callable[[], dict[str, Any]]],
     troubles: Iterable[Problem],
     disk: Mapping[str, Any],
+    configuration: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
     now = clock.now()
@@ -69,6 +70,7 @@ def snapshot(
         "journal": {"stores": journal.stores},
         "nodes": told,
         "disk": dict(disk),
+        "configuration": dict(configuration),
     }
 
 

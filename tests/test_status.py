@@ -12,12 +12,13 @@ from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample
 from drivers.api import Delivery, Link, Reject, Sample
 from gateway import __version__, status
 from gateway.clock import RELEASED_MS
-from gateway.conditions import PAGE_AWAY, Problem
+from gateway.conditions import PAGE_AWAY, RESTART_NEEDED, Problem
 from gateway.conditions.found import CLOCK_UNSYNCHRONISED
 from gateway.errors import HeldError
 from gateway.sealer import Sealer
 
 Node = dict[str, Any]
+CONFIGURATION = {"files": [["fieldgate.toml", "5f" * 32]], "since_ms": 4, "restart": ["web.listen"]}
 
 
 def node(*, ok: bool = True, stored: int = 3, **more: Any) -> Callable[[], Node]:
@@ -43,6 +44,7 @@ def told(
         nodes=nodes,
         troubles=troubles,
         disk=disk or {},
+        configuration=CONFIGURATION,
     )
     assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot
     return snapshot
@@ -55,6 +57,7 @@ async def test_a_gateway_that_is_well(tmp_path: Path) -> None:
         now = told(gateway, coop=node(), vet=node(stored=0))
         assert now["headline"] == "All well: 2 sources, stored by 1 of 2 nodes"
         assert now["problems"] == []
+        assert now["configuration"] == CONFIGURATION
         assert (now["origin"], now["version"], now["since_ms"], now["now_ms"]) == (ORIGIN, __version__, 5, START_MS)
         assert now["clock"] == {"synchronised": True, "error_ms": 5, "boot_id": gateway.clock.boot_id}
         assert now["chain"]["size"] == 1
@@ -263,3 +266,13 @@ async def test_values_are_shown_bounded(tmp_path: Path) -> None:
         await gateway.emit([Sample("climate", records, b"")])
         shown = told(gateway)["sources"]["climate"]["last"]
         assert [value for _, _, value in shown] == ["x" * 200, "00" * 100, True, 1.5, 2**52]
+
+
+async def test_a_note_is_told_and_takes_nobody_away_from_all_well(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        note = RESTART_NEEDED.problem(fields="web.listen")
+        now = told(gateway, (note,))
+        assert now["headline"].startswith("All well")
+        assert now["problems"] == [note.json()]
+        full = told(gateway, (note, PAGE_AWAY.problem(what="w", cure="c")))
+        assert full["headline"] == "The status page is away: w"

@@ -6,7 +6,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import UnreachableError
+from gateway import config
+from gateway.errors import ConfigError, UnreachableError
 from gateway.settings import Settings
 
 CONTROL_SOCKET = "control.sock"
@@ -19,6 +20,19 @@ Answer = dict[str, Any]
 def socket_of(settings: Settings) -> Path:
     """Where the gateway of a configuration listens."""
     return Path(settings.gateway.data_dir) / CONTROL_SOCKET
+
+
+def socket_at(config_file: Path) -> Path:
+    """Where the gateway of a configuration listens, also while the file is wrong elsewhere. ConfigError where it is not
+    even known where its data lies.
+    """
+    try:
+        return socket_of(config.load(config_file))
+    except ConfigError:
+        folder = config.data_dir(config_file)
+        if folder is None:
+            raise
+        return folder / CONTROL_SOCKET
 
 
 def call(path: Path, route: str, method: str = "GET", *, timeout_s: float = _TIMEOUT_S) -> Answer:

@@ -39,14 +39,15 @@ def status(config_file: Path | None, as_json: bool) -> int:
 
     Exit 0: running. 1: a source's counts do not add up. 3: not running. 4: signing is held.
     """
-    settings = config.load(find_config(config_file))
+    path = find_config(config_file)
+    socket = control.socket_at(path)
     try:
-        state = ask(control.socket_of(settings))
+        state = ask(socket)
     except UnreachableError as exc:
-        _tell_stored(settings, as_json=as_json)
+        _tell_stored(config.load(path), as_json=as_json)
         say(str(exc))
         return WORLD
-    state = {"running": True, "vkey": asyncio.run(_vkey(settings)), **state}
+    state = {"running": True, "vkey": asyncio.run(_vkey(socket.parent)), **state}
     if as_json:
         click.echo(json.dumps(state, indent=2))
     else:
@@ -200,10 +201,10 @@ def _tell_stored(settings: Settings, *, as_json: bool) -> None:
         click.echo(f"node {name:<10} seen {node['seen']}, stored {node['stored']}")
 
 
-async def _vkey(settings: Settings) -> str | None:
+async def _vkey(data_dir: Path) -> str | None:
     """The log's key, for whoever enrols it; None where this user may not read the store."""
     try:
-        async with opened(settings.gateway.data_dir) as store:
+        async with opened(data_dir) as store:
             return str(store.vkey)
     except (FieldgateError, OSError):
         return None

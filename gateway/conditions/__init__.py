@@ -21,10 +21,13 @@ from gateway.conditions.model import (
 from gateway.conditions.nodes import NODE_AWAY
 from gateway.conditions.own import (
     CLOCK_OFF,
+    CONFIG_REFUSED,
     COUNTS_WRONG,
     DISK_FULL,
     DISK_LOW,
+    DRIVER_LATE,
     PAGE_AWAY,
+    RESTART_NEEDED,
     SIGNING_HELD,
     STATUS_UNSENT,
     STORE_DAMAGED,
@@ -34,11 +37,14 @@ from gateway.conditions.sources import SOURCE_AWAY, of_driver
 
 __all__ = [
     "CLOCK_OFF",
+    "CONFIG_REFUSED",
     "COUNTS_WRONG",
     "DISK_FULL",
     "DISK_LOW",
+    "DRIVER_LATE",
     "NODE_AWAY",
     "PAGE_AWAY",
+    "RESTART_NEEDED",
     "SEVERITIES",
     "SIGNING_HELD",
     "SOURCE_AWAY",

@@ -38,5 +38,23 @@ COUNTS_WRONG = condition(
     "Source {subject}: the counts do not add up",
     "Report this with what `fieldgate status --json` shows: it is a fault of this program",
 )
+CONFIG_REFUSED = condition(
+    "configuration-refused",
+    "warning",
+    "The changed configuration is refused, the one before goes on: {what}",
+    "Mend it (`fieldgate check` tells every fault), then `fieldgate reload`",
+)
+DRIVER_LATE = condition(
+    "driver-does-not-end",
+    "warning",
+    "The driver {subject} does not end: what the configuration wants in its place waits for it",
+    "Restart the gateway if this lasts, and report it",
+)
+RESTART_NEEDED = condition(
+    "restart-needed",
+    "note",
+    "What the configuration has for {fields} waits for a restart",
+    "Restart the gateway: `systemctl restart fieldgate`",
+)
 PAGE_AWAY = condition("page-away", "warning", "The status page is away: {what}", "{cure}")
 STATUS_UNSENT = condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")

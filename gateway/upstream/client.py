@@ -131,6 +131,11 @@ class Upstream:
             "detail": now.held or now.fallen or now.trouble,
         }
 
+    @property
+    def proved(self) -> bool:
+        """Whether what the node shows is signed by this log's own key, and no mere claim."""
+        return self._session is not None and self._session.proved
+
     def _told_cure(self, now: Session) -> str:
         if now.held:
             return _CURE_FORK

@@ -141,6 +141,7 @@ class Session:
         self.stored = stored  # the size that it last signed as stored
         self.wants: list[tuple[int, int]] = []
         self.held = ""  # why nothing more is sent to this node
+        self.proved = False  # by a checkpoint under the log's own key
         self.fallen = ""  # its stored size fell below what it signed earlier
         self.trouble = ""  # what went wrong last; empty when all is well
         self.remark = ""  # a body that could not be sent, and why
@@ -270,6 +271,7 @@ class Session:
         claim, self._claim = self._claim, None
         size = self._proved_size(data)
         if size > self.ours:
+            self.proved = True
             self.fork(f"it holds a checkpoint of {size} entries signed by this log's key; this gateway has {self.ours}")
         else:
             what = f"it says that it has {claim} entries of {self.ours} and shows no checkpoint that proves it"

@@ -76,4 +76,9 @@ def status(**fields: Any) -> dict[str, Any]:
             "cure": "Free some space",
             "problem": "",
         },
+        "configuration": {
+            "files": [["fieldgate.toml", "5f" * 32]],
+            "since_ms": NOW_MS - 86_400_000,
+            "restart": [],
+        },
     } | fields

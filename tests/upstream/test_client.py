@@ -520,8 +520,12 @@ async def test_a_larger_tree_under_our_own_key_is_reported(log: LogMaker, store:
             return await plain(200, larger.encode())
         return await plain(409, b"9\n", "text/x.tlog.size")
 
-    async with BadNode(log, misbehave=claim) as node, running(upstream(node, store, forks=forks)):
-        await until(lambda: forks)
+    async with BadNode(log, misbehave=claim) as node:
+        up = upstream(node, store, forks=forks)
+        async with running(up):
+            assert not up.proved
+            await until(lambda: forks)
+            assert up.proved
     assert "9 entries signed by this log's key" in str(forks[0])
 
 
