@@ -2,7 +2,8 @@
 
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, runtime_checkable
 
 Value = float | int | str | bool | bytes
 Record = tuple[str, str | None, Value]
@@ -52,13 +53,21 @@ class Heard(NamedTuple):
     delivery: Delivery
 
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
 class Link(NamedTuple):
-    """The state of what the driver speaks to, for status and for events, in words a technician reads."""
+    """The state of what the driver speaks to, for status and for events, in words a technician reads.
+
+    condition: what is the matter, one of drivers/conditions.py with its values; empty: nothing, or none of those.
+    """
 
     up: bool
     detail: str
     sources: tuple[str, ...] = ()  # none: all of the driver's
     cure: str = ""  # what a person can do; empty: it mends itself
+    condition: str = ""
+    values: Mapping[str, str] = _NONE
 
 
 class SessionLost(NamedTuple):
@@ -85,12 +94,17 @@ It never fails: if durability is lost, the process ends. A driver bounds what it
 
 
 class DriverError(Exception):
-    """The world failed (no device, no broker). The driver is run again after a pause. `cure` is for a person."""
+    """The world failed (no device, no broker). The driver is run again after a pause. `cure` is for a person.
 
-    def __init__(self, what: str, cure: str = "") -> None:
+    condition, values: as in Link.
+    """
+
+    def __init__(self, what: str, cure: str = "", condition: str = "", **values: str) -> None:
         super().__init__(what)
         self.what = what
         self.cure = cure
+        self.condition = condition
+        self.values = values
 
 
 class Driver(Protocol):
@@ -101,3 +115,16 @@ class Driver(Protocol):
 
     async def run(self, emit: Emit) -> None:
         """Until cancelled, or until there is nothing more to come."""
+
+
+@runtime_checkable
+class Changing(Driver, Protocol):
+    """A Driver that can serve other sources while it runs."""
+
+    async def take_over(self, other: Driver) -> bool:
+        """Serves the sources of `other` from now on, as one that was made for them; what is the same is not touched.
+
+        `other` has the same name, has never run, and is of no use afterwards. False, and nothing is done, where only
+        another driver can serve them.
+        """
+        ...

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from drivers.api import DriverError
 from drivers.blocking import BlockingCall
+from drivers.conditions import NETWORK_AWAY, PORT_FAILED
 from drivers.limits import READ_BYTES
 from drivers.wires import Gone, Wire
 
@@ -30,7 +31,7 @@ class Line:
                 self._wire = await self._opening.run(self._open, timeout_s=OPEN_S, abandon=lambda wire: wire.close())
             except TimeoutError as error:
                 cure = "Check the cable and the power of what is between gateway and devices"
-                raise DriverError(f"{self.what} does not open within {OPEN_S:.0f} s", cure) from error
+                raise self._failed(DriverError, f"does not open within {OPEN_S:.0f} s", cure) from error
 
     def close(self) -> None:
         """Lets go of it."""
@@ -67,15 +68,21 @@ class Line:
             except BlockingIOError:
                 pass
             except OSError as error:
-                raise Gone(f"{self.what} cannot be written to: {error.strerror}", "Check it and its cable") from error
+                why = f"cannot be written to: {error.strerror}"
+                raise self._failed(Gone, why, "Check it and its cable") from error
             if not data:
                 return
             await _woken(functools.partial(loop.add_writer, fd), functools.partial(loop.remove_writer, fd))
 
     def _now(self) -> Wire:
         if self._wire is None:
-            raise Gone(f"{self.what} is not open")
+            raise self._failed(Gone, "is not open")
         return self._wire
+
+    def _failed(self, kind: type[DriverError], why: str, cure: str = "") -> DriverError:
+        if self.what.startswith("/"):
+            return kind(f"{self.what} {why}", cure, PORT_FAILED, port=self.what, detail=f"it {why}")
+        return kind(f"{self.what} {why}", cure, NETWORK_AWAY, at=self.what, detail=f"it {why}")
 
 
 async def _woken(add: Callable[[Callable[[], None]], object], remove: Callable[[], object]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from drivers.api import DriverError
+from drivers.conditions import DRIVER_HANGS
 
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ class BlockingCall:
         A result that comes after a timeout or a cancellation is handed to `abandon`, which lets go of it.
         """
         if self._busy:
-            raise DriverError(f"{self._name}: the attempt before this one still hangs", "Wait; if it lasts, restart")
+            what = f"{self._name}: the attempt before this one still hangs"
+            raise DriverError(what, "Wait; if it lasts, restart", DRIVER_HANGS)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 

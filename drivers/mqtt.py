@@ -13,10 +13,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from drivers.api import STALE, Delivery, DriverError, Emit, Item, Link, Reject, Sample, SessionLost
+from drivers.api import STALE, Delivery, Driver, DriverError, Emit, Item, Link, Reject, Sample, SessionLost
 from drivers.blocking import BlockingCall
 from drivers.codecs.recorded import json_lines
 from drivers.codecs.values import Unfit
+from drivers.conditions import (
+    BROKER_LOST,
+    BROKER_PAUSED,
+    BROKER_PROTOCOL,
+    BROKER_QOS0,
+    BROKER_TAKEOVER,
+    BROKER_TOPIC,
+)
 from drivers.kinds import Kind
 from drivers.limits import (
     ANSWER_S,
@@ -33,9 +41,10 @@ from drivers.mqtt_connect import Broker, open_socket, refused, unreachable
 from drivers.mqtt_connection import Connection, Lost
 from drivers.mqtt_findings import Message, read
 from drivers.mqtt_frames import DUP, RETAIN, Publish
-from drivers.mqtt_memory import FilterMemory, LearntMemory
+from drivers.mqtt_memory import LearntMemory
 from drivers.mqtt_routes import MakeCodec, Reader, Routes
-from drivers.mqtt_sources import Mapped, MqttOptions, SubscribedOptions, covers, subscriptions
+from drivers.mqtt_sources import Filters, Mapped, MqttOptions, SubscribedOptions, covers, subscriptions
+from drivers.mqtt_subscriptions import Subscriptions
 from drivers.paho_seam import REFUSED
 from drivers.pending import Pending
 
@@ -76,11 +85,11 @@ class MqttDriver:
         self._where = f"broker {broker.name} at {broker.address}"
         self._broker = broker
         self._options = sources
-        self._filters = subscriptions(sources)
+        self._subscriptions = Subscriptions(subscriptions(sources), state_file)
         self._routes = Routes(self.name, sources, codecs)
         self.parents: Mapping[str, str] = self._routes.parents
-        self._memory = FilterMemory(state_file)
         self._learnt = LearntMemory(state_file.parent if state_file else None)
+        self._keeping = asyncio.Lock()  # owner: whoever reads or writes what codecs have learnt
         self._unsaved: dict[str, bytes] = {}  # what codecs have learnt, by source
         self._recalled = not self._routes.readers
         self._down: set[str] = set()  # sources of which a message said that they are away
@@ -93,8 +102,6 @@ class MqttDriver:
         self._stopping = False
         self._present = False  # the broker knew the session
         self._voided: asyncio.Future[None] | None = None  # it did not, and that is not yet durable
-        self._asked: dict[int, list[str]] = {}  # SUBSCRIBE and UNSUBSCRIBE packets without an answer
-        self._granted: dict[str, int] = {}  # QoS, or REFUSED
 
     async def run(self, emit: Emit) -> None:
         """Until cancelled. DriverError where the broker cannot be reached, refuses, or goes away."""
@@ -112,8 +119,38 @@ class MqttDriver:
             finally:
                 self._connection = None
                 connection.close()
-            emit([Link(up=False, detail="waits with its connection closed until what was received is stored")])
+            told = "waits with its connection closed until what was received is stored"
+            emit([Link(up=False, detail=told, condition=BROKER_PAUSED, values={"broker": self._broker.name})])
             await self._pending.room()
+
+    async def take_over(self, other: Driver) -> bool:
+        """See drivers.api.Changing. The connection stays; only a source that is new or changed is asked for again."""
+        if not isinstance(other, MqttDriver) or other._broker != self._broker:
+            return False
+        routes, filters = other._routes, other._subscriptions.filters
+        fresh = self._routes.differing(routes)
+        tree = Filters(filters)
+        again = {wide for name in fresh for one in other._options[name].filters for wide in tree.covering(one)}
+        async with self._keeping:
+            await self._write_learnt()
+            readers = [reader for reader in routes.readers if reader.name in fresh]
+            await self._recall_for(readers)
+            for reader in readers:
+                reader.renew()
+            await self._subscriptions.change(filters, again, functools.partial(self._become, other))
+        return True
+
+    def _become(self, other: "MqttDriver") -> None:
+        self.sources, self._options = other.sources, other._options
+        self._routes.become(other._routes)
+        self._down.intersection_update([*self._options, *self.parents])
+        if self._connection is not None:
+            self._connection.allow(self._packet_bytes)
+
+    @property
+    def _packet_bytes(self) -> int:
+        """The longest packet that is taken whole."""
+        return MQTT_PACKET_BYTES - PAYLOAD_BYTES + self._routes.payload_bytes
 
     # Connecting
 
@@ -132,11 +169,11 @@ class MqttDriver:
         connection = Connection(
             sock,
             broker,
-            packet_bytes=MQTT_PACKET_BYTES - PAYLOAD_BYTES + self._routes.payload_bytes,
+            packet_bytes=self._packet_bytes,
             on_session=functools.partial(self._session, emit),
             on_publishes=functools.partial(self._publishes, emit),
             on_suback=functools.partial(self._suback, emit),
-            on_unsuback=self._unsuback,
+            on_unsuback=self._subscriptions.answered,
         )
         try:
             connection.start()
@@ -155,17 +192,16 @@ class MqttDriver:
             if refusal:
                 raise refused(self._broker, refusal)
         elif connection.lost.done():
-            raise DriverError(
-                f"{self._where}: no MQTT 3.1.1 session: {connection.lost.result().why}",
-                "Is this an MQTT broker's port, and without TLS where url says mqtt://?",
-            )
+            what = f"no MQTT 3.1.1 session: {connection.lost.result().why}"
+            cure = "Is this an MQTT broker's port, and without TLS where url says mqtt://?"
+            raise self._failure(what, cure, BROKER_PROTOCOL)
         else:
             raise unreachable(self._broker, TimeoutError())
 
     def _session(self, emit: Emit, present: bool) -> None:
         """The CONNACK. What the broker forgot is told before any message of this connection."""
         self._present = present
-        self._asked.clear()
+        self._subscriptions.new_session()
         self._note_learnt()
         for reader in self._routes.readers:
             reader.renew()
@@ -180,7 +216,7 @@ class MqttDriver:
         if self._voided is not None:  # durable before the new session can bring anything
             either: set[asyncio.Future[Any]] = {self._voided, connection.lost}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        removed = await self._subscribe(connection)
+        await self._subscriptions.begin(connection, present=self._present)
         while True:
             await asyncio.wait({connection.lost}, timeout=TICK_S)
             now = loop.time()
@@ -194,11 +230,10 @@ class MqttDriver:
             if self._takeovers and now - accepted > TAKEOVER_S:
                 self._takeovers = 0
                 self._tell(emit)
-            if self._asked and reading - accepted > ANSWER_S:
-                raise DriverError(f"{self._where}: no answer to a SUBSCRIBE in {ANSWER_S:.0f} s", "Look into its log")
-            if removed and not self._asked:
-                removed = False
-                await asyncio.to_thread(self._memory.save, self._filters)
+            if self._subscriptions.waiting_s(reading) > ANSWER_S:
+                what = f"no answer to a SUBSCRIBE in {ANSWER_S:.0f} s"
+                raise self._failure(what, "Look into its log", BROKER_PROTOCOL)
+            await self._subscriptions.settle()
             await self._save_learnt()
 
     async def _recall(self) -> None:
@@ -206,8 +241,12 @@ class MqttDriver:
         if self._recalled:
             return
         self._recalled = True
-        kept = await asyncio.to_thread(self._learnt.load, [reader.name for reader in self._routes.readers])
-        for reader in self._routes.readers:
+        async with self._keeping:
+            await self._recall_for(self._routes.readers)
+
+    async def _recall_for(self, readers: Sequence[Reader]) -> None:
+        kept = await asyncio.to_thread(self._learnt.load, [reader.name for reader in readers])
+        for reader in readers:
             reader.recall(kept.get(reader.name, b""))
 
     def _note_learnt(self) -> None:
@@ -217,33 +256,18 @@ class MqttDriver:
                 self._unsaved[reader.name] = learnt
 
     async def _save_learnt(self) -> None:
+        async with self._keeping:
+            await self._write_learnt()
+
+    async def _write_learnt(self) -> None:
         self._note_learnt()
         if self._unsaved:
             unsaved, self._unsaved = self._unsaved, {}
             await asyncio.to_thread(self._learnt.save, unsaved)
 
-    async def _subscribe(self, connection: Connection) -> bool:
-        """Subscribes to all that is configured, each time: a broker restored from a backup may know less than it says.
-
-        True where filters are remembered that are not configured any more.
-        """
-        remembered = await asyncio.to_thread(self._memory.load)
-        removed = sorted(remembered - set(self._filters))
-        if remembered != set(self._filters):
-            await asyncio.to_thread(self._memory.save, remembered | set(self._filters))
-        if not connection.lost.done():
-            self._asked[connection.session.subscribe(list(self._filters.items()))] = list(self._filters)
-            if removed and self._present:
-                self._asked[connection.session.unsubscribe(removed)] = removed
-            connection.flush()
-        return bool(removed)
-
     def _suback(self, emit: Emit, packet_id: int, codes: Sequence[int]) -> None:
-        self._granted = dict(zip(self._asked.pop(packet_id, []), codes, strict=False))
+        self._subscriptions.answered(packet_id, codes)
         self._tell(emit)
-
-    def _unsuback(self, packet_id: int) -> None:
-        self._asked.pop(packet_id, None)
 
     def _tell(self, emit: Emit) -> None:
         """The state of the connection, and of the sources to which the broker grants less than was asked for."""
@@ -251,16 +275,23 @@ class MqttDriver:
         if self._takeovers:
             detail = f"{detail} again; {self._fight()}"
         there = self._not_down()
-        links = [Link(up=True, detail=detail, sources=there)] if there or not self._down else []
-        for one, code in self._granted.items():
+        condition, values = self._fought() if self._takeovers >= TAKEOVERS else ("", {})
+        link = Link(up=True, detail=detail, sources=there, condition=condition, values=values)
+        links = [link] if there or not self._down else []
+        filters = self._subscriptions.filters
+        for one, code in self._subscriptions.granted.items():
             if code == REFUSED:
                 detail = f"the broker refuses the topic {one}. Allow it to this user in the broker's access list"
-                links.append(Link(up=False, detail=detail, sources=self._sources_under(one)))
-            elif code < self._filters[one]:
+                links.append(self._granting(one, detail, BROKER_TOPIC, up=False))
+            elif code < filters[one]:
                 detail = f"the broker grants {one} with QoS 0 only: messages may be lost on the way"
-                links.append(Link(up=True, detail=detail, sources=self._sources_under(one)))
+                links.append(self._granting(one, detail, BROKER_QOS0, up=True))
         if links:
             emit(links)
+
+    def _granting(self, one: str, detail: str, condition: str, *, up: bool) -> Link:
+        values = {"broker": self._broker.name, "topic": one}
+        return Link(up=up, detail=detail, sources=self._sources_under(one), condition=condition, values=values)
 
     def _sources_under(self, one: str) -> tuple[str, ...]:
         """The configured sources that a subscription serves."""
@@ -287,8 +318,16 @@ class MqttDriver:
         self._takeovers = self._takeovers + 1 if lost.by_broker and lived_s < TAKEOVER_S else 0
         if self._takeovers >= TAKEOVERS:
             cure = f"Set a client_id of its own in [broker.{self._broker.name}]"
-            return DriverError(f"{self._where}: {self._fight()}", cure)
-        return DriverError(f"{self._where}: the connection ended: {lost.why}", lost.cure)
+            condition, values = self._fought()
+            return DriverError(f"{self._where}: {self._fight()}", cure, condition, **values)
+        return self._failure(f"the connection ended: {lost.why}", lost.cure, BROKER_LOST)
+
+    def _fought(self) -> tuple[str, dict[str, str]]:
+        return BROKER_TAKEOVER, {"broker": self._broker.name, "client_id": self._broker.client_id}
+
+    def _failure(self, what: str, cure: str, condition: str) -> DriverError:
+        values = {"broker": self._broker.name, "at": self._broker.address, "detail": what}
+        return DriverError(f"{self._where}: {what}", cure, condition, **values)
 
     # Messages
 
@@ -331,7 +370,7 @@ class MqttDriver:
         """What a message says to those who read it by a MessageCodec. What they ask for leaves with the next flush."""
         items: list[Item] = []
         for reader in readers:
-            if length > reader.payload_bytes:
+            if length > reader.payload_bytes or length > len(message.payload):  # the latter: cut off by its connection
                 example = message.payload[:EXAMPLE_BYTES]
                 items.append(Reject(reader.name, "too_long", example, f"{length} bytes", message.delivery))
                 continue

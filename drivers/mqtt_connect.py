@@ -6,6 +6,14 @@ import time
 from dataclasses import dataclass, field
 
 from drivers.api import DriverError
+from drivers.conditions import (
+    BROKER_AWAY,
+    BROKER_LOGIN,
+    BROKER_NAME,
+    BROKER_REFUSED,
+    BROKER_TLS,
+    BROKER_UNREACHABLE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +48,9 @@ def tls_context(broker: Broker) -> ssl.SSLContext:
         if broker.cert_file:
             context.load_cert_chain(broker.cert_file, broker.key_file or None)
     except (OSError, ssl.SSLError) as error:
-        raise DriverError(
-            f"broker {broker.name}: ca_file, cert_file or key_file cannot be used: {_reason(error)}",
-            f"Check the files that [broker.{broker.name}] names, and who may read them",
-        ) from error
+        what = f"ca_file, cert_file or key_file cannot be used: {_reason(error)}"
+        cure = f"Check the files that [broker.{broker.name}] names, and who may read them"
+        raise _failure(broker, f"broker {broker.name}: {what}", cure, BROKER_TLS, detail=what) from error
     return context
 
 
@@ -62,6 +69,8 @@ def open_socket(broker: Broker, timeout_s: float) -> socket.socket:
     except BaseException as error:
         if sock is not None:
             sock.close()
+        if isinstance(error, ConnectionError) and sock is not None and context is not None:
+            raise _no_tls(broker, error) from error
         if isinstance(error, OSError):
             raise unreachable(broker, error) from error
         raise
@@ -95,22 +104,34 @@ def unreachable(broker: Broker, error: OSError) -> DriverError:
     """The failure in words, with its cure."""
     where, at = f"broker {broker.name}", broker.address
     if isinstance(error, ssl.SSLCertVerificationError):
-        return DriverError(
-            f"{where}: the certificate of {at} is not accepted: {error.verify_message}",
-            f"Name the authority that signed it as ca_file of [broker.{broker.name}], and the host as it is certified",
+        what = f"the certificate of {at} is not accepted: {error.verify_message}"
+        cure = (
+            f"Name the authority that signed it as ca_file of [broker.{broker.name}], and the host as it is certified"
         )
+        return _failure(broker, f"{where}: {what}", cure, BROKER_TLS, detail=what)
     if isinstance(error, ssl.SSLError):
-        return DriverError(
-            f"{where}: no TLS with {at}: {_reason(error)}",
-            "Is this the broker's TLS port? For one without TLS write mqtt:// and its port",
-        )
+        return _no_tls(broker, error)
     if isinstance(error, socket.gaierror):
-        return DriverError(f"{where}: the name {broker.host} has no address", "Check the name, and the network's DNS")
+        what, cure = f"{where}: the name {broker.host} has no address", "Check the name, and the network's DNS"
+        return DriverError(what, cure, BROKER_NAME, broker=broker.name, host=broker.host)
     if isinstance(error, ConnectionRefusedError):
-        return DriverError(f"{where}: nothing listens at {at}", "Start the broker, or correct its url")
+        what, cure = f"{where}: nothing listens at {at}", "Start the broker, or correct its url"
+        return DriverError(what, cure, BROKER_AWAY, broker=broker.name, at=at)
     if isinstance(error, TimeoutError):
-        return DriverError(f"{where}: {at} did not answer in time", "Check that the broker runs and can be reached")
-    return DriverError(f"{where}: {at} cannot be reached: {_reason(error)}", "Check the network and the broker's url")
+        cure = "Check that the broker runs and can be reached"
+        return _failure(broker, f"{where}: {at} did not answer in time", cure, BROKER_UNREACHABLE, detail="no answer")
+    why, cure = _reason(error), "Check the network and the broker's url"
+    return _failure(broker, f"{where}: {at} cannot be reached: {why}", cure, BROKER_UNREACHABLE, detail=why)
+
+
+def _no_tls(broker: Broker, error: OSError) -> DriverError:
+    what = f"no TLS with {broker.address}: {_reason(error)}"
+    cure = "Is this the broker's TLS port? For one without TLS write mqtt:// and its port"
+    return _failure(broker, f"broker {broker.name}: {what}", cure, BROKER_TLS, detail=what)
+
+
+def _failure(broker: Broker, what: str, cure: str, condition: str, *, detail: str) -> DriverError:
+    return DriverError(what, cure, condition, broker=broker.name, at=broker.address, detail=detail)
 
 
 def _reason(error: OSError) -> str:
@@ -118,13 +139,21 @@ def _reason(error: OSError) -> str:
 
 
 _REFUSALS = {
-    "Bad user name or password": ("it does not accept user and password", "user and password"),
-    "Not authorized": ("it does not accept user and password, or grants this user nothing", "user and password"),
-    "Client identifier not valid": ("it does not accept the client id", "client_id"),
+    "Bad user name or password": ("it does not accept user and password", "user and password", BROKER_LOGIN),
+    "Not authorized": (
+        "it does not accept user and password, or grants this user nothing",
+        "user and password",
+        BROKER_LOGIN,
+    ),
+    "Client identifier not valid": ("it does not accept the client id", "client_id", BROKER_REFUSED),
 }
 
 
 def refused(broker: Broker, reason: str) -> DriverError:
     """The failure for a CONNACK that refuses."""
-    what, keys = _REFUSALS.get(reason, (f"it refuses the connection: {reason}", "what the broker's log says, and url"))
-    return DriverError(f"broker {broker.name} at {broker.address}: {what}", f"Check {keys} in [broker.{broker.name}]")
+    other = (f"it refuses the connection: {reason}", "what the broker's log says, and url", BROKER_REFUSED)
+    what, keys, condition = _REFUSALS.get(reason, other)
+    where, cure = f"broker {broker.name} at {broker.address}", f"Check {keys} in [broker.{broker.name}]"
+    if condition == BROKER_LOGIN:
+        return DriverError(f"{where}: {what}", cure, condition, broker=broker.name, at=broker.address)
+    return _failure(broker, f"{where}: {what}", cure, condition, detail=what)

@@ -64,6 +64,10 @@ class Connection:
             on_lost=lambda why: self._end(Lost(f"the session ended: {why}")),
         )
 
+    def allow(self, packet_bytes: int) -> None:
+        """From the next packet on this is the longest that is taken whole."""
+        self._packets.limit = packet_bytes
+
     def start(self) -> None:
         """Sends the CONNECT and listens."""
         self.session.connect()

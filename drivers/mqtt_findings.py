@@ -6,6 +6,7 @@ from typing import NamedTuple
 from drivers.api import STALE, Delivery, Heard, Item, Link, Reject, Sample
 from drivers.codecs.base import Ask, Found, Refused, State
 from drivers.codecs.values import Unfit
+from drivers.conditions import DEVICE_AWAY
 from drivers.limits import EXAMPLE_BYTES, PAYLOAD_BYTES
 from drivers.mqtt_routes import Reader, Refusal
 
@@ -44,7 +45,8 @@ def _items(reader: Reader, message: Message, found: Sequence[Found | Refused | S
         elif isinstance(one, Refused):
             items.append(Reject(source, one.reason, one.example, one.detail, message.delivery))
         elif isinstance(one, State):
-            items.append(Link(one.up, one.detail, (source,)))
+            condition, values = ("", {}) if one.up else (DEVICE_AWAY, {"detail": one.detail})
+            items.append(Link(one.up, one.detail, (source,), condition=condition, values=values))
         else:
             if one.raw is None:
                 whole.append(len(items))

@@ -39,11 +39,11 @@ _new = tuple.__new__  # a NamedTuple made in half the time of its call
 class Packets:
     """One object for one connection: `feed` it what arrived, then `take` until nothing is `left`.
 
-    It holds at most one packet of MQTT_PACKET_BYTES and what came with its end.
+    It holds at most one packet of `limit` bytes and what came with its end.
     """
 
     def __init__(self, limit: int = MQTT_PACKET_BYTES) -> None:
-        self._limit = limit
+        self.limit = limit  # may change between two packets
         self._chunks: list[bytes] = []  # of a packet whose end is missing
         self._have = 0
         self._need = 2  # bytes without which there is nothing to look at
@@ -86,7 +86,7 @@ class Packets:
         return packets
 
     def _split(self, packets: list[Packet], most: int) -> None:
-        data, at, limit = self._data, self._at, self._limit
+        data, at, limit = self._data, self._at, self.limit
         end = len(data)
         append, publish = packets.append, _publish
         need = 2

@@ -1,8 +1,8 @@
 """From a topic to its sources, and from a device that a message names to the source that it is."""
 
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from drivers.codecs.base import Learner, MessageCodec
@@ -38,9 +38,23 @@ class _Ids:
     """Which source id belongs to whom. An id belongs to those levels, or to that device, that made it first."""
 
     def __init__(self, sources: Iterable[str]) -> None:
-        self._owners: dict[str, tuple[str, Levels]] = {source: (source, ()) for source in [*sources, "gateway"]}
-        self._made: dict[str, int] = {}
+        self._owners: dict[str, tuple[str, Levels]] = {}
+        self._made = Counter[str]()
         self.parents: dict[str, str] = {}
+        self.configure(sources, set())
+
+    def configure(self, sources: Iterable[str], same: Collection[str]) -> None:
+        """These sources are configured. What was made for those of them that are the `same` stays theirs."""
+        owned: dict[str, tuple[str, Levels]] = {source: (source, ()) for source in [*sources, "gateway"]}
+        made = {
+            source: owner
+            for source, owner in self._owners.items()
+            if source in self.parents and owner[0] in same and source not in owned
+        }
+        self._owners = {**owned, **made}
+        self._made = Counter(parent for parent, _ in made.values())
+        for source in [source for source in self.parents if source not in made]:
+            del self.parents[source]
 
     def claim(self, parent: str, most: int, whose: Levels, text: str) -> str | Refusal:
         """The id that the text makes, for `whose` of `parent`, the configured source, which may have `most`."""
@@ -48,10 +62,9 @@ class _Ids:
         if not _SOURCE.fullmatch(source):
             return Refusal("bad_source_id", f"{text[:80]!r} makes no source id")
         if source not in self._owners:
-            made = self._made.get(parent, 0)
-            if made >= most:
+            if self._made[parent] >= most:
                 return Refusal("too_many_sources", f"{source} would be one more than max_sources = {most}")
-            self._made[parent] = made + 1
+            self._made[parent] += 1
             self._owners[source] = (parent, whose)
             self.parents[source] = parent
         if self._owners[source] != (parent, whose):
@@ -64,10 +77,15 @@ class _Group:
 
     def __init__(self, name: str, options: MqttOptions) -> None:
         self.name = name
+        self.options = options
         self.template = options.id
         self.codec = payload_codec(options)
         self.target = Target(name, self.codec)
         self.most = options.max_sources
+
+    def serves_as(self, other: "_Group | Reader") -> bool:
+        """Whether the other would read the same messages in the same way."""
+        return isinstance(other, _Group) and other.options == self.options
 
     def of(self, levels: Levels, ids: _Ids) -> Target:
         """The source that the levels name."""
@@ -87,15 +105,26 @@ class Reader:
     def __init__(self, name: str, options: SubscribedOptions, make: MakeCodec, ids: _Ids) -> None:
         self.name = name
         self.payload_bytes = options.payload_bytes
-        self._options, self._make, self._ids = options, make, ids
+        self.options, self._make, self._ids = options, make, ids
         self._devices: dict[str, str] = {}  # at most max_sources
         self._learnt = b""
         self.codec = make(options)
 
+    def serves_as(self, other: "_Group | Reader") -> bool:
+        """Whether the other would read the same messages in the same way."""
+        return isinstance(other, Reader) and (other.options, other._make) == (self.options, self._make)
+
+    def join(self, ids: _Ids) -> None:
+        """Sources of devices are named here from now on; those that are another's by now are asked for again."""
+        self._ids = ids
+        self._devices = {
+            device: source for device, source in self._devices.items() if ids.parents.get(source) == self.name
+        }
+
     def renew(self) -> None:
         """A codec for a new connection, which has learnt what the last one had."""
         self.learnt()
-        self.codec = self._make(self._options)
+        self.codec = self._make(self.options)
         if isinstance(self.codec, Learner):
             self.codec.recall(self._learnt)
 
@@ -111,12 +140,12 @@ class Reader:
 
     def source(self, device: str) -> str | Refusal:
         """The source that a device is, as the codec named it; "": the configured one."""
-        if not device or not self._options.id:
+        if not device or not self.options.id:
             return self.name
         found: str | Refusal | None = self._devices.get(device)
         if found is None:
-            text = self._options.id.replace("{source}", self.name).replace("{device}", device)
-            found = self._ids.claim(self.name, self._options.max_sources, (device,), text)
+            text = self.options.id.replace("{source}", self.name).replace("{device}", device)
+            found = self._ids.claim(self.name, self.options.max_sources, (device,), text)
             if isinstance(found, str):
                 self._devices[device] = found
         return found
@@ -182,8 +211,35 @@ class Routes:
                 self._filters.put(tuple(one.split("/")), at)
         self._cache: OrderedDict[bytes, Route] = OrderedDict()
         self.parents: Mapping[str, str] = self._ids.parents
-        self.readers = [group for group in self._groups if isinstance(group, Reader)]
-        self.payload_bytes = max([PAYLOAD_BYTES, *(reader.payload_bytes for reader in self.readers)])
+
+    @property
+    def readers(self) -> list[Reader]:
+        """The sources whose messages a MessageCodec reads."""
+        return [group for group in self._groups if isinstance(group, Reader)]
+
+    @property
+    def payload_bytes(self) -> int:
+        """The longest message that some source wants."""
+        return max([PAYLOAD_BYTES, *(reader.payload_bytes for reader in self.readers)])
+
+    def differing(self, other: "Routes") -> set[str]:
+        """The other's sources that are not here, or are read in another way."""
+        mine = {group.name: group for group in self._groups}
+        return {
+            group.name for group in other._groups if group.name not in mine or not mine[group.name].serves_as(group)
+        }
+
+    def become(self, other: "Routes") -> None:
+        """Routes as the other does from the next message on. A source that is the same keeps its codec and its ids."""
+        fresh = self.differing(other)
+        mine = {group.name: group for group in self._groups}
+        names = [group.name for group in other._groups]
+        self._groups = [group if group.name in fresh else mine[group.name] for group in other._groups]
+        self._ids.configure(names, set(names) - fresh)
+        for reader in self.readers:
+            reader.join(self._ids)
+        self._filters = other._filters
+        self._cache.clear()
 
     def find(self, topic: bytes) -> Route:
         """The route of a topic: where no source wants it, to the driver itself with a refusing codec."""

@@ -1,7 +1,7 @@
 """Options of the sources that a broker serves, and topic filters."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -121,6 +121,41 @@ def covers(wide: Levels, narrow: Levels) -> bool:
     return len(body) >= len(wide) - 1 and matches(wide, narrow)
 
 
+class Filters:
+    """Filters by their levels: those that cover one are found in as many steps as it has levels, or a few more."""
+
+    def __init__(self, filters: Iterable[str]) -> None:
+        self._root = _Filter()
+        for one in filters:
+            branch = self._root
+            for level in one.split("/"):
+                branch = branch.below.setdefault(level, _Filter())
+            branch.ends = one
+
+    def covering(self, narrow: str) -> list[str]:
+        """Those that `covers` it, itself among them where it is there."""
+        levels = tuple(narrow.split("/"))
+        found: list[_Filter | None] = []
+        branches = [self._root]
+        for at, level in enumerate(levels):
+            wild = at > 0 or not level.startswith("$")
+            found += [branch.below.get("#") for branch in branches if wild]
+            further = () if level == "#" else ("+", level) if wild and level != "+" else (level,)
+            branches = [below for branch in branches for one in further if (below := branch.below.get(one))]
+        found += [end for branch in branches for end in (branch, branch.below.get("#"))]
+        return [one.ends for one in found if one is not None and one.ends]
+
+
+class _Filter:
+    """The filters that begin with the same levels; `ends`: the one that has no more of them."""
+
+    __slots__ = ("below", "ends")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Filter] = {}
+        self.ends = ""
+
+
 def subscriptions(sources: Mapping[str, SubscribedOptions]) -> dict[str, int]:
     """Filters and QoS that bring every source its topics.
 
@@ -130,16 +165,13 @@ def subscriptions(sources: Mapping[str, SubscribedOptions]) -> dict[str, int]:
     for options in sources.values():
         for one in options.filters:
             asked[one] = max(options.qos, asked.get(one, 0))
-    split = {one: tuple(one.split("/")) for one in asked}
-    kept: dict[str, int] = {}
+    filters = Filters(asked)
+    covering = {one: filters.covering(one) for one in asked}
+    kept = {one: qos for one, qos in asked.items() if covering[one] == [one]}
     for one, qos in asked.items():
-        wide = next((two for two in asked if two != one and covers(split[two], split[one])), None)
-        if wide is None:
-            kept[one] = max(kept.get(one, 0), qos)
-    for one, qos in asked.items():
-        for two, granted in kept.items():
-            if covers(split[two], split[one]):
-                kept[two] = max(granted, qos)
+        for wide in covering[one]:
+            if wide in kept:
+                kept[wide] = max(kept[wide], qos)
     return kept
 
 

@@ -7,6 +7,7 @@ import struct
 from urllib.parse import urlsplit
 
 from drivers.api import DriverError
+from drivers.conditions import NETWORK_AWAY, NETWORK_LISTEN, NETWORK_NAME
 from drivers.limits import CHUNK_BYTES, DATAGRAM_BYTES, UDP_BUFFER_BYTES
 from drivers.wires import Chunk
 
@@ -73,9 +74,11 @@ class TcpWire:
         except BlockingIOError:
             return Chunk(b"")
         except OSError as error:
-            raise DriverError(f"{self._address}: the connection is lost: {error.strerror}", _WAY) from error
+            why = f"the connection is lost: {error.strerror}"
+            raise DriverError(f"{self._address}: {why}", _WAY, NETWORK_AWAY, at=self._address, detail=why) from error
         if not data:
-            raise DriverError(f"{self._address} has closed the connection", "Does it serve another client already?")
+            what, cure = "has closed the connection", "Does it serve another client already?"
+            raise DriverError(f"{self._address} {what}", cure, NETWORK_AWAY, at=self._address, detail=f"it {what}")
         return Chunk(data)
 
     def close(self) -> None:
@@ -103,7 +106,9 @@ class UdpWire:
         except BlockingIOError:
             return Chunk(b"")
         except OSError as error:
-            raise DriverError(f"UDP {self._address} cannot be read: {error.strerror}", _WAY) from error
+            why = f"it cannot be read: {error.strerror}"
+            at = self._address
+            raise DriverError(f"UDP {at}: {why}", _WAY, NETWORK_LISTEN, at=at, detail=why) from error
         missed = 0
         for level, kind, value in extra:
             if (level, kind) == (socket.SOL_SOCKET, _DROPS):
@@ -157,21 +162,29 @@ def _checked(address: str, fault: str | None) -> tuple[str, int]:
 
 def _unreachable(address: str, host: str, error: OSError) -> DriverError:
     if isinstance(error, socket.gaierror):
-        return DriverError(f"the name {host} has no address", "Check the name, and the network's DNS")
+        cure = "Check the name, and the network's DNS"
+        return DriverError(f"the name {host} has no address", cure, NETWORK_NAME, host=host)
     if isinstance(error, ConnectionRefusedError):
-        return DriverError(f"nothing listens at {address}", "Switch the device on, or correct tcp")
-    if isinstance(error, TimeoutError):
-        return DriverError(f"{address} does not answer", _WAY)
-    return DriverError(f"{address} cannot be reached: {error.strerror or error}", _WAY)
+        what, cure, detail = f"nothing listens at {address}", "Switch the device on, or correct tcp", "nothing listens"
+    elif isinstance(error, TimeoutError):
+        what, cure, detail = f"{address} does not answer", _WAY, "no answer"
+    else:
+        detail = error.strerror or str(error)
+        what, cure = f"{address} cannot be reached: {detail}", _WAY
+    return DriverError(what, cure, NETWORK_AWAY, at=address, detail=detail)
 
 
 def _not_bound(address: str, port: int, error: OSError) -> DriverError:
     if error.errno == errno.EADDRINUSE:
-        return DriverError(
-            f"UDP port {port} is in use by another program", f"`ss -ulpn sport = {port}` names it: end it"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return DriverError(f"{address} is no address of this computer", "Correct udp; 0.0.0.0 takes all it has")
-    if error.errno == errno.EACCES:
-        return DriverError(f"UDP port {port} may not be opened", "Take a port from 1024 on")
-    return DriverError(f"UDP {address} cannot be opened: {error.strerror}", "Correct udp")
+        detail = f"another program has port {port}"
+        what, cure = f"UDP port {port} is in use by another program", f"`ss -ulpn sport = {port}` names it: end it"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        detail = "it is no address of this computer"
+        what, cure = f"{address} is no address of this computer", "Correct udp; 0.0.0.0 takes all it has"
+    elif error.errno == errno.EACCES:
+        detail = "only root may open a port below 1024"
+        what, cure = f"UDP port {port} may not be opened", "Take a port from 1024 on"
+    else:
+        detail = error.strerror or str(error)
+        what, cure = f"UDP {address} cannot be opened: {detail}", "Correct udp"
+    return DriverError(what, cure, NETWORK_LISTEN, at=address, detail=detail)

@@ -12,6 +12,7 @@ from drivers.blocking import BlockingCall
 from drivers.codecs.base import Found, Framed, Refused
 from drivers.codecs.onewire import Thermometer
 from drivers.codecs.values import Unfit
+from drivers.conditions import FILE_UNREADABLE
 from drivers.framing import LineFramer
 from drivers.kinds import Kind
 from drivers.limits import EXAMPLE_BYTES, LINE_BYTES, SOURCES_PER_BUS, SYSFS_BYTES
@@ -57,7 +58,8 @@ class OneWireBus:
     async def open(self) -> None:
         """DriverError where the kernel has no 1-Wire."""
         if not await self._beside(self._folder.is_dir, 5.0):
-            raise DriverError(f"{self._folder} is not there", _ENABLE)
+            what, why = f"{self._folder} is not there", "it is not there. " + _ENABLE
+            raise DriverError(what, _ENABLE, FILE_UNREADABLE, path=str(self._folder), detail=why)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -90,7 +92,10 @@ class OneWireBus:
         try:
             names = await self._beside(functools.partial(_sensors, self._folder), options.timeout_s)
         except TimeoutError as error:
-            raise DriverError(f"{self._folder} does not answer", "Restart the computer") from error
+            what, cure = f"{self._folder} does not answer", "Restart the computer"
+            raise DriverError(
+                what, cure, FILE_UNREADABLE, path=str(self._folder), detail="the kernel does not answer"
+            ) from error
         seen = self._seen.setdefault(source, {})  # one that went away is asked for, and told
         seen.update(dict.fromkeys(name for name in names if name not in taken))
         return sorted(seen)[:SOURCES_PER_BUS]

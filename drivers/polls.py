@@ -15,6 +15,7 @@ from msgspec import Meta
 from drivers.api import Dropped, Emit, Item, Link, Reject, Sample
 from drivers.codecs.base import Found, Refused
 from drivers.codecs.values import Table
+from drivers.conditions import DEVICE_FAULT, DEVICE_SILENT
 from drivers.limits import (
     PENDING_BYTES,
     PENDING_MESSAGES,
@@ -115,6 +116,10 @@ class Schedule:
         turn.count = max(turn.count + 1, math.ceil((now + pause_s - turn.start) / turn.every_s))
 
 
+def _condition(answer: Answer) -> str:
+    return DEVICE_SILENT if answer.silent else DEVICE_FAULT
+
+
 class PollDriver:
     """The sources of one bus. `parents`: those that its devices made, with the configured source of each."""
 
@@ -157,7 +162,8 @@ class PollDriver:
         state = (answer.up, answer.detail)
         if self._told.get(source) != state:
             self._told[source] = state
-            items.append(Link(*state, sources=(source,)))
+            condition, values = ("", {}) if answer.up else (_condition(answer), {"detail": answer.detail})
+            items.append(Link(*state, sources=(source,), condition=condition, values=values))
         made = [self._item(source, one) for one in answer.found]
         items += made
         if items:

@@ -53,6 +53,12 @@ def there_are(path: str, folder: Path = FOLDER) -> str:
     return f"{beside} has: {', '.join(names[:_NAMES])}{more}" if names else "No serial adapter is plugged in"
 
 
+def names_there(folder: Path = FOLDER) -> str:
+    """Blocking. The stable names of the ports that are there; "-" where none is."""
+    names = [str(link) for kind in ("by-id", "by-path") for link in sorted(_links(folder / kind))]
+    return ", ".join([*names[:_NAMES], *(["..."] if len(names) > _NAMES else [])]) or "-"
+
+
 def _link_to(path: str, folder: Path) -> str | None:
     return next((str(one) for one in sorted(_links(folder)) if os.path.realpath(one) == os.path.realpath(path)), None)
 

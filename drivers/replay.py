@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from drivers.api import REPLAYED, DriverError, Emit, Link, Reject, Sample
 from drivers.blocking import BlockingCall
+from drivers.conditions import FILE_UNREADABLE
 from drivers.findings import items
 from drivers.kinds import Kind
 from drivers.limits import REPLAY_LINES
@@ -65,8 +66,9 @@ class ReplayDriver:
             finally:
                 file.close()
         except OSError as error:
+            why, cure = error.strerror or "it does not open", "Correct path, or allow it to be read"
             raise DriverError(
-                f"{path} cannot be read: {error.strerror or 'it does not open'}", "Correct path, or allow it to be read"
+                f"{path} cannot be read: {why}", cure, FILE_UNREADABLE, path=str(path), detail=why
             ) from error
         return pace.given
 

@@ -11,9 +11,10 @@ from typing import Protocol
 import serial
 
 from drivers.api import DriverError
+from drivers.conditions import PORT_BUSY, PORT_FAILED, PORT_MISSING, PORT_PERMISSION
 from drivers.limits import CHUNK_BYTES
 from drivers.port_holders import holder
-from drivers.port_paths import there_are
+from drivers.port_paths import names_there, there_are
 from drivers.wires import Chunk, Gone
 
 _AWAY = frozenset([errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.EBADF])
@@ -78,7 +79,10 @@ class PortWire:
             if error.errno in _AWAY:
                 raise _gone(self._path) from error
             cure = "Unplug it and plug it in again"
-            raise DriverError(f"{self._path} cannot be read: {error.strerror}", cure) from error
+            why = error.strerror or str(error)
+            raise DriverError(
+                f"{self._path} cannot be read: {why}", cure, PORT_FAILED, port=self._path, detail=why
+            ) from error
         if not data:  # unplugged, or somebody else took what there was to read
             raise _gone(self._path)
         return Chunk(data)
@@ -147,19 +151,27 @@ def _number(error: BaseException | None) -> int | None:
 
 
 def _gone(path: str) -> Gone:
-    return Gone(f"{path} is gone", "Plug it in again: it is read on as soon as it is there")
+    cure = "Plug it in again: it is read on as soon as it is there"
+    return Gone(f"{path} is gone", cure, PORT_MISSING, port=path, there="-")  # a folder is not listed on the loop
 
 
 def _not_opened(path: str, error: Exception) -> DriverError:
     number = _number(error)
     if number in _AWAY:
-        return Gone(f"{path} is not there", " ".join(["Plug the device in, or correct port.", there_are(path)]).strip())
+        cure = " ".join(["Plug the device in, or correct port.", there_are(path)]).strip()
+        return Gone(f"{path} is not there", cure, PORT_MISSING, port=path, there=names_there())
     if number in (errno.EACCES, errno.EPERM):
-        return DriverError(f"{path} may not be opened", "Add the gateway's user to the group dialout")
+        cure = "Add the gateway's user to the group dialout"
+        return DriverError(f"{path} may not be opened", cure, PORT_PERMISSION, port=path)
     if number in (errno.EBUSY, errno.EAGAIN):
+        who = holder(path)
         return DriverError(
-            f"{path} is in use by {holder(path)}",
+            f"{path} is in use by {who}",
             f"End it (`sudo fuser -v {path}` names it); a login console (serial-getty) and ModemManager take ports: "
             "switch them off for this one",
+            PORT_BUSY,
+            port=path,
+            holder=who,
         )
-    return DriverError(f"{path} cannot be opened: {error}", "Check port, baud, bytesize, parity and stopbits")
+    cure = "Check port, baud, bytesize, parity and stopbits"
+    return DriverError(f"{path} cannot be opened: {error}", cure, PORT_FAILED, port=path, detail=str(error))

@@ -13,6 +13,7 @@ from drivers.api import DriverError, Dropped, Emit, Item, Link, Reject, Sample
 from drivers.blocking import BlockingCall
 from drivers.codecs.base import Found, Refused, StreamCodec
 from drivers.codecs.values import Table
+from drivers.conditions import NETWORK_AWAY, NETWORK_SILENT, PORT_FAILED, PORT_SILENT
 from drivers.findings import items
 from drivers.limits import PENDING_BYTES, PENDING_LINES, QUIET_S, UDP_PEERS
 from drivers.network import check_tcp, check_udp, open_tcp, open_udp
@@ -119,7 +120,8 @@ class StreamDriver:
                     wire.close()
             except Gone as gone:
                 self._silent = False
-                self._tell(emit, up=False, detail=f"{gone.what}. {gone.cure}")
+                told = f"{gone.what}. {gone.cure}"
+                self._tell(emit, Link(up=False, detail=told, condition=gone.condition, values=gone.values))
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, AGAIN_MOST_S)
 
@@ -131,14 +133,14 @@ class StreamDriver:
             )
         except TimeoutError as error:
             cure = "Unplug the adapter and plug it in again" if options.port else "Check the address, and the way to it"
-            where = options.port or options.tcp or options.udp
-            raise DriverError(f"{where} does not open within {OPEN_S:.0f} s", cure) from error
+            what = f"does not open within {OPEN_S:.0f} s"
+            raise _away(options, f"{_where(options)} {what}", cure, f"it {what}") from error
 
     async def _read(self, wire: Wire, emit: Emit) -> None:
         """Chunk by chunk. Returns where a silence was too long and the wire should be opened again."""
         options, fd = self._options, wire.fileno()
         if not self._silent:
-            self._tell(emit, up=True, detail=wire.detail)
+            self._tell(emit, Link(up=True, detail=wire.detail))
         whole = wire.datagrams or (options.first_line == "quiet" and not await _readable(fd, QUIET_S))
         codecs = _Codecs(functools.partial(self._codec, options, drop_first=not whole))
         silence_s, silent_s = options.silence_s, 0.0
@@ -154,8 +156,7 @@ class StreamDriver:
             self._hand_over(emit, codecs.gap(self._now()))
             if 0 < silence_s <= silent_s:
                 self._silent, silence_s = True, 0.0
-                what = f"no byte for {options.silence_s:g} s. Check the device, its cable and its settings"
-                self._tell(emit, up=False, detail=f"{wire.detail}: {what}")
+                self._tell(emit, _silent(options, wire))
                 if not wire.datagrams:
                     return
 
@@ -167,14 +168,14 @@ class StreamDriver:
             raise
         if chunk.data:
             self._silent, self._pause_s = False, AGAIN_S
-            self._tell(emit, up=True, detail=wire.detail)
+            self._tell(emit, Link(up=True, detail=wire.detail))
         if chunk.missed:
             emit([Dropped(self._source, chunk.missed, "no_room")])
         self._hand_over(emit, codecs.feed(chunk, self._now()))
 
-    def _tell(self, emit: Emit, *, up: bool, detail: str) -> None:
+    def _tell(self, emit: Emit, link: Link) -> None:
         """The state of the wire, where it is another than was told last."""
-        if (link := Link(up=up, detail=detail)) != self._told:
+        if link != self._told:
             self._told = link
             emit([link])
 
@@ -209,6 +210,23 @@ class _Codecs:
 
     def gap(self, now: float | None) -> list[Found | Refused]:
         return [found for codec in self._codecs.values() for found in codec.gap(now)]
+
+
+def _where(options: StreamOptions) -> str:
+    return options.port or options.tcp or options.udp or ""
+
+
+def _away(options: StreamOptions, what: str, cure: str, detail: str) -> DriverError:
+    if options.port:
+        return DriverError(what, cure, PORT_FAILED, port=options.port, detail=detail)
+    return DriverError(what, cure, NETWORK_AWAY, at=_where(options), detail=detail)
+
+
+def _silent(options: StreamOptions, wire: Wire) -> Link:
+    seconds = f"{options.silence_s:g}"
+    told = f"{wire.detail}: no byte for {seconds} s. Check the device, its cable and its settings"
+    values = {"port" if options.port else "at": _where(options), "seconds": seconds}
+    return Link(up=False, detail=told, condition=PORT_SILENT if options.port else NETWORK_SILENT, values=values)
 
 
 def _open(options: StreamOptions) -> Wire:

@@ -38,6 +38,10 @@ class Announced(NamedTuple):
     broker: Broker
 
 
+def _place(wanted: Announced) -> tuple[str, str, str, str]:
+    return wanted.name, wanted.broker.address, wanted.settings.topic, wanted.settings.discovery
+
+
 class Announcer:
     """Announces one gateway. status: the snapshot of gateway/status.py; `problems`: why nothing is announced."""
 
@@ -55,7 +59,12 @@ class Announcer:
         self._count: homeassistant.Count | None = None
         self._announced = False  # on this connection
         self.problems: list[Problem] = []
+        self._wanted = wanted
         self.leaving = False  # it is switched off for good: at its end nothing of it stays at the broker
+
+    def leaves_for(self, wanted: Announced | None) -> None:
+        """What will be announced in place of this: where it is nothing, or elsewhere, nothing of this is to stay."""
+        self.leaving = wanted is None or _place(wanted) != _place(self._wanted)
 
     async def run(self) -> None:
         """Until cancelled; then the broker is told that nobody tells any more."""

@@ -10,21 +10,24 @@ import gc
 import logging
 import random
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import __version__, config, driving, status
 from gateway.announce import Announced, Announcer
 from gateway.clock import Clock, SystemClock, facts, known_s, watch
 from gateway.conditions import Problem
+from gateway.config.past import Past
+from gateway.configured import Configured, read
 from gateway.device import Device
 from gateway.driving import Wanted
-from gateway.errors import Stop
+from gateway.errors import HeldError, Stop
 from gateway.intake import Intake
 from gateway.logs import Log
+from gateway.reload import Apply, Reloader
 from gateway.retention import Retention, keepers
 from gateway.roster import Roster, end
 from gateway.scrub import Scrub
@@ -50,13 +53,16 @@ _HEARTBEATS = 3.0  # without a co-signature, after which a gateway is not ready
 _PUSH_S = 10.0  # at stop, for one last push to the nodes
 
 
-def run(settings: Settings, records: Log | None = None) -> int:
-    """Runs a gateway until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on.
+def run(path: Path, records: Log | None = None) -> int:
+    """Runs the gateway of a configuration until SIGTERM or SIGINT; returns its exit code.
 
-    records: where this process logs, for whoever asks for the newest of them.
+    Raises FieldgateError where it cannot go on. SIGHUP has the configuration taken over again. records: where this
+    process logs, for whoever asks for the newest of them.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is listened for: what it would have read is being read
+    configured = read(path)
     try:
-        asyncio.run(serve(settings, SystemClock(), records))
+        asyncio.run(serve(path, configured, SystemClock(), records))
     except BaseExceptionGroup as group:
         leaves = list(_leaves(group))
         raise next((leaf for leaf in leaves if isinstance(leaf, Stop)), leaves[0]) from group
@@ -71,26 +77,34 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-async def serve(settings: Settings, clock: Clock, records: Log | None = None) -> None:
+async def serve(path: Path, configured: Configured, clock: Clock, records: Log | None = None) -> None:
     """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
-    stopping = _catch_signals()
-    store = await open_store(Path(settings.gateway.data_dir), settings.retention, stopping)
+    signals, settings = _catch_signals(), configured.settings
+    store = await open_store(Path(settings.gateway.data_dir), settings.retention, signals.stop)
     if store is None:
         return
     try:
         linger_s, most = settings.journal.linger_ms / 1000, settings.seal.max_count
         journal = await open_journal(store, linger_s=linger_s, max_count=most, monotonic=clock.monotonic)
         seen = await newest_keys(store.db, settings.broker)
-        await Gateway(settings, clock, store, journal, seen, records).run(stopping)
+        await Gateway(path, configured, clock, store, journal, seen, signals, records).run()
     finally:
         await store.close()
 
 
-def _catch_signals() -> asyncio.Event:
-    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+class Signals(NamedTuple):
+    """stop: SIGTERM or SIGINT. reload: SIGHUP, or somebody who asked."""
+
+    stop: asyncio.Event
+    reload: asyncio.Event
+
+
+def _catch_signals() -> Signals:
+    signals, loop = Signals(asyncio.Event(), asyncio.Event()), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, signals.reload.set)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
+        loop.add_signal_handler(number, signals.stop.set)
+    return signals
 
 
 class Gateway:
@@ -98,23 +112,27 @@ class Gateway:
 
     def __init__(
         self,
-        settings: Settings,
+        path: Path,
+        configured: Configured,
         clock: Clock,
         store: Store,
         journal: Journal,
         seen: Redeliveries,
-        records: Log | None,
+        signals: Signals,
+        records: Log | None = None,
     ) -> None:
-        self._settings, self._clock, self._store, self._journal = settings, clock, store, journal
+        settings = configured.settings
+        self._configured, self._clock, self._store, self._journal = configured, clock, store, journal
+        self._signals = signals
         self._rng = random.Random()  # noqa: S311 -- jitter
         self._since_ms = 0
 
-        windows = {name: broker.window for name, broker in settings.broker.items()}
         min_free = size_bytes(settings.retention.min_free)
         self._rollup = Rollup(store.data_dir / ROLLUP, store.db, clock, min_free=min_free)
-        self._intake = Intake(journal, clock, seen, windows, self._rollup)
-        self._drivers = Roster[Wanted, Supervisor]("driver", self._supervisor)
-        self._wanted = driving.wanted(settings, store.data_dir, partial(known_s, clock))
+        self._intake = Intake(journal, clock, seen, _windows(settings), self._rollup)
+        self._drivers = Roster[Wanted, Supervisor](
+            "driver", self._supervisor, change=self._take_over, gone=self._intake.remove_driver
+        )
 
         seal = settings.seal
         self._sealer = Sealer(store.blocks, journal, clock, max_age_s=seal.max_age_s, heartbeat_s=seal.heartbeat_s)
@@ -131,6 +149,16 @@ class Gateway:
         )
 
         self._nodes = Roster[NodeLink, Upstream]("node", self._node)
+        self._reloader = Reloader(
+            path,
+            configured,
+            self._intake,
+            clock,
+            prepare=self._prepare,
+            keep=Past(path, store.data_dir).keep,
+            late=lambda: self._drivers.late,
+            wake=signals.reload,
+        )
         self._watch = Watch(self._problems, records)
         self._announcers = Roster[Announced, Announcer]("status", self._announcer)
         self._services = Services(
@@ -138,23 +166,65 @@ class Gateway:
             sync=self._sync,
             rollup=self._rollup,
             events=partial(newest, store),
+            reload=self._reloader.ask,
+            doctor=self._examine,
             metrics=self._metrics,
             logs=records.ring.after if records else None,
-            watch_token=config.watch_token(settings),
-            cosigned_within_s=_HEARTBEATS * seal.heartbeat_s,
+            watch_token=configured.watch_token,
+            cosigned_within_s=lambda: _HEARTBEATS * self._sealer.heartbeat_s,
         )
         control = store.data_dir / CONTROL_SOCKET
         self._web = WebServer(settings.web, settings.node, store, clock, self._services, control=control)
 
+    # -- drivers and nodes --------------------------------------------------------------------------------------------
+
+    async def _wanted(self, configured: Configured) -> dict[str, Wanted]:
+        """Made in a thread: a driver may look at the file system."""
+        now = partial(known_s, self._clock)
+        return await asyncio.to_thread(driving.wanted, configured, self._store.data_dir, now)
+
     def _supervisor(self, _: str, wanted: Wanted) -> Supervisor:
         return driving.supervisor(wanted, self._intake, self._clock, self._rng)
 
+    async def _take_over(self, running: Supervisor, was: Wanted, wanted: Wanted) -> bool:
+        return await driving.take_over(running, was, wanted, self._intake)
+
     def _node(self, name: str, link: NodeLink) -> Upstream:
         store, clock = self._store, self._clock
-        return Upstream(name, link, store.vkey, store, clock, self._rng, on_fork=self._sealer.hold)
+        return Upstream(name, link, store.vkey, store, clock, self._rng, on_fork=partial(self._forked, name))
+
+    def _forked(self, name: str, error: HeldError) -> None:
+        """A bare word holds signing for as long as the node is configured; a proof for good (invariant 4)."""
+        proved = self._nodes.members[name].proved
+        self._sealer.hold(error, node="" if proved else name)
 
     def _announcer(self, _: str, wanted: Announced) -> Announcer:
         return Announcer(wanted, self._snapshot, self._clock.monotonic, self._rng)
+
+    # -- another configuration (reload.py) ----------------------------------------------------------------------------
+
+    async def _prepare(self, new: Configured) -> Apply:
+        """What can be known of it; nothing is touched yet."""
+        config.check_apart(new.settings, self._store.vkey)
+        return partial(self._become, new, await self._wanted(new))
+
+    async def _become(self, new: Configured, wanted: Mapping[str, Wanted]) -> None:
+        """Part by part. What is not different from before is not touched."""
+        settings, seal = new.settings, new.settings.seal
+        self._sealer.change(max_age_s=seal.max_age_s, heartbeat_s=seal.heartbeat_s)
+        await self._retention.change(settings.retention, keepers(settings.node))
+        self._rollup.change(min_free=size_bytes(settings.retention.min_free))
+        self._web.change_nodes(settings.node)
+        others = [name for name, link in self._nodes.wanted.items() if _is_another(link, settings.node.get(name))]
+        await self._nodes.keep(settings.node)
+        for name in others:
+            self._sealer.release(name)
+        await self._drivers.keep(driving.under_names(wanted, self._drivers.wanted))
+        self._intake.change_windows(_windows(settings))
+        announced = driving.announced(new)
+        for name, announcer in self._announcers.members.items():
+            announcer.leaves_for(announced.get(name))
+        await self._announcers.keep(announced)
 
     def _long_lived(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside drivers and nodes, by the name of its task."""
@@ -169,10 +239,12 @@ class Gateway:
             "scrub": self._scrub.run,
             "rollup": self._rollup.run,
             "device": self._device.run,
+            "reload": self._reloader.run,
         }
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Runs until `stopping`. A Stop raised by any part ends all of them."""
+    async def run(self) -> None:
+        """Runs until it is told to stop. A Stop raised by any part ends all of them."""
+        wanted = await self._wanted(self._configured)
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(self._signing.close)
             await self._scrub.look()
@@ -181,14 +253,14 @@ class Gateway:
             closing.push_async_callback(self._web.stop)
             group = await closing.enter_async_context(asyncio.TaskGroup())
             tasks = {name: group.create_task(part(), name=name) for name, part in self._long_lived().items()}
-            self._nodes.begin(group, self._settings.node)
-            self._drivers.begin(group, self._wanted)
-            self._announcers.begin(group, driving.announced(self._settings))
+            self._nodes.begin(group, self._configured.settings.node)
+            self._drivers.begin(group, wanted)
+            self._announcers.begin(group, driving.announced(self._configured))
             self._tell_start()
             # What is there now stays: a full collection that looks through all of it takes longer than any turn may.
             gc.collect()
             gc.freeze()
-            await stopping.wait()
+            await self._signals.stop.wait()
             log.info("stopping")
             await self._stop(tasks)
 
@@ -196,10 +268,11 @@ class Gateway:
         self._intake.event("start", version=__version__, **facts(self._clock))
         if self._store.lost:
             self._intake.event("lost", reason=self._store.lost)
+        self._reloader.begin()
 
     async def _stop(self, tasks: "dict[str, asyncio.Task[None]]") -> None:
         """In the order of a reading's way: what was taken in is stored, sealed, and offered to the nodes."""
-        await end(tasks["signing"], tasks["clock"])
+        await end(tasks["reload"], tasks["signing"], tasks["clock"])
         await self._drivers.end()
         self._intake.stop()
         with contextlib.suppress(TimeoutError):
@@ -229,23 +302,37 @@ class Gateway:
             troubles=self._troubles(),
             disk=self._retention.status(),
             device=self._device.told,
+            configuration=self._reloader.status(),
         )
 
     def _problems(self) -> list[Problem]:
         return status.problems(
+            clock=self._clock,
             intake=self._intake,
             journal=self._journal,
             sealer=self._sealer,
             nodes={name: node.status() for name, node in self._nodes.members.items()},
             troubles=self._troubles(),
-            disk=self._retention.status(),
         )
 
     def _troubles(self) -> list[Problem]:
         """What the parts themselves have to tell a person."""
         announcers = self._announcers.members.values()
-        told = (one for each in announcers for one in each.problems)
-        return [*self._scrub.problems, *self._web.problems, *told, *self._rollup.problems]
+        told = (
+            self._scrub.problems,
+            self._retention.problems,
+            self._reloader.problems,
+            self._web.problems,
+            self._rollup.problems,
+            *(each.problems for each in announcers),
+        )
+        return [one for each in told for one in each]
+
+    async def _examine(self) -> list[Problem]:
+        doctor = import_module("gateway.doctor")  # seldom asked for, and large
+        settings = self._reloader.settings
+        found: list[Problem] = await doctor.examine(settings, state=self._snapshot())
+        return found
 
     async def _metrics(self) -> bytes:
         """prometheus-client is imported when somebody asks, in a thread, where the rest is done as well."""
@@ -256,6 +343,20 @@ class Gateway:
         told: bytes = await asyncio.to_thread(render, self._snapshot(), self._watch.vitals(files))
         return told
 
-    def _sync(self) -> None:
+    def _sync(self) -> list[str]:
         for node in self._nodes.members.values():
             node.ask()
+        return list(self._nodes.members)
+
+
+def _is_another(link: NodeLink, wanted: NodeLink | None) -> bool:
+    """Whether what is wanted under a node's name is not that node, so that what it said does not count any more."""
+    return wanted is None or (link.url, link.seen_key, link.stored_key) != (
+        wanted.url,
+        wanted.seen_key,
+        wanted.stored_key,
+    )
+
+
+def _windows(settings: Settings) -> dict[str, int]:
+    return {name: broker.window for name, broker in settings.broker.items()}

@@ -22,6 +22,14 @@ _WATCH_EVERY_S = 1.0
 _TOGETHER_S = 0.1  # two clocks that were read further apart say nothing about each other
 
 
+_MS_MAX = 253_402_300_799_999  # the end of the year 9999
+
+
+def day(ms: int) -> str:
+    """A time for a person: the day and the minute, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(min(max(ms, 0), _MS_MAX) // 1000))
+
+
 class Stamp(NamedTuple):
     """One look at the wall clock: Unix milliseconds as claimed, and what the system tells of their error."""
 
@@ -49,6 +57,9 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never go back, suspend included."""
+
+    def claimed_ms(self) -> int:
+        """What the machine's own clock reads, possible or not: Unix milliseconds."""
 
     def raise_floor(self, ms: int) -> None:
         """What stands in for an impossible clock reads at least this from now on (the last block's `sealed`)."""
@@ -179,6 +190,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """See Clock."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def claimed_ms(self) -> int:
+        """See Clock."""
+        return time.time_ns() // 1_000_000
 
     def raise_floor(self, ms: int) -> None:
         """See Clock."""

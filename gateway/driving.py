@@ -1,20 +1,26 @@
-"""The drivers that a configuration wants, each with its supervisor, and the brokers that are told how it goes."""
+"""The drivers that a configuration wants, each with its supervisor, and what one of them can take over as it runs;
+and the brokers that are told how the gateway does.
+"""
 
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from drivers import registry
-from drivers.api import Driver
+from drivers.api import Changing, Driver
 from drivers.mqtt_connect import Broker
-from gateway import config
 from gateway.announce import Announced
 from gateway.clock import Clock
+from gateway.configured import Configured
+from gateway.errors import Refused
 from gateway.intake import Intake
-from gateway.settings import Settings, SourceSettings
+from gateway.settings import SourceSettings
 from gateway.supervise import Supervisor
+from gateway.tallies import Raw
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,56 +34,73 @@ class Wanted:
     broker: Broker | None
     driver: Driver = field(compare=False)
 
+    @property
+    def raws(self) -> dict[str, Raw]:
+        """What is kept of the payloads of each source."""
+        return {name: source.raw for name, source in self.sources.items()}
 
-def wanted(settings: Settings, state_dir: Path, now: Callable[[], float | None]) -> dict[str, Wanted]:
-    """The drivers by name. FieldgateError where a secret cannot be read; nothing else is touched.
+
+def wanted(configured: Configured, state_dir: Path, now: Callable[[], float | None]) -> dict[str, Wanted]:
+    """The drivers by name; nothing is touched. Refused where one cannot be made.
 
     now: Unix seconds against which a device's own time is held, or None where nobody knows them.
     """
-    brokers = {name: broker(settings, name) for name in settings.broker}
+    settings = configured.settings
     sources = {name: (source.driver, source.options) for name, source in settings.source.items()}
+    try:
+        drivers = registry.build(sources, configured.brokers, state_dir=state_dir, now=now)
+    except (registry.Misfit, registry.UnknownDriver) as error:
+        raise Refused(str(error)) from error
+    except Exception as error:
+        what = f"a driver cannot be made of its options ({type(error).__name__}: {error})"
+        raise Refused(what, cure="Report this to whoever made the driver") from error
     made: dict[str, Wanted] = {}
-    for driver in registry.build(sources, brokers, state_dir=state_dir, now=now):
+    for driver in drivers:
         own = {name: settings.source[name] for name in driver.sources}
-        made[driver.name] = Wanted(own, _broker_of(own, brokers), driver)
+        made[driver.name] = Wanted(own, _broker_of(own, configured.brokers), driver)
     return made
 
 
-def announced(settings: Settings) -> dict[str, Announced]:
-    """Whom `[status]` tells how the gateway does: one broker or none. KeyFileError as for `broker`."""
+def _broker_of(sources: Mapping[str, SourceSettings], brokers: Mapping[str, Broker]) -> Broker | None:
+    names = {getattr(source.options, "broker", None) for source in sources.values()}
+    return next((brokers[name] for name in names if isinstance(name, str) and name in brokers), None)
+
+
+def announced(configured: Configured) -> dict[str, Announced]:
+    """Whom `[status]` tells how the gateway does: one broker or none."""
+    settings = configured.settings
     name = settings.status.broker
-    return {name: Announced(settings.gateway.name, settings.status, broker(settings, name))} if name else {}
+    return {name: Announced(settings.gateway.name, settings.status, configured.brokers[name])} if name else {}
+
+
+def under_names(wanted: Mapping[str, Wanted], running: Mapping[str, Wanted]) -> dict[str, Wanted]:
+    """The wanted drivers, each under the name of a running one that is the same: a bus is called by a source of it."""
+    names = {source: name for name, one in running.items() for source in one.sources}
+    found: dict[str, Wanted] = {}
+    for name, one in wanted.items():
+        other = names.get(next(iter(one.sources), ""), name)
+        found[other if running.get(other) == one else name] = one
+    return found
 
 
 def supervisor(one: Wanted, intake: Intake, clock: Clock, rng: random.Random) -> Supervisor:
     """A supervisor of the driver, its sources known to intake."""
     driver = one.driver
-    raws = {name: source.raw for name, source in one.sources.items()}
     parents = getattr(driver, "parents", {})  # drivers that name sources themselves have it
-    return Supervisor(driver, intake.emitter(driver.name, raws, parents), monotonic=clock.monotonic, rng=rng)
+    emit = intake.emitter(driver.name, one.raws, parents)
+    return Supervisor(driver, emit, monotonic=clock.monotonic, rng=rng)
 
 
-def _broker_of(sources: Mapping[str, SourceSettings], brokers: Mapping[str, Broker]) -> Broker | None:
-    names: list[Any] = [getattr(source.options, "broker", None) for source in sources.values()]
-    return brokers.get(names[0]) if names else None
-
-
-def broker(settings: Settings, name: str) -> Broker:
-    """[broker.NAME] with its secrets. KeyFileError where one cannot be had."""
-    own = settings.broker[name]
-    host, port, tls = config.broker_address(own.url)
-    return Broker(
-        name=name,
-        host=host,
-        port=port,
-        tls=tls,
-        client_id=own.client_id or f"fieldgate-{settings.gateway.name}",
-        window=own.window,
-        keepalive_s=own.keepalive_s,
-        connect_timeout_s=own.connect_timeout_s,
-        user=own.user,
-        password=config.read_secret(own.password) if own.password else "",
-        ca_file=own.ca_file,
-        cert_file=own.cert_file,
-        key_file=own.key_file,
-    )
+async def take_over(running: Supervisor, was: Wanted, wanted: Wanted, intake: Intake) -> bool:
+    """Has the running driver serve the sources that are wanted now. False where another has to be made for them."""
+    driver = running.driver
+    if not isinstance(driver, Changing):
+        return False
+    intake.change_sources(driver.name, {**was.raws, **wanted.raws})
+    try:
+        took_over = await driver.take_over(wanted.driver)
+    except Exception as error:  # noqa: BLE001 -- a driver's bug: it is made anew
+        log.error("%s: cannot take over other sources: %s: %s", driver.name, type(error).__name__, error)
+        took_over = False
+    intake.change_sources(driver.name, (wanted if took_over else was).raws)
+    return took_over

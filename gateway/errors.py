@@ -22,7 +22,8 @@
         `-- BugError               an invariant of our own does not hold
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 class FieldgateError(Exception):
@@ -39,6 +40,10 @@ class FieldgateError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}. {self.cure}" if self.cure else text
+
+    def json(self) -> dict[str, Any]:
+        """For an answer in JSON, and for `from_json` at its other end."""
+        return {"what": self.what, "where": self.where, "cure": self.cure, "exit_code": self.exit_code}
 
 
 class Refused(FieldgateError):
@@ -86,6 +91,10 @@ class ConfigError(Refused):
 
     def __str__(self) -> str:
         return "\n".join(str(fault) for fault in self.faults)
+
+    def json(self) -> dict[str, Any]:
+        """With every fault."""
+        return super().json() | {"faults": [asdict(fault) for fault in self.faults]}
 
 
 class KeyFileError(Refused):
@@ -158,3 +167,12 @@ class BugError(Stop):
     """An invariant of our own does not hold."""
 
     exit_code = 70
+
+
+def from_json(told: dict[str, Any]) -> FieldgateError:
+    """The error that another process has told with `json`."""
+    if "faults" in told:
+        return ConfigError([Fault(**fault) for fault in told["faults"]])
+    error = FieldgateError(told["what"], where=told["where"], cure=told["cure"])
+    error.exit_code = told["exit_code"]
+    return error

@@ -268,16 +268,23 @@ class Checker:
         monotonic: Callable[[], float],
         authorities: Collection[str],
     ) -> None:
-        for name, vkey in keys.items():
-            if vkey.algorithm != ED25519 or name != key_name(vkey):
-                raise FormatError("not an Ed25519 read key under its own key id", where=name)
-        self._keys = dict(keys)
+        self._keys: dict[str, VerifierKey] = {}
+        self._nonces: dict[str, _Nonces] = {}
+        self.change(keys)
         self._now = now
         self._monotonic = monotonic
         self._authorities = frozenset(authority_of(authority) for authority in authorities)
-        self._nonces = {name: _Nonces(limits.NONCES_REMEMBERED) for name in keys}
         self._challenges = _Challenges(monotonic)
         self._verifier = _Verifier(signature_algorithm=_Ed25519, key_resolver=_Keys(self._keys))
+
+    def change(self, keys: Mapping[str, VerifierKey]) -> None:
+        """Takes the requests of these keys from now on. What the others of them have used stays used."""
+        for name, vkey in keys.items():
+            if vkey.algorithm != ED25519 or name != key_name(vkey):
+                raise FormatError("not an Ed25519 read key under its own key id", where=name)
+        self._nonces = {name: self._nonces.get(name) or _Nonces(limits.NONCES_REMEMBERED) for name in keys}
+        self._keys.clear()
+        self._keys.update(keys)
 
     def check(self, method: str, authority: str, path: str, query: str, headers: Headers) -> VerifierKey:
         """The reader's key. Raises AuthError, with a challenge while the clock is not synchronised.

@@ -306,6 +306,7 @@ class Intake:
         for source in sources:
             tally = self.tallies.get(source) or self.tallies.meet(source, origin)
             was, tally.up, tally.detail, tally.cure = tally.up, link.up, link.detail, link.cure
+            tally.condition, tally.values = link.condition, link.values
             if was is not link.up and (link.up is False or was is False):
                 turned.append({"source": source, "detail": link.detail[:200]})
         if turned:

@@ -145,6 +145,21 @@ def read_secret(uri: str, *, credentials: Path | None = None, environment: Mappi
     raise KeyFileError("this names no secret", cure=_NAMES_A_KEY)
 
 
+def text_of(uri: str, *, credentials: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """What stands where a URI points, whoever may read it and whatever it is: so that it can be kept out of texts.
+
+    "" where it cannot be had.
+    """
+    scheme, _, rest = uri.partition(":")
+    try:
+        if scheme == "env":
+            return (environment or {}).get(rest, "")
+        path = _credential(rest, credentials, uri) if scheme == "credential" else Path(rest)
+        return _read(path, guarded=True).decode("utf-8", "replace").strip()
+    except (KeyFileError, ValueError):
+        return ""
+
+
 def sign_entry(signer: Signer, header_bytes: bytes) -> bytes:
     """The signed header of section 4. Only the log's own key signs it: the header's origin is the key's name."""
     if signer.vkey.algorithm != ED25519 or block.decode_header(header_bytes).origin != signer.vkey.name:

@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gateway.conditions import DISK_FULL, DISK_LOW, STORE_FULL, Problem
 from gateway.core import limits
 from gateway.errors import StoreFullError
 from gateway.settings import NodeLink, RetentionSettings
 from gateway.store import Store, pruning
 from gateway.store.journal import Journal, Waiting
-from gateway.store.space import Room, Space
+from gateway.store.space import Room, Space, quota_of
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ class Disk:
     room: Room
     prunable: int
     held: str
-    cure: str
     nodes: int
 
 
@@ -101,7 +101,14 @@ class Retention:
         self._old = 0  # blocks before it are old enough
         self._giving = True  # there may be free pages to give back
         self._unfolded = False  # some were, and the file is not shorter yet
+        self._changed = False  # since this turn began
         self.disk: Disk | None = None
+
+    async def change(self, settings: RetentionSettings, nodes: Mapping[str, int | None]) -> None:
+        """From now on these hold. A deletion that is under way ends; no other begins by what was found before."""
+        self._settings, self._nodes, self._changed = settings, nodes, True
+        self._space = Space(self._db, self._store.data_dir, settings)
+        await self._db.change_quota(quota_of(settings))
 
     async def run(self) -> None:
         """Looks after the disk until cancelled."""
@@ -134,6 +141,7 @@ class Retention:
 
     async def turn(self) -> None:
         """One look, and what follows from it."""
+        self._changed = False
         if self._sealing_full() and await self._space.give_ballast(limits.BALLAST_BYTES // 2):
             log.error("the disk is full: half of the ballast is given up")
         ranges = await self._prunable()
@@ -170,7 +178,7 @@ class Retention:
         room = await self._prune(room, ranges)
         if self._settings.when_full == "oldest" and (room.out or journal.full or journal.held):
             room = await self._prune(room, await self._held_by_nodes())  # no loss, however young
-            while room.missing and await self._lose(room.missing):
+            while room.missing and not self._changed and await self._lose(room.missing):
                 await self._give_back()
                 room = await self._space.look()
 
@@ -178,7 +186,7 @@ class Retention:
         """Deletes the oldest blocks of the ranges until nothing is lacking."""
         pruned = 0
         for found in ranges:
-            while room.lacking and await pruning.first_here(self._db, *found) is not None:
+            while room.lacking and not self._changed and await pruning.first_here(self._db, *found) is not None:
                 freed = await self._delete(found, most=room.lacking)
                 if not freed:
                     break
@@ -269,18 +277,14 @@ class Retention:
             begin = await pruning.first_here(self._db, low, high)
             if begin is not None:
                 prunable += await pruning.readings_in(self._db, begin, high)
-        self.disk = Disk(room, prunable, self._journal.held, self._cure(room), len(self._nodes))
-
-    def _cure(self, room: Room) -> str:
-        space = "Free some space" if room.free < room.min_free // 8 * 9 else "Raise max_bytes in [retention]"
-        nodes = f"see that {self._settings.stored_by} of the nodes store the readings (`fieldgate status` shows them)"
-        return f"{space}, or {nodes}; it goes on by itself, and brokers keep what is not stored"
+        self.disk = Disk(room, prunable, self._journal.held, len(self._nodes))
 
     def status(self) -> dict[str, Any]:
-        """The disk, as JSON. Bytes; `held` says why no reading is stored, and `cure` what helps."""
+        """The disk, as JSON. Bytes; `held`: why no reading is stored; `problem` and `cure` are those of `problems`."""
         disk = self.disk
         if disk is None:
             return {}
+        problem = next(iter(self.problems), None)
         return {
             "used": disk.room.used,
             "quota": disk.room.quota,
@@ -288,25 +292,37 @@ class Retention:
             "min_free": disk.room.min_free,
             "prunable": disk.prunable,
             "held": disk.held or None,
-            "cure": disk.cure,
-            "problem": self._problem(disk),
+            "cure": problem.cure if problem else "",
+            "problem": problem.what if problem else "",
         }
 
-    def _problem(self, disk: Disk) -> str:
+    @property
+    def problems(self) -> list[Problem]:
+        """What a person is to know of the disk."""
+        disk = self.disk
+        if disk is None:
+            return []
+        values = {
+            "free": _mib(disk.room.free),
+            "used": _mib(disk.room.used),
+            "quota": _mib(disk.room.quota),
+            "needed": str(self._settings.stored_by),
+            "nodes": str(disk.nodes),
+        }
         if disk.held:
-            return f"No reading is stored: {disk.held}"
+            return [(STORE_FULL if _filled(disk.room) else DISK_FULL).problem(**values)]
         if not disk.room.missing or disk.prunable or self._settings.when_full == "oldest":
-            return ""
-        if not self._nodes:
-            return "Nothing can be pruned, and the disk is nearly full: no node is configured that holds readings"
-        return (
-            "Nothing can be pruned, and the disk is nearly full: "
-            f"no old block is held by {self._settings.stored_by} of {disk.nodes} nodes"
-        )
+            return []
+        return [DISK_LOW.problem(**values)]
+
+
+def _filled(room: Room) -> bool:
+    """Whether it is the store's own bound that is reached, and not the disk's."""
+    return room.used > room.quota // 16 * 15
 
 
 def _why(room: Room) -> str:
-    if room.used > room.quota // 16 * 15:
+    if _filled(room):
         return (
             f"the store is full: {_mib(room.used)} of {_mib(room.quota)} for readings, and nothing in it can be pruned"
         )

@@ -60,13 +60,30 @@ class Sealer:
         self._stopping = False
         self._signer: Signer | None = None
         self._state: SignState | None = None
-        self.held: HeldError | None = _NOT_YET
+        self._held: HeldError | None = _NOT_YET  # until `recover`, or until a person has decided
+        self._forks: dict[str, HeldError] = {}  # by node, for as long as it is configured
         self.full = False  # the last try found no room
 
     @property
     def last_sealed_ms(self) -> int | None:
         """When the last block was sealed, as its header claims."""
         return self._blocks.sealed_ms
+
+    @property
+    def held(self) -> HeldError | None:
+        """Why nothing is signed."""
+        fork = next(iter(self._forks.values()), None)
+        return (fork or self._held) if self._held is _NOT_YET else (self._held or fork)
+
+    @property
+    def heartbeat_s(self) -> float:
+        """After so long without a block an empty one is sealed."""
+        return self._heartbeat_s
+
+    def change(self, *, max_age_s: float, heartbeat_s: float) -> None:
+        """From now on a block is closed by these."""
+        self._max_age_s, self._heartbeat_s = max_age_s, heartbeat_s
+        self._journal.grown.set()
 
     async def recover(self, signer: Signer, state: SignState) -> None:
         """Finishes or drops the plan found at start, then signing may begin. Raises HeldError where it must not."""
@@ -77,7 +94,7 @@ class Sealer:
             self._no_room(error)
         else:
             self.full = False
-        self.held = None
+        self._held = None
 
     async def _settle(self) -> None:
         assert self._state is not None
@@ -111,15 +128,28 @@ class Sealer:
 
     def wait_for_room(self, error: StoreFullError) -> None:
         """The sign-state cannot be opened for want of room: `recover` comes later."""
-        self.held = HeldError("there is no room to open the sign-state", where=error.where, cure=_ROOM)
+        self._held = HeldError("there is no room to open the sign-state", where=error.where, cure=_ROOM)
         self._no_room(error)
 
-    def hold(self, error: HeldError) -> None:
-        """Stops signing until a person decides. Readings go on being journaled. The first reason stays."""
-        if self.held is None or self.held is _NOT_YET:
-            self.held = error
-        else:
+    def hold(self, error: HeldError, *, node: str = "") -> None:
+        """Stops signing until a person decides. Readings go on being journaled. The first reason stays.
+
+        node: on whose bare word; such a hold ends when the node is configured no more (`release`).
+        """
+        if self.held is not None and self.held is not _NOT_YET:
             log.error("signing is held, and there is a further reason: %s", error)
+        if node:
+            self._forks.setdefault(node, error)
+        elif self._held is None or self._held is _NOT_YET:
+            self._held = error
+
+    def release(self, node: str) -> None:
+        """The node is configured no more, so its word does not hold signing. Other reasons do as before.
+
+        A plan that a hold left behind was never signed: the next one of its height replaces it.
+        """
+        if self._forks.pop(node, None) is not None:
+            self._journal.grown.set()
 
     async def _check_last(self, header: bytes | None) -> None:
         size = self._blocks.size

@@ -212,7 +212,7 @@ class Settings(Table, kw_only=True, frozen=True):
     node: dict[Name, NodeLink] = {}
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     web: Annotated[WebSettings, RESTART] = field(default_factory=WebSettings)
-    status: Annotated[StatusSettings, RESTART] = field(default_factory=StatusSettings)
+    status: StatusSettings = field(default_factory=StatusSettings)
     seal: SealSettings = field(default_factory=SealSettings)
     journal: Annotated[JournalSettings, RESTART] = field(default_factory=JournalSettings)
 

@@ -24,7 +24,7 @@ class Signing:
         """Opens key and sign-state; where there is no room for the latter, `run` tries again."""
         self._waits = False
         try:
-            signer = config.log_signer(self._settings)
+            signer = await asyncio.to_thread(config.log_signer, self._settings)
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
             here = await asyncio.to_thread(place.find, self._store.data_dir)

@@ -4,9 +4,23 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from drivers.api import Reject, Value
+from drivers.conditions import OF_BROKER, OF_DEVICE
 from gateway import __version__
-from gateway.clock import Clock
-from gateway.conditions import COUNTS_WRONG, DISK, DISK_FULL, NODE_AWAY, SIGNING_HELD, SOURCE_AWAY, Problem
+from gateway.clock import RELEASED_MS, Clock, day
+from gateway.conditions import (
+    CLOCK_OFF,
+    COUNTS_WRONG,
+    DISK_FULL,
+    SIGNING_HELD,
+    SOURCE_AWAY,
+    Condition,
+    Problem,
+    find,
+    listed,
+    of_driver,
+    without_repeats,
+    worst_first,
+)
 from gateway.core.note import VerifierKey
 from gateway.core.text import age, plain
 from gateway.intake import Intake
@@ -33,6 +47,7 @@ def snapshot(
     troubles: Iterable[Problem],
     disk: Mapping[str, Any],
     device: Mapping[str, Any],
+    configuration: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
     now = clock.now()
@@ -42,7 +57,7 @@ def snapshot(
         for name in sorted(tallies)
     }
     told = {name: status() for name, status in nodes.items()}
-    held = problems(intake=intake, journal=journal, sealer=sealer, nodes=told, troubles=troubles, disk=disk)
+    held = problems(clock=clock, intake=intake, journal=journal, sealer=sealer, nodes=told, troubles=troubles)
     return {
         "origin": vkey.name,
         "vkey": str(vkey),
@@ -66,20 +81,23 @@ def snapshot(
         "nodes": told,
         "disk": dict(disk),
         "device": dict(device),
+        "configuration": dict(configuration),
     }
 
 
 def problems(
     *,
+    clock: Clock,
     intake: Intake,
     journal: Journal,
     sealer: Sealer,
     nodes: Mapping[str, Mapping[str, Any]],
     troubles: Iterable[Problem],
-    disk: Mapping[str, Any],
 ) -> list[Problem]:
-    """The conditions that hold now; nodes: what each tells of itself."""
-    return [*troubles, *_own_problems(journal, sealer, disk), *_source_problems(intake), *_node_problems(nodes)]
+    """The conditions that hold now, worst first; nodes: what each tells of itself."""
+    own = _own_problems(journal, sealer, clock)
+    found = [*troubles, *own, *_source_problems(intake.tallies), *_unbalanced(intake), *_node_problems(nodes)]
+    return worst_first(without_repeats(found))
 
 
 def _source(tally: Tally, waiting: int, rate: float) -> dict[str, Any]:
@@ -89,6 +107,7 @@ def _source(tally: Tally, waiting: int, rate: float) -> dict[str, Any]:
         "up": tally.up,
         "detail": tally.detail,
         "cure": tally.cure,
+        "condition": tally.condition,
         "received": received,
         "stored": tally.stored,
         "duplicate": tally.duplicate,
@@ -125,39 +144,52 @@ def _shown(value: Value) -> float | str:
     return value[:_TEXT] if isinstance(value, str) else value
 
 
-def _own_problems(journal: Journal, sealer: Sealer, disk: Mapping[str, Any]) -> list[Problem]:
-    problems: list[Problem] = []
-    if disk.get("problem"):
-        problems.append(DISK.problem(what=disk["problem"], cure=disk["cure"]))
-    if (journal.full and not journal.held) or sealer.full:
-        problems.append(DISK_FULL.problem())
-    if sealer.held is not None:
-        problems.append(SIGNING_HELD.problem(what=sealer.held.what, cure=sealer.held.cure))
-    return problems
-
-
-def _source_problems(intake: Intake) -> list[Problem]:
+def _own_problems(journal: Journal, sealer: Sealer, clock: Clock) -> list[Problem]:
     found: list[Problem] = []
-    for name, tally in sorted(intake.tallies.items()):
-        if tally.up is False:
-            found.append(SOURCE_AWAY.problem(name, detail=tally.detail, cure=tally.cure or _BY_ITSELF))
-        if not _is_balanced(tally, intake.waiting(name)):
-            found.append(COUNTS_WRONG.problem(name))
+    if (journal.full and not journal.held) or sealer.full:
+        found.append(DISK_FULL.problem(free="0 bytes"))
+    if sealer.held is not None:
+        found.append(SIGNING_HELD.problem(what=sealer.held.what, cure=sealer.held.cure))
+    if (claimed := clock.claimed_ms()) < RELEASED_MS:
+        found.append(CLOCK_OFF.problem(now=day(claimed), earliest=day(RELEASED_MS)))
     return found
+
+
+def _source_problems(tallies: Mapping[str, Tally]) -> list[Problem]:
+    """One for each thing that is the matter, however many sources it takes along."""
+    found: list[Problem] = []
+    shared: dict[tuple[Any, ...], tuple[Condition, Tally, list[str]]] = {}
+    for name, tally in sorted(tallies.items()):
+        known = of_driver(tally.condition, tally.values)
+        if known is None:
+            if tally.up is False:
+                found.append(SOURCE_AWAY.problem(name, detail=tally.detail, cure=tally.cure or _BY_ITSELF))
+        elif known.id in OF_DEVICE:
+            found.append(known.problem(name, **tally.values))
+        else:
+            key = (tally.driver, known.id, *sorted(tally.values.items()))
+            shared.setdefault(key, (known, tally, []))[2].append(name)
+    for known, tally, names in shared.values():
+        subject = tally.values["broker"] if known.id in OF_BROKER else listed(names)
+        found.append(known.problem(subject, **tally.values))
+    return found
+
+
+def _unbalanced(intake: Intake) -> list[Problem]:
+    tallies = sorted(intake.tallies.items())
+    return [COUNTS_WRONG.problem(name) for name, tally in tallies if not _is_balanced(tally, intake.waiting(name))]
 
 
 def _node_problems(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     return [
-        NODE_AWAY.problem(name, detail=node["detail"], cure=node["cure"] or _BY_ITSELF)
-        for name, node in nodes.items()
-        if not node["ok"]
+        find(node["condition"]).problem(name, **node["values"]) for name, node in nodes.items() if node["condition"]
     ]
 
 
 def _headline(
-    problems: list[Problem], sources: Mapping[str, dict[str, Any]], nodes: Mapping[str, dict[str, Any]], now_ms: int
+    held: list[Problem], sources: Mapping[str, dict[str, Any]], nodes: Mapping[str, dict[str, Any]], now_ms: int
 ) -> str:
-    pressing = [problem for problem in problems if problem.severity != "note"]
+    pressing = [one for one in held if one.severity != "note"]
     if pressing:
         more = f" (and {len(pressing) - 1} more)" if len(pressing) > 1 else ""
         return f"{pressing[0].what}{more}"

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from drivers.api import Driver, DriverError, Item, Link
+from drivers.conditions import DRIVER_PARKED
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +45,21 @@ class Supervisor:
                 self._park(RuntimeError("it cancelled itself"))
                 return
             except DriverError as error:
-                what, cure = error.what, error.cure
+                failed = error
             except Exception as error:  # noqa: BLE001 -- a driver's bug must not take the gateway with it
                 self._park(error)
                 return
             if self._monotonic() - began > _MOST_S:
                 pause_s = _FIRST_S
+            what, cure = failed.what, failed.cure
             log.debug("%s: %s", self.driver.name, f"{what}. {cure}" if cure else what)
-            self._emit([Link(up=False, detail=what, cure=cure)])
+            self._emit([Link(up=False, detail=what, cure=cure, condition=failed.condition, values=failed.values)])
             await asyncio.sleep(self._rng.uniform(pause_s / 2, pause_s))
             pause_s = min(_MOST_S, pause_s * 2)
 
     def _park(self, error: Exception) -> None:
         self.parked = f"{type(error).__name__}: {error}"
         log.debug("%s: parked after a bug", self.driver.name, exc_info=error)
-        told = f"parked after a bug ({self.parked})"
-        self._emit([Link(up=False, detail=told, cure="Restart the gateway, and report this")])
+        told, cure = f"parked after a bug ({self.parked})", "Restart the gateway, and report this"
+        values = {"detail": self.parked}
+        self._emit([Link(up=False, detail=told, cure=cure, condition=DRIVER_PARKED, values=values)])

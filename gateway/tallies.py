@@ -17,7 +17,10 @@ _MARKS, _MARK_S = 7, 10.0  # a rate is of the minute before the last mark, and w
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one source's messages since the start. `last` to `quality`: of its newest reading."""
+    """What became of one source's messages since the start. `last` to `quality`: of its newest reading.
+
+    up, detail, cure, condition, values: as the driver's last Link has them.
+    """
 
     driver: str = ""
     raw: Raw = "in"
@@ -32,6 +35,8 @@ class Tally:
     up: bool | None = None
     detail: str = ""
     cure: str = ""
+    condition: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
     last: Sequence[Record] = ()
     last_ms: int | None = None
     quality: int = 0

@@ -679,3 +679,126 @@ async def test_a_rejected_message_takes_its_packet_id_over(tmp_path: Path) -> No
         await gateway.emit([Reject("climate", "invalid_json", b"{", delivery=other)])
         await gateway.emit([sample(delivery=first._replace(dup=True))])
         assert figures(gateway.intake) == (3, 2, 0, 1)
+
+
+# Sources that come and go
+
+
+async def test_a_source_goes_on_counting_when_its_driver_is_made_anew(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        emit = gateway.intake.emitter("d", {"climate": "in"})
+        waiting = emit([sample(), Reject("climate", "bad", b"x")])
+        again = gateway.intake.emitter("d", {"climate": "none", "more": "in"})
+        done = again([sample(value=2.0)])
+        await asyncio.gather(waiting, done)
+        assert figures(gateway.intake) == (3, 2, 0, 1)
+        assert balanced(gateway.intake)
+        assert [reading.raw is None for reading in await readings(gateway)] == [False, True]
+        assert set(gateway.intake.tallies) == {OWN, "climate", "more"}
+
+
+async def test_a_removed_source_is_counted_until_nothing_of_it_waits(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, linger_s=3600) as gateway:
+        emit = gateway.intake.emitter("d", {"climate": "in", "stays": "in"})
+        emit([sample("climate"), sample("stays"), Reject("d", "unknown_topic", b"")])
+        gateway.intake.change_sources("d", {"stays": "in"})
+        assert set(gateway.intake.tallies) == {OWN, "d", "climate", "stays"}
+        assert balanced(gateway.intake)
+        await gateway.journal.commit()
+        assert set(gateway.intake.tallies) == {OWN, "d", "stays"}
+        gateway.intake.remove_driver("d")
+        assert set(gateway.intake.tallies) == {OWN}
+        assert len(await readings(gateway)) == len(await readings(gateway, "stays")) == 1
+
+
+async def test_a_source_that_comes_back_while_it_leaves_stays(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, linger_s=3600) as gateway:
+        gateway.intake.emitter("d", {"climate": "in"})([sample()])
+        gateway.intake.remove_driver("d")
+        gateway.intake.emitter("other", {"climate": "in"})
+        await gateway.journal.commit()
+        assert figures(gateway.intake) == (1, 1, 0, 0)
+        gateway.intake.remove_driver("d")  # it is another's by now
+        assert set(gateway.intake.tallies) == {OWN, "climate"}
+
+
+async def test_sources_that_a_driver_named_leave_with_the_one_that_named_them(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        parents = {"a-1": "a", "b-1": "b"}
+        emit = gateway.intake.emitter("d", {"a": "in", "b": "none"}, parents)
+        await emit([sample("a-1"), sample("b-1")])
+        assert gateway.intake.tallies["b-1"].raw == "none"
+        del parents["a-1"]
+        gateway.intake.change_sources("d", {"b": "none"})
+        assert set(gateway.intake.tallies) == {OWN, "b", "b-1"}
+
+
+async def test_what_comes_after_all_of_a_removed_source_is_counted(tmp_path: Path) -> None:
+    """A driver that does not end when it is told to."""
+    async with pipeline(tmp_path) as gateway:
+        emit = gateway.intake.emitter("d", {"climate": "in"})
+        gateway.intake.remove_driver("d")
+        assert set(gateway.intake.tallies) == {OWN}
+        await emit([sample(), Dropped("climate", 2, "no_room")])
+        assert figures(gateway.intake) == (3, 1, 0, 0)
+        assert balanced(gateway.intake)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(["emit", "change", "remove", "make", "commit"]), st.integers(0, 7)), max_size=20)
+)
+async def test_counts_add_up_whatever_comes_and_goes(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    """Sources a, b and c of one driver, as bits of a number: only those with something on its way outlive a removal."""
+    async with pipeline(tmp_path_factory.mktemp("g"), linger_s=3600) as gateway:
+        intake = gateway.intake
+        emit = intake.emitter("d", {"a": "in"})
+        given, sent = {"a"}, 0
+        for what, number in steps:
+            chosen = {name for bit, name in enumerate("abc") if number >> bit & 1}
+            if what == "emit":
+                names = sorted(chosen & given)
+                sent += len(names)
+                if names:
+                    emit([sample(name) for name in names])
+            elif what == "commit":
+                await gateway.journal.commit()
+            elif what == "remove":
+                intake.remove_driver("d")
+                given = set()
+            elif what == "make" or not given:
+                emit, given = intake.emitter("d", dict.fromkeys(chosen, "in")), chosen
+            else:
+                intake.change_sources("d", dict.fromkeys(given | chosen, "in"))
+                intake.change_sources("d", dict.fromkeys(chosen, "in"))
+                given = chosen
+            assert balanced(intake)
+            assert given <= set(intake.tallies) - {OWN, "d"}
+            assert all(intake.waiting(name) for name in set(intake.tallies) - given - {OWN, "d"})
+        await gateway.journal.commit()
+        assert set(intake.tallies) - {"d"} == given | {OWN}
+        assert len(await stored(gateway)) == sent
+
+
+async def test_events_by_the_hundred_take_turns(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, linger_s=3600) as gateway:
+        gateway.intake.events("source-removed", ({"source": f"s{n}"} for n in range(300)))
+        assert gateway.intake.waiting(OWN) == limits.OWN_EVENTS_A_TURN
+        await until(lambda: gateway.intake.waiting(OWN) == 300)
+        told = await events(gateway)
+        assert [one["source"] for one in told] == [f"s{n}" for n in range(300)]
+
+
+async def test_another_window_of_a_broker_counts_from_now_on(tmp_path: Path) -> None:
+    def messages(first: int, count: int) -> list[Item]:
+        return [sample(delivery=delivery(first + n)) for n in range(count)]
+
+    async with pipeline(tmp_path, linger_s=3600, windows={"local": 3, "other": 3}) as gateway:
+        await gateway.running(gateway.emit(messages(1, 3)))
+        gateway.intake.change_windows({"local": 5})
+        waiting = gateway.emit(messages(10, 3))
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "the broker sends more before it waits"
+        await gateway.running(gateway.emit(messages(20, 2)))

@@ -258,3 +258,14 @@ def test_a_key_needs_a_name_that_notes_can_carry() -> None:
         with pytest.raises(FormatError):
             keys.generate(name)
     assert isinstance(keys.parse_key(keys.generate("a"), where="").vkey, VerifierKey)
+
+
+def test_what_stands_where_a_uri_points_whoever_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "open"
+    path.write_text("two\nlines\n")
+    path.chmod(0o644)
+    assert keys.text_of(f"file:{path}") == "two\nlines"
+    assert keys.text_of("credential:open", credentials=tmp_path) == "two\nlines"
+    assert keys.text_of("env:X", environment={"X": "x"}) == "x"
+    for uri in ("", "nothing", "env:Y", f"file:{tmp_path}", "file:/no/such", "credential:a/b", "credential:open"):
+        assert keys.text_of(uri) == ""

@@ -37,7 +37,7 @@ async def test_a_long_hold_is_no_storm_of_redeliveries(tmp_path: Path, monkeypat
     monkeypatch.setattr(journal, "_FULL_RETRY_S", 0.005)
     monkeypatch.setattr(mqtt_module, "PENDING_MESSAGES", MOST)
     monkeypatch.setattr(mqtt_module, "TICK_S", 0.02)
-    with Mosquitto(tmp_path / "broker", max_inflight=20) as broker:
+    with Mosquitto(tmp_path / "broker", max_inflight=1000) as broker:
         async with (
             MqttProxy(broker.port) as proxy,
             pipeline(tmp_path, linger_s=0.02, max_count=65_536, windows={"local": 20}) as gateway,

@@ -4,21 +4,23 @@ import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.clock import FakeClock
 from fakes.gateway_store import pipeline, sample, until, values
-from fakes.kept import A_BLOCK, check_sound, kept
+from fakes.kept import A_BLOCK, check_sound, kept, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.api import Delivery
-from gateway.core import senml
+from gateway.core import limits, senml
 from gateway.errors import NotFoundError
 from gateway.retention import covered, keepers
 from gateway.settings import NodeLink
-from gateway.store import Store, space
-from gateway.store.space import Room
+from gateway.store import Store, pruning, space
+from gateway.store.database import PAGE_BYTES
+from gateway.store.space import Room, quota_of
 
 FULL = 27  # blocks that nearly fill the small store
 Span = tuple[int, int]
@@ -365,3 +367,68 @@ async def test_the_store_is_the_same_after_a_restart(tmp_path: Path) -> None:
         assert store.blocks.readings == readings == FULL * A_BLOCK
     finally:
         await store.close()
+
+
+# Other settings while it runs
+
+
+async def test_other_settings_count_from_the_next_look_on(tmp_path: Path) -> None:
+    async with kept(tmp_path, nodes={"coop": None, "vet": None}, min_age_h=1000, stored_by=2) as it:
+        await it.fill(FULL)
+        await it.stored("coop", FULL)
+        await it.retention.turn()
+        assert it.retention.status()["prunable"] == 0
+        await it.retention.change(settings(stored_by=1), {"coop": None})
+        await it.retention.turn()
+        assert await it.here() != list(range(FULL))
+        await check_sound(it.store)
+
+
+async def test_a_node_whose_word_counts_no_more_lets_nothing_go(tmp_path: Path) -> None:
+    async with kept(tmp_path) as it:
+        await it.fill(FULL)
+        await it.stored("coop", FULL)
+        await it.retention.change(settings(), {"vet": None})
+        await it.retention.turn()
+        assert await it.here() == list(range(FULL))
+
+
+async def test_a_larger_store_takes_more_at_once_and_a_smaller_one_prunes(tmp_path: Path) -> None:
+    async with kept(tmp_path) as it:
+        filling = asyncio.create_task(it.fill(60))
+        await until(lambda: it.gateway.journal.full)
+        size = it.file_bytes()
+        larger = settings(max_bytes="8 MiB", min_free="1 MiB")
+        await it.retention.change(larger, {"coop": None})
+        await filling
+        assert it.file_bytes() > size
+        await it.retention.turn()
+        told = it.retention.status()
+        assert (told["quota"], told["min_free"]) == (quota_of(larger).pages * PAGE_BYTES, 2**20)
+        await it.stored("coop", it.store.blocks.size)
+        await it.retention.change(settings(), {"coop": None})
+        await it.retention.turn()
+        assert it.file_bytes() < size
+        await check_sound(it.store)
+
+
+async def test_no_deletion_begins_by_what_was_found_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person asks for another copy while old blocks are being pruned."""
+    monkeypatch.setattr(limits, "PRUNE_ROWS", 1)
+    async with kept(tmp_path, nodes={"coop": None, "vet": None}) as it:
+        await it.fill(FULL)
+        await it.stored("coop", FULL)
+        drop, drops = pruning.drop, 0
+
+        async def changing(*args: Any) -> int:
+            nonlocal drops
+            drops += 1
+            if drops == 1:
+                await it.retention.change(settings(stored_by=2), {"coop": None, "vet": None})
+            return await drop(*args)
+
+        monkeypatch.setattr(pruning, "drop", changing)
+        monkeypatch.setattr(Room, "lacking", property(lambda room: 1))  # one byte at a time
+        await it.retention.turn()
+        assert drops == 1
+        assert await it.here() == list(range(1, FULL))

@@ -329,6 +329,67 @@ async def test_a_fork_holds_a_block_that_is_on_its_way(tmp_path: Path) -> None:
     await _goes_on(tmp_path, recorder, 1)
 
 
+async def test_a_nodes_word_holds_for_as_long_as_it_is_configured(tmp_path: Path) -> None:
+    """It comes when a plan was made that nobody has signed: another of the same height takes its place."""
+    recorder = Recorder(signer())
+    cut = Cut("after save_plan", lambda: gateway.sealer.hold(HeldError("a fork"), node="coop"))
+    gateway = await _cut_off(tmp_path, recorder, cut)
+    try:
+        await until(lambda: gateway.sealer.held is not None)
+        gateway.sealer.hold(HeldError("another fork"), node="vet")
+        assert str(gateway.sealer.held) == "a fork"
+        gateway.sealer.release("coop")
+        gateway.sealer.release("nobody")
+        await settled()
+        assert str(gateway.sealer.held) == "another fork"
+        assert gateway.store.blocks.size == 1
+        gateway.sealer.release("vet")
+        await until(lambda: gateway.store.blocks.size == 2)
+        assert gateway.sealer.held is None
+    finally:
+        await gateway.kill()
+    await _goes_on(tmp_path, recorder, 2)
+
+
+async def test_other_reasons_stand_when_a_node_is_gone(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        gateway.sealer.hold(HeldError("a fork"), node="coop")
+        gateway.sealer.hold(HeldError("a proof"))
+        gateway.sealer.release("coop")
+        assert str(gateway.sealer.held) == "a proof"
+        gateway.clock.advance(3600)
+        gateway.journal.grown.set()
+        await settled()
+        assert gateway.store.blocks.size == 0
+
+
+async def test_a_nodes_word_is_not_forgotten_by_a_beginning(tmp_path: Path) -> None:
+    """Where there was no room for the sign-state, a node may speak before signing begins."""
+    gateway = await Pipeline.open(tmp_path)
+    try:
+        gateway.sealer.hold(HeldError("a fork"), node="coop")
+        assert str(gateway.sealer.held) == "a fork"
+        assert await gateway.recover() is None
+        assert str(gateway.sealer.held) == "a fork"
+        gateway.sealer.release("coop")
+        assert gateway.sealer.held is None
+    finally:
+        await gateway.kill()
+
+
+async def test_other_ages_count_at_once(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, max_age_s=3600, heartbeat_s=86_400) as gateway:
+        await gateway.emit([sample()])
+        gateway.clock.advance(60)
+        await settled()
+        assert gateway.store.blocks.size == 0
+        gateway.sealer.change(max_age_s=30, heartbeat_s=86_400)
+        await until(lambda: gateway.store.blocks.size == 1)
+        gateway.clock.advance(60)
+        gateway.sealer.change(max_age_s=30, heartbeat_s=50)
+        await until(lambda: gateway.store.blocks.size == 2)
+
+
 async def test_a_swap_that_another_program_won_is_held(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
         assert gateway.state is not None

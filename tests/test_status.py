@@ -11,16 +11,20 @@ from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, signer
 
 from drivers.api import Delivery, Link, Reject, Sample
 from gateway import __version__, status
-from gateway.conditions import DISK, Problem
+from gateway.clock import RELEASED_MS
+from gateway.conditions import PAGE_AWAY, RESTART_NEEDED, Problem
+from gateway.conditions.found import CLOCK_UNSYNCHRONISED
 from gateway.errors import HeldError
 from gateway.sealer import Sealer
 
 Node = dict[str, Any]
+CONFIGURATION = {"files": [["fieldgate.toml", "5f" * 32]], "since_ms": 4, "restart": ["web.listen"]}
 
 
 def node(*, ok: bool = True, stored: int = 3, **more: Any) -> Callable[[], Node]:
     told = {"url": "https://n", "entries": 3, "seen": 3, "stored": stored, "detail": "d", "ok": ok, "cure": ""}
-    return lambda: told | more
+    matter = {"condition": "" if ok else "node-away", "values": {} if ok else {"url": "https://n", "detail": "d"}}
+    return lambda: told | matter | more
 
 
 def told(
@@ -41,6 +45,7 @@ def told(
         troubles=troubles,
         disk=disk or {},
         device={},
+        configuration=CONFIGURATION,
     )
     assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot
     return snapshot
@@ -53,6 +58,7 @@ async def test_a_gateway_that_is_well(tmp_path: Path) -> None:
         now = told(gateway, coop=node(), vet=node(stored=0))
         assert now["headline"] == "All well: 2 sources, stored by 1 of 2 nodes, 0 s ago"
         assert now["problems"] == []
+        assert now["configuration"] == CONFIGURATION
         assert (now["origin"], now["version"], now["since_ms"], now["now_ms"]) == (ORIGIN, __version__, 5, START_MS)
         assert now["clock"] == {"synchronised": True, "error_ms": 5, "boot_id": gateway.clock.boot_id}
         assert now["chain"]["size"] == 1
@@ -173,21 +179,101 @@ async def test_a_full_disk(tmp_path: Path, who: str) -> None:
 
 async def test_a_node_that_is_not_well(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
-        now = told(gateway, coop=node(ok=False, cure="Call them"), vet=node(ok=False), good=node())
-        assert [(one["condition"], one["subject"], one["what"], one["cure"]) for one in now["problems"]] == [
-            ("node-away", "coop", "Node coop: d", "Call them"),
-            ("node-away", "vet", "Node vet: d", "It is tried again by itself"),
+        forked = node(ok=False, condition="node-fork", values={"url": "https://n", "detail": "two trees", "field": ""})
+        now = told(gateway, coop=forked, vet=node(ok=False), good=node())
+        assert [(one["condition"], one["subject"], one["what"]) for one in now["problems"]] == [
+            ("node-fork", "coop", "Node coop shows another history of this log: two trees"),
+            ("node-away", "vet", "Node vet at https://n is away: d"),
         ]
-        assert now["headline"] == "Node coop: d (and 1 more)"
+        assert all(one["cure"] for one in now["problems"])
+        assert now["headline"] == f"{now['problems'][0]['what']} (and 1 more)"
 
 
-async def test_troubles_come_first(tmp_path: Path) -> None:
+async def test_the_worst_comes_first_and_a_note_is_no_headline(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
+        warning = PAGE_AWAY.problem(what="the port is taken", cure="Free it")
+        note = CLOCK_UNSYNCHRONISED.problem()
+        assert told(gateway, (note,))["headline"].startswith("All well")
+        assert told(gateway, (note, warning))["headline"] == "The status page is away: the port is taken"
         gateway.sealer.hold(HeldError("held"))
-        trouble = DISK.problem(what="The port is taken", cure="Free it")
-        now = told(gateway, (trouble,))
-        assert now["headline"] == "The port is taken (and 1 more)"
-        assert now["problems"][0] == trouble.json()
+        now = told(gateway, (note, warning))
+        assert now["headline"] == "Signing is held: held (and 1 more)"
+        assert [one["severity"] for one in now["problems"]] == ["error", "warning", "note"]
+        assert now["problems"][1] == warning.json()
+
+
+def away(broker: str = "local") -> Link:
+    values = {"broker": broker, "at": "127.0.0.1:1883"}
+    return Link(False, "nothing listens", condition="broker-away", values=values)
+
+
+async def test_one_broker_with_many_sources_is_one_problem(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.intake.emitter("mqtt-local", {f"s{n}": "in" for n in range(20)})([away()])
+        await gateway.intake.emitter("mqtt-far", {"t": "in"})([away("far")])
+        now = told(gateway)
+        assert [(one["condition"], one["subject"]) for one in now["problems"]] == [
+            ("broker-away", "local"),
+            ("broker-away", "far"),
+        ]
+        assert now["sources"]["s7"]["condition"] == "broker-away"
+        assert now["problems"][0]["what"] == "Broker local is away: nothing listens at 127.0.0.1:1883"
+
+
+async def test_one_port_with_several_devices_is_one_problem_and_each_silent_device_one(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        names = [f"meter-{n}" for n in range(7)]
+        emit = gateway.intake.emitter("modbus-a", dict.fromkeys(names, "in"))
+        gone = {"port": "/dev/ttyS9", "there": "-"}
+        await emit([Link(False, "it is gone", condition="port-missing", values=gone)])
+        (problem,) = told(gateway)["problems"]
+        assert problem["subject"] == "meter-0, meter-1, meter-2, meter-3, meter-4, ... (7)"
+        assert "Plug it in" in problem["cure"]
+        silent = {"detail": "no answer"}
+        links = [Link(False, "no answer", (name,), condition="device-silent", values=silent) for name in names[:3]]
+        await emit([Link(True, "back"), *links])
+        assert [(one["condition"], one["subject"]) for one in told(gateway)["problems"]] == [
+            ("device-silent", name) for name in names[:3]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "values"),
+    [
+        ("", {}),
+        ("of-another-package", {"broker": "x"}),
+        ("broker-away", {"broker": "local"}),
+        ("disk-full", {"free": "0"}),
+    ],
+)
+async def test_what_a_driver_names_wrongly_is_told_in_its_own_words(
+    tmp_path: Path, condition: str, values: dict[str, str]
+) -> None:
+    async with pipeline(tmp_path) as gateway:
+        await gateway.emit([Link(False, "no device", ("climate",), "Get one", condition, values)])
+        (problem,) = told(gateway)["problems"]
+        assert (problem["condition"], problem["subject"], problem["cure"]) == ("source-away", "climate", "Get one")
+
+
+async def test_what_is_the_matter_while_a_source_is_up(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        values = {"broker": "local", "topic": "a/#"}
+        await gateway.emit([Link(True, "QoS 0 only", ("climate",), condition="broker-qos0", values=values)])
+        (problem,) = told(gateway)["problems"]
+        assert (problem["condition"], problem["severity"], problem["subject"]) == ("broker-qos0", "warning", "climate")
+        await gateway.emit([Link(True, "connected", ("climate",))])
+        assert told(gateway)["problems"] == []
+
+
+@pytest.mark.parametrize(("ms", "shown"), [(1_420_070_400_000, "2015"), (0, "1970"), (-5_000, "1970")])
+async def test_a_clock_that_cannot_be_right(tmp_path: Path, ms: int, shown: str) -> None:
+    async with pipeline(tmp_path) as gateway:
+        gateway.clock.ms = ms
+        (problem,) = told(gateway)["problems"]
+        assert (problem["condition"], problem["severity"]) == ("clock-off", "error")
+        assert shown in problem["what"]
+        gateway.clock.ms = RELEASED_MS
+        assert told(gateway)["problems"] == []
 
 
 @pytest.mark.parametrize(
@@ -221,3 +307,13 @@ async def test_values_are_shown_bounded(tmp_path: Path) -> None:
         await gateway.emit([Sample("climate", records, b"")])
         shown = told(gateway)["sources"]["climate"]["last"]
         assert [value for _, _, value in shown] == ["x" * 200, "00" * 100, True, 1.5, 2**52]
+
+
+async def test_a_note_is_told_and_takes_nobody_away_from_all_well(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as gateway:
+        note = RESTART_NEEDED.problem(fields="web.listen")
+        now = told(gateway, (note,))
+        assert now["headline"].startswith("All well")
+        assert now["problems"] == [note.json()]
+        full = told(gateway, (note, PAGE_AWAY.problem(what="w", cure="c")))
+        assert full["headline"] == "The status page is away: w"

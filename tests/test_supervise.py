@@ -124,6 +124,7 @@ async def test_a_bug_is_parked(error: Exception) -> None:
     assert isinstance(link, Link)
     assert not link.up
     assert "Restart the gateway" in link.cure
+    assert (link.condition, link.values) == ("driver-parked", {"detail": bench.supervisor.parked})
 
 
 async def test_a_driver_that_cancels_itself_is_parked_and_not_gone_unseen() -> None:

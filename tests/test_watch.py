@@ -41,14 +41,14 @@ def test_a_condition_is_told_when_it_begins_and_when_it_is_over() -> None:
 
 
 def test_levels_follow_severity() -> None:
-    problems = [DISK_FULL.problem(), PAGE_AWAY.problem(what="taken", cure="x")]
+    problems = [DISK_FULL.problem(free="0 bytes"), PAGE_AWAY.problem(what="taken", cure="x")]
     assert [line.level for line in Teller().look(problems, 0)] == [logging.ERROR, logging.WARNING]
 
 
 def test_subjects_are_told_apart() -> None:
     teller = Teller()
-    assert len(teller.look([away("a"), away("b"), NODE_AWAY.problem("a", detail="d", cure="c")], 0)) == 3
-    (line,) = teller.look([away("b"), NODE_AWAY.problem("a", detail="d", cure="c")], 1)
+    assert len(teller.look([away("a"), away("b"), NODE_AWAY.problem("a", detail="d", url="u")], 0)) == 3
+    (line,) = teller.look([away("b"), NODE_AWAY.problem("a", detail="d", url="u")], 1)
     assert (line.told.condition, line.told.subject) == ("source-away", "a")
 
 

@@ -6,7 +6,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import UnreachableError
+from gateway import config
+from gateway.errors import ConfigError, UnreachableError
 from gateway.settings import Settings
 
 CONTROL_SOCKET = "control.sock"
@@ -21,6 +22,19 @@ def socket_of(settings: Settings) -> Path:
     return Path(settings.gateway.data_dir) / CONTROL_SOCKET
 
 
+def socket_at(config_file: Path) -> Path:
+    """Where the gateway of a configuration listens, also while the file is wrong elsewhere. ConfigError where it is not
+    even known where its data lies.
+    """
+    try:
+        return socket_of(config.load(config_file))
+    except ConfigError:
+        folder = config.data_dir(config_file)
+        if folder is None:
+            raise
+        return folder / CONTROL_SOCKET
+
+
 def call(path: Path, route: str, method: str = "GET", *, timeout_s: float = TIMEOUT_S) -> Answer:
     """What the gateway behind a control socket answers. UnreachableError where nothing that is one answers."""
     connection = _Control(path, timeout_s)
@@ -28,12 +42,12 @@ def call(path: Path, route: str, method: str = "GET", *, timeout_s: float = TIME
         connection.request(method, route, headers={"Host": "control"})
         answer = connection.getresponse()
         data = answer.read(_ANSWER_BYTES + 1)
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
         cure = "Start it: systemctl start fieldgate, or fieldgate run"
-        raise UnreachableError("the gateway is not running: nothing answers", where=str(path), cure=cure) from None
-    except PermissionError:
+        raise UnreachableError("the gateway is not running: nothing answers", where=str(path), cure=cure) from exc
+    except PermissionError as exc:
         cure = "Ask as the user that the gateway runs as, or with sudo"
-        raise UnreachableError("this user may not ask the gateway", where=str(path), cure=cure) from None
+        raise UnreachableError("this user may not ask the gateway", where=str(path), cure=cure) from exc
     except (OSError, http.client.HTTPException) as exc:
         what = f"the gateway does not answer: {exc or type(exc).__name__}"
         raise UnreachableError(what, where=str(path), cure="Look at its log: journalctl -u fieldgate") from exc

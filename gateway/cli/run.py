@@ -23,7 +23,7 @@ def run(config_file: Path | None) -> int:
 
     Exit 0: stopped. 2: the configuration or a secret is wrong. 3: no store, no room. 4: durability is lost.
     """
-    settings = config.load(find_config(config_file))
+    path = find_config(config_file)
     log = logs.begin(debug=bool(click.get_current_context().obj), stream=config.journal_stream())
-    code: int = import_module("gateway.app").run(settings, log)
+    code: int = import_module("gateway.app").run(path, log)
     return code

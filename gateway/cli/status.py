@@ -42,14 +42,15 @@ def status(config_file: Path | None, as_json: bool, again: bool) -> int:
     """
     if again and (as_json or not sys.stdout.isatty()):
         raise click.UsageError("--watch is for a person at a terminal; programs call status --json again and again")
-    settings = config.load(find_config(config_file))
+    path = find_config(config_file)
+    socket = control.socket_at(path)
     if again:
-        code: int = import_module("gateway.cli.watch").watch(control.socket_of(settings))
+        code: int = import_module("gateway.cli.watch").watch(socket)
         return code
     try:
-        state = {"running": True, **ask(control.socket_of(settings))}
+        state = {"running": True, **ask(socket)}
     except UnreachableError as exc:
-        _tell_stored(settings, as_json=as_json)
+        _tell_stored(config.load(path), as_json=as_json)
         say(str(exc))
         return WORLD
     if as_json:

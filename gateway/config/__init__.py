@@ -30,6 +30,7 @@ __all__ = [
     "ConfigFile",
     "broker_address",
     "changes",
+    "check_apart",
     "data_dir",
     "files",
     "journal_stream",
@@ -42,6 +43,7 @@ __all__ = [
     "read_secret",
     "restart_needed",
     "settings_of",
+    "text_of",
     "watch_token",
 ]
 
@@ -87,6 +89,11 @@ def read_secret(uri: str) -> str:
     return keys.read_secret(uri, credentials=_credentials(), environment=os.environ)
 
 
+def text_of(uri: str) -> str:
+    """What stands where a Secret points, to be kept out of texts; "" where it cannot be had."""
+    return keys.text_of(uri, credentials=_credentials(), environment=os.environ)
+
+
 def open_signer(uri: str) -> keys.Signer:
     """The private key that a Secret of the settings names. KeyFileError where it cannot be had."""
     return keys.open_signer(uri, credentials=_credentials(), environment=os.environ)
@@ -102,13 +109,17 @@ def log_signer(settings: Settings) -> keys.Signer:
             where=where,
             cure="Restore name, epoch and key as `fieldgate init` made them",
         )
+    check_apart(settings, vkey)
+    return signer
+
+
+def check_apart(settings: Settings, vkey: VerifierKey) -> None:
+    """KeyFileError where a node is configured with the log's own key."""
     for name, node in settings.node.items():
         for text in (node.seen_key, node.stored_key, node.read_key):
             if text and VerifierKey.parse(text).public == vkey.public:
-                raise KeyFileError(
-                    f"node.{name} is configured with the log's own key", where=where, cure="Each has a key of its own"
-                )
-    return signer
+                what = f"node.{name} is configured with the log's own key"
+                raise KeyFileError(what, where=settings.gateway.key, cure="Each has a key of its own")
 
 
 def broker_address(url: str) -> tuple[str, int, bool]:

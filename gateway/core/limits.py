@@ -193,3 +193,15 @@ STATUS_PROBLEMS = 32  # that one status message over MQTT has
 STATUS_BACKOFF_MIN_S = 1.0
 STATUS_BACKOFF_S = 60.0
 STATUS_FAREWELL_S = 2.0
+# doctor
+DOCTOR_CHECK_S = 20.0  # one check, with all that it asks
+DOCTOR_BLOCKING_S = 8.0  # one look at files or a name
+DOCTOR_ASKING_S = 10.0  # one broker or node
+DOCTOR_LOOKUPS = 64
+DOCTOR_PORTS = 64
+DOCTOR_PEERS = 32  # brokers, nodes
+DOCTOR_FILES = 256  # of data_dir
+DOCTOR_FILTERS = 256  # topics that one broker is asked for
+SYSTEM_FILE_BYTES = 256 * 1024  # of one file of /proc, /sys or /etc
+BUNDLE_MEMBER_BYTES = 2 * 1024 * 1024  # of one file in a support archive, before it is compressed
+BUNDLE_LOG_LINES = 5_000

@@ -223,6 +223,15 @@ class Database:
         await self._checkpoint_if_due(sum(_pages(params) for _, params in statements))
         return changed
 
+    async def change_quota(self, quota: Quota) -> None:
+        """From now on the file may have these pages. Where it has more, it does not grow."""
+        async with self._writing:
+            self._quota = quota
+            try:
+                await _bound(self._write, quota.pages)
+            except _ERRORS as error:
+                raise self._failed(error) from error
+
     async def pages(self) -> Pages:
         """How large the file is, and how much of it is free."""
         sql = "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"

@@ -65,7 +65,7 @@ class HoursFile:
 
     def __init__(self, path: Path, min_free: int) -> None:
         self.path = path
-        self._min_free = min_free
+        self.min_free = min_free
         self._covered: list[Range] = []  # what it had when it was last looked at
 
     def load(self) -> Known:
@@ -105,7 +105,7 @@ class HoursFile:
 
     def write(self, given: Write) -> None:
         """All of it, or nothing."""
-        if free_bytes(self.path.parent) < self._min_free // 4 * 5:
+        if free_bytes(self.path.parent) < self.min_free // 4 * 5:
             raise StoreFullError("no room for charts", where=str(self.path), cure="Free some space")
         with self._opened() as con:
             con.execute("BEGIN IMMEDIATE")
@@ -138,7 +138,7 @@ class HoursFile:
 
     def give_way(self) -> bool:
         """Throws it away where the disk has less room than others are left: readings come first. True where it did."""
-        if not self.path.exists() or free_bytes(self.path.parent) >= self._min_free:
+        if not self.path.exists() or free_bytes(self.path.parent) >= self.min_free:
             return False
         self.throw_away()
         return True

@@ -76,6 +76,10 @@ class Rollup:
         self._told = ""
         self._busy = asyncio.Lock()  # owner: whoever uses the file
 
+    def change(self, *, min_free: int) -> None:
+        """Bytes of the file system that charts leave free, from now on."""
+        self._file.min_free = min_free
+
     # -- on the event loop --------------------------------------------------------------------------------------------
 
     def add(self, readings: Iterable[Charted]) -> None:

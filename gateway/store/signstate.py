@@ -63,10 +63,10 @@ class SignState:
         return state
 
     @classmethod
-    async def inspect(cls, path: Path, vkey: str) -> "SignState":
+    async def inspect(cls, path: Path, vkey: str, *, read_only: bool = False) -> "SignState":
         """Opens it wherever it lives. HeldError where it is missing, damaged or of another log."""
         try:
-            db = await Database.open(path, SCHEMA)
+            db = await Database.open(path, SCHEMA, read_only=read_only)
         except NotFoundError as error:
             raise HeldError("the sign-state is missing", where=str(path), cure=CURE) from error
         except DamagedError as error:

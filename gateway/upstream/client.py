@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,6 +12,14 @@ import aiohttp
 
 from gateway import __version__
 from gateway.clock import Clock
+from gateway.conditions import NODE_AWAY, Condition
+from gateway.conditions.nodes import (
+    NODE_ANSWER,
+    NODE_FALLEN,
+    NODE_FAULT,
+    NODE_FORK,
+    NODE_KEY,
+)
 from gateway.core import limits
 from gateway.core.note import VerifierKey
 from gateway.errors import (
@@ -24,12 +31,12 @@ from gateway.errors import (
     Retry,
     Stop,
     StoreError,
-    UnreachableError,
 )
 from gateway.settings import NodeLink
 from gateway.store import Store
-from gateway.upstream import session
-from gateway.upstream.session import Answer, Ask, Session, Sync, Upload, Verified, Wait
+from gateway.upstream import failures, session
+from gateway.upstream.failures import NoAuthoritiesError
+from gateway.upstream.session import Answer, Ask, Session, Sync, Upload, Verified, Wait, WrongKey
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +48,6 @@ _CURE_FORK = (
 _CURE_NONSENSE = "Check that the url is the node's, and its keys in the configuration; it is tried again"
 _CURE_AGAIN = "Check the node's url, the network and the node; it is tried again"
 _CURE_REPORT = "It is tried again. Report it with the gateway's log"
-_REFUSALS = {
-    400: ("it finds the request malformed", "Update gateway and node to the same version"),
-    401: ("it wants another authentication", "Check the node's url: something else answers there"),
-    403: ("it does not take this log's signature", "Enrol this gateway's vkey there (`fieldgate status` shows it)"),
-    404: ("it does not know this log", "Enrol this gateway's vkey there (`fieldgate status` shows it)"),
-    413: ("it finds the request too large", "Check proxies before the node: requests have up to 384 KiB"),
-}
 
 
 class Random(Protocol):
@@ -90,14 +90,19 @@ class Upstream:
         self._last_ms: int | None = None
         self._cosigned: float | None = None  # when its newest co-signature came, monotonic
         self._cure = ""
+        self._why = NODE_AWAY  # the condition of the last failure
+        self._field = "seen_key"  # the key that did not fit, where that is it
 
     # -- what the gateway sees ----------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """For status, as JSON: url, sizes, one line of detail, ok, the time of the last good answer, the cure, and the
         seconds since the newest co-signature came.
+
+        condition and values: what is the matter (gateway/conditions/nodes.py); "" where nothing is.
         """
         now = self._session
+        condition = self._condition(now) if now else None
         return {
             "url": self._link.url,
             "entries": now.entries if now else 0,
@@ -108,7 +113,28 @@ class Upstream:
             "last_ms": self._last_ms,
             "cosigned_s": None if self._cosigned is None else round(self._clock.monotonic() - self._cosigned, 3),
             "cure": self._told_cure(now) if now else "",
+            "condition": condition.id if condition else "",
+            "values": self._values(now) if now and condition else {},
         }
+
+    def _condition(self, now: Session) -> Condition | None:
+        if now.held:
+            return NODE_FORK
+        if now.fallen:
+            return NODE_FALLEN
+        return self._why if now.trouble else None
+
+    def _values(self, now: Session) -> dict[str, str]:
+        return {
+            "url": self._link.url,
+            "field": self._field,
+            "detail": now.held or now.fallen or now.trouble,
+        }
+
+    @property
+    def proved(self) -> bool:
+        """Whether what the node shows is signed by this log's own key, and no mere claim."""
+        return self._session is not None and self._session.proved
 
     def _told_cure(self, now: Session) -> str:
         if now.held:
@@ -209,7 +235,7 @@ class Upstream:
             return await asyncio.to_thread(ssl.create_default_context, cafile=self._link.ca_file)
         except (OSError, ValueError) as error:
             what = f"the certificate authorities in {self._link.ca_file} cannot be read"
-            raise NotFoundError(what, cure="Put the file back, or correct ca_file") from error
+            raise NoAuthoritiesError(what, cure="Put the file back, or correct ca_file") from error
 
     async def _pause(self, wait: Wait, ours: int) -> None:
         timeout = None if wait.until is None else max(0.0, wait.until - self._clock.monotonic())
@@ -228,8 +254,8 @@ class Upstream:
 
     async def _act(self, now: Session, action: Sync | Upload | Ask) -> None:
         """One exchange. Whatever one node brings about ends in its session (invariant 9); a Stop goes on up."""
-        before, failures = now.trouble, now.failures
-        cure = _CURE_NONSENSE  # where the session itself finds what does not fit
+        before, failed = now.trouble, now.failures
+        why, cure = NODE_ANSWER, _CURE_NONSENSE  # where the session itself finds what does not fit
         try:
             http = await self._client()
             if isinstance(action, Sync):
@@ -240,27 +266,29 @@ class Upstream:
                 now.shown(self._clock.monotonic(), await self._checkpoint(http))
             self._report_fork(now)
         except FormatError as error:
+            if isinstance(error, WrongKey):
+                why, self._field = NODE_KEY, f"{error.kind}_key"
             now.failed(self._clock.monotonic(), f"its answer is refused: {error.what}")
         except (Refused, Retry) as error:
             now.failed(self._clock.monotonic(), error.what)
-            cure = error.cure or _CURE_AGAIN
+            why, cure = failures.condition(error), error.cure or _CURE_AGAIN
         except (aiohttp.ClientError, OSError) as error:
-            now.failed(self._clock.monotonic(), _words(error))
-            cure = _CURE_AGAIN
+            now.failed(self._clock.monotonic(), failures.words(error))
+            why, cure = failures.condition(error), _CURE_AGAIN
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             now.failed(self._clock.monotonic(), "the request to it was given up")
-            cure = _CURE_AGAIN
+            why, cure = NODE_AWAY, _CURE_AGAIN
         except Stop:
             raise
         except Exception as error:
             now.failed(self._clock.monotonic(), f"an unexpected error ({type(error).__name__})")
-            cure = _CURE_REPORT
+            why, cure = NODE_FAULT, _CURE_REPORT
             log.error("node %s: an unexpected error", self.name, exc_info=error)
-        if now.failures > failures:
-            self._cure = cure
+        if now.failures > failed:
+            self._why, self._cure = why, cure
         if now.trouble != before:
             log.debug("node %s: %s", self.name, now.trouble or "answers as it should again")
 
@@ -290,7 +318,7 @@ class Upstream:
         elif status in (409, 422):
             now.fork(f"it answers {status} to the entries {sync.old} to {sync.new}")
         else:
-            raise _refusal(status)
+            raise failures.refusal(status)
 
     async def _answered(self, now: Session, data: bytes, own_note: str) -> None:
         answer = session.decode_answer(data)
@@ -338,7 +366,7 @@ class Upstream:
         else:
             if 400 <= status < 500 and status != 429:
                 now.skipped(height, f"it refuses block {height} (status {status})")
-            raise _refusal(status)
+            raise failures.refusal(status)
 
     async def _sendable(self, now: Session, height: int) -> int | None:
         """The block to send where the node wants this one; None where it is passed over, with those after it."""
@@ -412,26 +440,3 @@ def _timeout(total_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(
         total=total_s, connect=limits.UPSTREAM_CONNECT_S, sock_connect=limits.UPSTREAM_CONNECT_S
     )
-
-
-def _refusal(status: int) -> UnreachableError:
-    """What to say of a status that is none of the protocol's."""
-    if 300 <= status < 400:
-        return UnreachableError(f"it redirects (status {status}), which is not followed", cure="Write its own url")
-    what, cure = _REFUSALS.get(status, ("it cannot take this now" if status >= 429 else "it refuses this", ""))
-    return UnreachableError(f"{what} (status {status})", cure=cure)
-
-
-def _words(error: Exception) -> str:
-    """What went wrong, without a word that the node chose."""
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name cannot be looked up"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not valid"
-    if isinstance(error, aiohttp.ClientConnectorError | OSError):
-        return f"it cannot be reached: {(os.strerror(error.errno) if error.errno else 'the connection failed').lower()}"
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return "it closed the connection before its answer was complete"
-    return "its answer is no HTTP"

@@ -72,6 +72,14 @@ class Verified:
     line: str
 
 
+class WrongKey(FormatError):
+    """Lines that no configured key made. `kind`: SEEN or STORED, whose key they should be by."""
+
+    def __init__(self, kind: str, key: note.VerifierKey) -> None:
+        super().__init__(f"no {kind} line by {key.name}+{key.key_id.hex()}")
+        self.kind = kind
+
+
 def encode_sync(old: int, entries: Sequence[bytes], own_note: str) -> bytes:
     """The request. Raises BugError where it is larger than a node takes."""
     data = cbor.encode({1: old, 2: list(entries), 3: own_note})
@@ -133,6 +141,7 @@ class Session:
         self.stored = stored  # the size that it last signed as stored
         self.wants: list[tuple[int, int]] = []
         self.held = ""  # why nothing more is sent to this node
+        self.proved = False  # by a checkpoint under the log's own key
         self.fallen = ""  # its stored size fell below what it signed earlier
         self.trouble = ""  # what went wrong last; empty when all is well
         self.remark = ""  # a body that could not be sent, and why
@@ -262,6 +271,7 @@ class Session:
         claim, self._claim = self._claim, None
         size = self._proved_size(data)
         if size > self.ours:
+            self.proved = True
             self.fork(f"it holds a checkpoint of {size} entries signed by this log's key; this gateway has {self.ours}")
         else:
             what = f"it says that it has {claim} entries of {self.ours} and shows no checkpoint that proves it"
@@ -355,7 +365,7 @@ def _verify(kind: str, size: int, own_note: str, lines: str, key: note.VerifierK
         if line.is_by(key):
             note.verify_cosignature(text, line, key)
             return Verified(kind, size, own_note, note.format_line(line))
-    raise FormatError(f"no {kind} line by {key.name}+{key.key_id.hex()}")
+    raise WrongKey(kind, key)
 
 
 def _printable(text: str) -> str:

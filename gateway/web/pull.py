@@ -60,6 +60,8 @@ class Reader:
 
     def __init__(self, link: NodeLink, name: str, monotonic: Callable[[], float]) -> None:
         share = link.share
+        self.named = (name, link)
+        self.gone = False  # the configuration names it no more, or grants it something else
         self.whole = "*" in share
         self.node = name if self.whole and link.stored_key else ""  # whose "stored" counts: it asks for what it lacks
         self._share = frozenset(share)
@@ -87,17 +89,27 @@ class PullApi:
 
     def __init__(self, nodes: Mapping[str, NodeLink], store: Store, clock: Clock, authorities: Collection[str]) -> None:
         self._store = store
-        keys: dict[str, VerifierKey] = {}
+        self._monotonic = clock.monotonic
         self._readers: dict[VerifierKey, Reader] = {}
+        self._checker = httpsig.Checker({}, partial(known_s, clock), clock.monotonic, authorities)
+        self.change(nodes)
+
+    def change(self, nodes: Mapping[str, NodeLink]) -> None:
+        """From now on these may read. One of which nothing has changed is not touched."""
+        readers: dict[VerifierKey, Reader] = {}
         for name, link in nodes.items():
             if not link.read_key:
                 continue
             key = VerifierKey.parse(link.read_key)
-            if key in self._readers:
+            if key in readers:
                 raise FormatError("two nodes have one read key", where=f"node.{name}", cure="Each has a key of its own")
-            keys[httpsig.key_name(key)] = key
-            self._readers[key] = Reader(link, name, clock.monotonic)
-        self._checker = httpsig.Checker(keys, partial(known_s, clock), clock.monotonic, authorities)
+            known = self._readers.get(key)
+            same = known is not None and known.named == (name, link)
+            readers[key] = known if known is not None and same else Reader(link, name, self._monotonic)
+        self._checker.change({httpsig.key_name(key): key for key in readers})
+        before, self._readers = self._readers, readers
+        for key, reader in before.items():
+            reader.gone = readers.get(key) is not reader
 
     @staticmethod
     def knows(raw_path: str) -> bool:
@@ -118,9 +130,10 @@ class PullApi:
         if not reader.may_ask():
             return answers.too_many()
         try:
-            return await self._answer(request, route, reader)
+            answer = await self._answer(request, route, reader)
         except NotFoundError:
             return answers.missing()
+        return deny() if reader.gone and not answer.prepared else answer
 
     async def _answer(self, request: web.BaseRequest, route: Route, reader: Reader) -> web.StreamResponse:
         if isinstance(route, BlockPath):
@@ -166,8 +179,8 @@ class PullApi:
 
         def make() -> AsyncIterator[bytes]:
             if reader.whole:
-                return blocks.body_chunks(height)
-            return _cut(self._store, height, secret, count, reader.sees)
+                return _while_it_reads(reader, blocks.body_chunks(height))
+            return _while_it_reads(reader, _cut(self._store, height, secret, count, reader.sees))
 
         return await answers.stream(request, make, answers.CBOR)
 
@@ -178,6 +191,14 @@ def _challenged(error: AuthError) -> web.Response:
         return deny()
     headers = {"Accept-Signature": error.challenge, "Cache-Control": "no-store"}
     return web.Response(status=401, headers=headers)
+
+
+async def _while_it_reads(reader: Reader, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks, cut off where the reader is configured no more: nobody takes what came for the whole."""
+    async for chunk in chunks:
+        if reader.gone:
+            raise AuthError("the configuration names this reader no more")
+        yield chunk
 
 
 async def _cut(

@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 import stat
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,7 @@ class WebServer:
         self._control_path = control
         self._control: Served | None = None
         self._web: Served | None = None
+        self._names: set[str] = set()  # authorities of signed requests
         self._access: Access | None = None
         self._site: Site | None = None  # made for the first person who asks: nobody may for weeks
         self._making = asyncio.Lock()
@@ -80,6 +81,16 @@ class WebServer:
     def port(self) -> int:
         """The port that is listened on; 0 before `start`."""
         return int(self._web.listener.getsockname()[1]) if self._web else 0
+
+    def change_nodes(self, nodes: Mapping[str, NodeLink]) -> None:
+        """From now on those of these with a read_key may pull."""
+        self._nodes = nodes
+        if self._pull is not None:
+            self._pull.change(nodes)
+        elif self._access is not None and any(link.read_key for link in nodes.values()):
+            from gateway.web.pull import PullApi  # noqa: PLC0415 -- DESIGN.md: only when a node has a read_key
+
+            self._pull = PullApi(nodes, self._store, self._clock, self._names)
 
     async def run(self) -> None:
         """Starts both; where the port is taken or the socket cannot be made, says so and tries again."""
@@ -145,10 +156,8 @@ class WebServer:
         self._access = Access(names | called, bound, tls=tls, sessions=self._sessions)
         loopback = {authority(name, bound, tls=tls) for name in ("127.0.0.1", "::1", "localhost")}
         self._watch = WatchApi(self._services, names | loopback, self._clock.monotonic)
-        if any(link.read_key for link in self._nodes.values()):
-            from gateway.web.pull import PullApi  # noqa: PLC0415 -- DESIGN.md: only when a node has a read_key
-
-            self._pull = PullApi(self._nodes, self._store, self._clock, names)
+        self._names, self._pull = names, None
+        self.change_nodes(self._nodes)
 
     async def _people(self) -> "Site":
         async with self._making:
@@ -228,8 +237,11 @@ class WebServer:
             case "GET", path if services.logs is not None and (asked := _LOGS.fullmatch(path)):
                 return _json(services.logs(int(asked[1])))
             case "POST", "/sync" if services.sync is not None:
-                services.sync()
-                return _json({})
+                return _json({"nodes": services.sync()})
+            case "POST", "/reload" if services.reload is not None:
+                return _json(await services.reload("reload"))
+            case "POST", "/reload?asked=rollback" if services.reload is not None:
+                return _json(await services.reload("rollback"))
             case "POST", "/login" if self._web is not None:
                 return _json(await self._issue())
         return deny(404)
@@ -243,6 +255,13 @@ async def last_hour(rollup: Rollup, source: str, now: int) -> dict[str, Any]:
         for name, unit in rollup.names(source)
     ]
     return {"begin": begin, "end": end, "values": values}
+
+
+async def _told(answer: Awaitable[dict[str, Any]]) -> web.Response:
+    try:
+        return _json(await answer)
+    except FieldgateError as error:
+        return _json({"error": error.json()})
 
 
 def _json(told: dict[str, Any]) -> web.Response:

@@ -50,9 +50,10 @@ class Services:
     """A service that is None is not offered: its route answers 404.
 
     status: the snapshot of gateway/status.py.
-    sync: every node is asked at once, also one whose back-off is not over.
+    sync: every node is asked at once, also one whose back-off is not over; their names.
     doctor: everything is looked at, worst finding first.
-    reload: the configuration is taken over again; what came of it, as gateway/reload.py answers.
+    reload: the configuration is taken over again; what came of it, as gateway/reload.py answers. Its argument says what
+    asked, `reload` or `rollback`.
     rollup, events: what charts and the list of events are made from; events(limit, before a place) are newest first.
     metrics: all of them in Prometheus' text format.
     logs: the newest log records after a number (gateway/logs/ring.py).
@@ -61,7 +62,7 @@ class Services:
     """
 
     status: Callable[[], dict[str, Any]]
-    sync: Callable[[], None] | None = None
+    sync: Callable[[], Sequence[str]] | None = None
     doctor: Callable[[], Awaitable[list[Problem]]] | None = None
     reload: Callable[[str], Awaitable[dict[str, Any]]] | None = None
     rollup: Rollup | None = None
@@ -69,4 +70,4 @@ class Services:
     metrics: Callable[[], Awaitable[bytes]] | None = None
     logs: Callable[[int], dict[str, Any]] | None = None
     watch_token: str = ""
-    cosigned_within_s: float = 0.0
+    cosigned_within_s: Callable[[], float] = float

@@ -44,7 +44,7 @@ class WatchApi:
                 body = await self._services.metrics()
                 return web.Response(body=body, headers={"Content-Type": METRICS_TYPE, **_FRESH})
             case "/readyz":
-                told = readiness(self._services.status(), self._services.cosigned_within_s)
+                told = readiness(self._services.status(), self._services.cosigned_within_s())
                 status, text = 200 if told["ready"] else 503, json.dumps(told)
                 return web.Response(text=text, status=status, content_type="application/json", headers=_FRESH)
             case "/healthz":

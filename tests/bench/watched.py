@@ -15,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from gateway import app, config, logs
+from gateway import app, logs
 from gateway.clock import Clock
-from gateway.settings import Settings
+from gateway.configured import Configured
 
 TICK_S = 0.001
 SAMPLE_S = 0.001
@@ -80,16 +80,16 @@ class Watch:
 def main(path: Path, watch: Watch) -> int:
     serve = app.serve
 
-    async def watched(settings: Settings, clock: Clock, records: object = None) -> None:
+    async def watched(path: Path, configured: Configured, clock: Clock, records: object = None) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, watch.begin)
         loop.add_signal_handler(signal.SIGUSR2, watch.end)
         if not watch.sampling:
             watch.tick(loop, loop.time(), time.thread_time())
-        await serve(settings, clock)
+        await serve(path, configured, clock)
 
     app.serve = watched
-    return app.run(config.load(path))
+    return app.run(path)
 
 
 if __name__ == "__main__":

@@ -136,13 +136,14 @@ def test_the_manual_knows_every_command_and_exit_code() -> None:
 @pytest.mark.parametrize("unit", ["fieldgate.service", "fieldgate-node.service"])
 def test_the_units_start_commands_that_exist(unit: str) -> None:
     text = (ROOT / "systemd" / unit).read_text()
-    found = re.search(r"^ExecStart=/opt/fieldgate/bin/fieldgate (.*)$", text, re.MULTILINE)
-    assert found
-    with pytest.raises(SystemExit) as caught:
-        cli.main([*found[1].replace("/fieldgate", "/none").split()])
-    assert caught.value.code == 2, "the configuration is missing, and no option is unknown"
-    manual = (ROOT / "docs" / "operations.md").read_text()
-    assert found[1].rpartition(" ")[2] in manual
+    commands = re.findall(r"^Exec(?:Start|Reload)=/opt/fieldgate/bin/fieldgate (.*)$", text, re.MULTILINE)
+    assert len(commands) == text.count("\nExecStart=") + text.count("\nExecReload=")
+    for command in commands:
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*command.replace("/fieldgate", "/none").split()])
+        assert caught.value.code == 2, "the configuration is missing, and no option is unknown"
+        manual = (ROOT / "docs" / "operations.md").read_text()
+        assert command.rpartition(" ")[2] in manual
 
 
 # Errors

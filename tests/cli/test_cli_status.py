@@ -196,7 +196,7 @@ def test_a_gateway_that_runs(tmp_path: Path) -> None:
     assert not any(
         "| rich" in line or "tomlkit" in line for line in said.decode().splitlines() if "import time:" in line
     )
-    assert fieldgate("status", cwd=tmp_path).out.splitlines()[2] == "chain   1 block, 2 readings"
+    assert fieldgate("status", cwd=tmp_path).out.splitlines()[2] == "chain   1 block, 3 readings"
     assert fieldgate("verify", "--store", "data", cwd=tmp_path).code == 0
 
 

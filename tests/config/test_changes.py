@@ -12,7 +12,7 @@ from gateway.config.words import bare
 from gateway.settings import Settings
 
 SENML = changed('"mqtt"', '"senml"').replace("values", "#")
-RESTARTED = {"gateway", "web", "status", "journal"}
+RESTARTED = {"gateway", "web", "journal"}
 
 
 def settings(folder: Path, text: str) -> Settings:
@@ -67,7 +67,7 @@ def _replaced(table: Struct, path: tuple[str, ...], value: object) -> Struct:
 
 @pytest.mark.parametrize("path", [one for one in _leaves(Settings) if len(one) > 1], ids=".".join)
 def test_every_field_of_every_table(tmp_path: Path, path: tuple[str, ...]) -> None:
-    """All of [gateway], [web], [status], [journal] and seal.max_count need a restart, and nothing else does."""
+    """All of [gateway], [web], [journal] and seal.max_count need a restart, and nothing else does."""
     before = settings(tmp_path, GATEWAY)
     after = _replaced(before, path, object())
     assert isinstance(after, Settings)

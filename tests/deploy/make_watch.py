@@ -32,7 +32,7 @@ def told(template: str, value: Callable[[str], str]) -> str:
 
 def catalog() -> str:
     """systemd's catalog files: an entry a message id, fields of the record between @."""
-    entries = [_entry(one) for one in conditions.conditions()]
+    entries = [_entry(one) for one in conditions.of_gateway()]
     head = "# What the journal explains of Fieldgate's conditions with journalctl -x: docs/operations.md, Logs.\n"
     return "\n".join([head, *entries])
 
@@ -58,7 +58,7 @@ More: docs/operations.md, Conditions, {one.id}.
 def rules() -> str:
     """The alert rules: those that are written by hand, and one for each condition that is more than a note."""
     kept = RULES.read_text("utf-8").partition(_MADE)[0]
-    return kept + _MADE + "\n".join(_alert(one) for one in conditions.conditions() if one.severity != "note")
+    return kept + _MADE + "\n".join(_alert(one) for one in conditions.of_gateway() if one.severity != "note")
 
 
 def _alert(one: Condition) -> str:
@@ -101,7 +101,7 @@ def _metrics() -> str:
 
 def _message_ids() -> str:
     rows = ["| condition | severity | MESSAGE_ID |", "|---|---|---|"]
-    rows += [f"| `{one.id}` | {one.severity} | `{one.message_id}` |" for one in conditions.conditions()]
+    rows += [f"| `{one.id}` | {one.severity} | `{one.message_id}` |" for one in conditions.of_gateway()]
     return "\n".join([*rows, ""])
 
 

@@ -74,7 +74,7 @@ def test_words_use_labels_that_are_there() -> None:
 
 def test_each_condition_has_its_alert_with_its_cure() -> None:
     by_condition = {rule["annotations"].get("condition"): rule for rule in rules()}
-    for one in conditions.conditions():
+    for one in conditions.of_gateway():
         rule = by_condition.get(one.id)
         if one.severity == "note":
             assert rule is None
@@ -85,7 +85,7 @@ def test_each_condition_has_its_alert_with_its_cure() -> None:
         assert rule["annotations"]["description"].strip(".")
         assert "{" not in rule["annotations"]["description"].replace("{{", "")
         assert one.id in rule["annotations"]["manual"]
-    assert set(by_condition) - {None} <= {one.id for one in conditions.conditions()}
+    assert set(by_condition) - {None} <= {one.id for one in conditions.of_gateway()}
 
 
 def test_alerts_have_names_of_their_own_and_words() -> None:
@@ -159,8 +159,8 @@ def test_the_journal_takes_the_catalogue(tmp_path: Path) -> None:
     subprocess.run([*root, "--update-catalog"], check=True, capture_output=True)
     told = subprocess.run([*root, "--dump-catalog"], check=True, capture_output=True, text=True).stdout
     entries = {entry[:32]: entry for entry in re.split(r"^-- ", told, flags=re.MULTILINE)[1:]}
-    assert set(entries) == {one.message_id for one in conditions.conditions()}
-    for one in conditions.conditions():
+    assert set(entries) == {one.message_id for one in conditions.of_gateway()}
+    for one in conditions.of_gateway():
         assert one.id in entries[one.message_id]
         assert "{" not in entries[one.message_id]
         assert "What to do: " in entries[one.message_id]

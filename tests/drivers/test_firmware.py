@@ -140,7 +140,8 @@ async def test_retained_values_are_stale_and_a_bridge_that_is_away_is_told(mosqu
     async with running(driver(mosquitto.port, tasmota={}, zigbee2mqtt={}), collector):
         await collector.count(1)
         await publish(mosquitto.port, [Message("zigbee2mqtt/bridge/state", b'{"state":"offline"}')])
-        gone = Link(False, "Zigbee2MQTT says offline", ("zigbee2mqtt",))
+        told = {"detail": "Zigbee2MQTT says offline"}
+        gone = Link(False, told["detail"], ("zigbee2mqtt",), condition="device-away", values=told)
         await until(lambda: gone in collector.links)
     assert collector.samples[0].quality == STALE
 

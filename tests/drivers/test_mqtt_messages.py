@@ -1,7 +1,6 @@
 """Sources whose messages a MessageCodec reads: devices, several samples of one message, states, what is asked for."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,69 +10,15 @@ from fakes.broker import Mosquitto
 from fakes.collector import Collector, until
 from fakes.driving import failure, running
 from fakes.mqtt_proxy import PUBACK, MqttProxy
+from fakes.words import Two, Words
 
 from drivers.api import STALE, UNSTABLE, Delivery, Heard, Link, Reject, Sample
-from drivers.codecs.base import Ask, Found, Refused, State
-from drivers.codecs.values import Unfit, ValueMap
+from drivers.codecs.values import ValueMap
+from drivers.conditions import DEVICE_AWAY
 from drivers.limits import EXAMPLE_BYTES, PAYLOAD_BYTES
 from drivers.mqtt import Broker, MqttDriver, MqttOptions
 from drivers.mqtt_findings import Message, read
 from drivers.mqtt_routes import Reader, Refusal, Routes
-from drivers.mqtt_sources import SubscribedOptions
-
-Finding = Found | Refused | State | Ask
-
-
-class Words:
-    """Each word of a payload is a finding: `dev=1` a value, `dev!` and `dev?` a state, `dev-why` refused, `>t` asks.
-
-    `learn:x` is learnt; `told` says what was.
-    """
-
-    def __init__(self, _: SubscribedOptions) -> None:
-        self.known, self.changed = b"", False
-
-    def take(self, topic: str, payload: bytes, now: float | None, *, retained: bool) -> Sequence[Finding]:
-        if payload == b"unfit":
-            raise Unfit("wrong_type", "unfit")
-        return [found for word in payload.decode().split() for found in self.word(topic, word)]
-
-    def word(self, topic: str, word: str) -> list[Finding]:
-        if word.startswith("learn:"):
-            self.known, self.changed = word[6:].encode(), True
-            return []
-        if word == "told":
-            return [Found([("known", None, self.known.decode())])]
-        if word.startswith(">"):
-            return [Ask(word[1:], b"please")]
-        if word[-1] in "!?":
-            return [State(word[-1] == "?", "it says so", word[:-1])]
-        if "-" in word:
-            device, _, reason = word.partition("-")
-            return [Refused(reason, b"example", topic, device)]
-        device, _, value = word.partition("=")
-        own = value.endswith("own")
-        return [Found([("t", None, int(value.removesuffix("own")))], 5.0, UNSTABLE, device, b"own" if own else None)]
-
-    def learnt(self) -> bytes | None:
-        changed, self.changed = self.changed, False
-        return self.known if changed else None
-
-    def recall(self, learnt: bytes) -> None:
-        self.known = learnt
-
-
-class Two(SubscribedOptions, kw_only=True, frozen=True):
-    topic: str = "w/+"
-    second: str = "other/#"
-
-    @property
-    def filters(self) -> tuple[str, ...]:
-        return (self.topic, self.second)
-
-    @property
-    def payload_bytes(self) -> int:
-        return 2 * PAYLOAD_BYTES
 
 
 def options(**more: Any) -> Two:
@@ -116,7 +61,8 @@ def test_each_device_is_a_source_of_its_own() -> None:
 
 def test_states_refusals_and_what_is_unfit() -> None:
     up, down, refused = said(b"a? b! a-why")
-    assert (up, down) == (Link(True, "it says so", ("w-a",)), Link(False, "it says so", ("w-b",)))
+    assert (up, down[:3]) == (Link(True, "it says so", ("w-a",)), (False, "it says so", ("w-b",)))
+    assert (down.condition, down.values) == (DEVICE_AWAY, {"detail": "it says so"})
     assert refused == Reject("w-a", "why", b"example", "w/1", Delivery("local", 1, b"d", False))
     assert said(b"unfit") == [Reject("w", "wrong_type", b"unfit", "unfit", Delivery("local", 1, b"d", False))]
     assert said(b"a=1", retained=True)[0].quality == UNSTABLE | STALE

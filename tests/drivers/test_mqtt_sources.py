@@ -10,7 +10,7 @@ from drivers.api import Reject, Sample
 from drivers.codecs.values import Unfit, ValueMap
 from drivers.limits import SOURCES_PER_TOPIC, TOPIC_BYTES, TOPICS_CACHED
 from drivers.mqtt_routes import Routes
-from drivers.mqtt_sources import MqttOptions, check_filter, covers, matches, subscriptions
+from drivers.mqtt_sources import Filters, MqttOptions, check_filter, covers, matches, subscriptions
 
 
 def options(topic: str, **more: Any) -> MqttOptions:
@@ -68,6 +68,13 @@ TOPICS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(
 def test_what_covers_a_filter_matches_all_its_topics(wide: str, narrow: str, topic: str) -> None:
     if covers(split(wide), split(narrow)) and matches(split(narrow), split(topic)):
         assert matches(split(wide), split(topic))
+
+
+@settings(deadline=None)
+@given(st.lists(FILTERS | st.sampled_from(["#", "$SYS/+", "$SYS/#", "a/$b"]), max_size=8), FILTERS | st.just("$SYS/a"))
+def test_what_covers_a_filter_is_found_by_levels(filters: list[str], narrow: str) -> None:
+    expected = {one for one in filters if covers(split(one), split(narrow))}
+    assert sorted(Filters(filters).covering(narrow)) == sorted(expected)
 
 
 @settings(deadline=None)

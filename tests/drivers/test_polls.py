@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from drivers.api import DriverError, Dropped, Link, Reject, Sample
 from drivers.codecs.base import Found, Refused
+from drivers.conditions import DEVICE_SILENT
 from drivers.limits import PENDING_MESSAGES, POLL_AWAY_SHARE, SOURCES_PER_BUS
 from drivers.polls import Answer, PollDriver, PolledOptions, Schedule
 
@@ -101,7 +102,7 @@ def test_one_that_comes_back_is_heard_and_keeps_its_schedule_again() -> None:
     collector = play(bus, {"live": 1, "dead": 1}, 1200, lambda: bus.seconds.update(dead=0.02))
     assert Counter(sample.source for sample in collector.samples)["dead"] >= 500
     assert [link for link in collector.links if link.sources == ("dead",)] == [
-        Link(False, "no answer", ("dead",)),
+        Link(False, "no answer", ("dead",), condition=DEVICE_SILENT, values={"detail": "no answer"}),
         Link(True, "answers", ("dead",)),
     ]
 

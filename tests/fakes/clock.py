@@ -28,6 +28,9 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.mono
 
+    def claimed_ms(self) -> int:
+        return self.ms
+
     def raise_floor(self, ms: int) -> None:
         self.floor_ms = max(self.floor_ms, ms)
 

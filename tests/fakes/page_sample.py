@@ -154,7 +154,7 @@ def away(*names: str) -> list[Problem]:
             for name in names
         ),
         NODE_AWAY.problem(
-            "coop", detail="it cannot be reached: connection refused", cure="It is tried again by itself"
+            "coop", url="https://node.coop.example:8441", detail="it cannot be reached: connection refused"
         ),
         PAGE_AWAY.problem(
             what="another program has this port", cure="`ss -ltnp` names it; stop it, or choose another port"

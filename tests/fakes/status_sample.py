@@ -10,6 +10,7 @@ def source(**fields: Any) -> dict[str, Any]:
     return {
         "driver": "mqtt",
         "up": True,
+        "condition": "",
         "detail": "",
         "cure": "",
         "received": 12_345,
@@ -90,5 +91,10 @@ def status(**fields: Any) -> dict[str, Any]:
             "memory_own": 50_000_000,
             "disk": 31_000_000_000,
             "disk_free": 20_000_000_000,
+        },
+        "configuration": {
+            "files": [["fieldgate.toml", "5f" * 32]],
+            "since_ms": NOW_MS - 86_400_000,
+            "restart": [],
         },
     } | fields

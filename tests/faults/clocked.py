@@ -6,14 +6,14 @@ FILE has the maximum error in microseconds; libfaketime, where it is preloaded, 
 import sys
 from pathlib import Path
 
-from gateway import app, clock, config, logs
+from gateway import app, clock, logs
 
 
 def main() -> None:
     path, error = map(Path, sys.argv[1:])
     logs.begin()
     clock.kernel_error_us = lambda: int(error.read_text())
-    sys.exit(app.run(config.load(path)))
+    sys.exit(app.run(path))
 
 
 if __name__ == "__main__":

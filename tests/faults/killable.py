@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 
 from drivers.api import Item
 from drivers.mqtt_connection import Connection
+from drivers.mqtt_subscriptions import Subscriptions
 from gateway import app, config, logs, sealer
+from gateway.app import Gateway
 from gateway.core import block
 from gateway.core.note import parse_checkpoint
 from gateway.errors import FieldgateError
@@ -33,6 +35,8 @@ from gateway.intake import Intake
 from gateway.node import ledger
 from gateway.node import run as node_run
 from gateway.node.sqlite import SqliteStore
+from gateway.reload import Reloader
+from gateway.roster import Roster
 from gateway.store.blocks import Blocks
 from gateway.store.cosigned import Cosigned
 from gateway.store.journal import Journal
@@ -76,6 +80,15 @@ _PUSH = {
     "push.5": Step(Upstream, "_put", True),  # it was taken
 }
 GATEWAY_STEPS = {**_COMMIT, **_SEAL, **_PUSH}
+RELOAD_STEPS = {
+    "reload.1": Step(Gateway, "_become", False),  # all is known of it, and nothing is touched
+    "reload.2": Step(Subscriptions, "change", False),
+    "reload.2+": Step(Subscriptions, "change", True),  # asked for, and not answered
+    "reload.3": Step(Roster, "keep", True),  # of the nodes, before the drivers; the second time of these
+    "reload.4": Step(Gateway, "_become", True),  # brought about, and not told
+    "reload.5": Step(Reloader, "_keep_files", False),  # told; the first time at the start
+    "reload.5+": Step(Reloader, "_keep_files", True),
+}
 NODE_STEPS = {
     "node.take": Step(SqliteStore, "grow", False),  # entries, before they are durable
     "node.take+": Step(SqliteStore, "grow", True),
@@ -86,7 +99,7 @@ NODE_STEPS = {
     "node.body": Step(SqliteStore, "take_body", False),
     "node.body+": Step(SqliteStore, "take_body", True),
 }
-STEPS = {**GATEWAY_STEPS, **NODE_STEPS}
+STEPS = {**GATEWAY_STEPS, **NODE_STEPS, **RELOAD_STEPS}
 _COUNTS: dict[str, Callable[..., bool]] = {"commit.1": _holds_deliveries, "commit.2": _holds_deliveries}
 
 
@@ -124,7 +137,7 @@ def _run(kind: str, path: Path, marks: Path, hows: Sequence[str]) -> int:
     try:
         if kind == "node":
             return node_run.run(config.load_node(path), config.open_signer)
-        return app.run(config.load(path))
+        return app.run(path)
     except FieldgateError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_code

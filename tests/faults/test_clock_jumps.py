@@ -28,7 +28,8 @@ from fakes.mqtt_proxy import SUBACK, MqttProxy
 from fakes.rig import Rig, node_lacks
 from fakes.telling import Tell
 
-from gateway import app, config
+from gateway import app
+from gateway.configured import read
 from gateway.core.block import Header, parse_entry
 from gateway.core.senml import Reading
 
@@ -345,15 +346,15 @@ async def test_after_a_suspend_what_fell_due_meanwhile_is_sealed(tmp_path: Path)
     field = Field(tmp_path, "[seal]\nmax_age_s = 36_000\nheartbeat_s = 36_000\n", with_node=False)
     await field.make()
     clock = FakeClock()
-    settings = await asyncio.to_thread(config.load, field.home / "fieldgate.toml")
-    running = asyncio.create_task(app.serve(settings, clock))
+    path = field.home / "fieldgate.toml"
+    running = asyncio.create_task(app.serve(path, await asyncio.to_thread(read, path), clock))
     try:
         await field.up()
-        await until(lambda: field.journaled() == 1, "the start")
+        await until(lambda: field.journaled() == 2, "the start, and its configuration")
         assert field.entries() == {}
         clock.advance(36_001)
         await until(lambda: len(field.entries()) == 1, "the block that grew old")
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    assert [facts(one)["event"] for one in await field.readings()] == ["start"]
+    assert [facts(one)["event"] for one in await field.readings()] == ["start", "configuration"]

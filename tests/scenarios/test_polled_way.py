@@ -58,7 +58,7 @@ async def test_every_answer_of_a_device_is_a_reading_in_a_verified_block(tmp_pat
             readings = await consumer.readings(field, signer)
     assert status["sources"]["tank"]["up"]
     assert not status["sources"]["away"]["up"]
-    assert "Source away is away" in status["headline"]
+    assert "away: the device does not answer" in status["headline"]
     tank = [reading for reading in readings if reading.source == "tank"]
     numbers = [reading.records[1].value for reading in tank]
     assert numbers == list(range(len(tank)))

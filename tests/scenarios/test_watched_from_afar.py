@@ -112,10 +112,10 @@ async def test_a_day_in_the_life_of_a_gateway(tmp_path: Path, broker: Mosquitto)
             await _publish(broker, '{"t": 21}', '{"t": 22}', "not json")
             await _counts(field)
             await asyncio.to_thread(broker.stop)
-            await _condition(field, "source-away", [("climate", True)])
+            await _condition(field, "broker-away", [("local", True)])
             await _condition(field, "status-unsent", [("local", True)])
             await asyncio.to_thread(broker.start)
-            await _condition(field, "source-away", [("climate", True), ("climate", False)])
+            await _condition(field, "broker-away", [("local", True), ("local", False)])
             await _condition(field, "status-unsent", [("local", True), ("local", False)])
             follower = await _follow(field)
             await field.gateway.end()
@@ -124,7 +124,7 @@ async def test_a_day_in_the_life_of_a_gateway(tmp_path: Path, broker: Mosquitto)
             assert b"stopping" in out or b"not running" in err
     _no_secret(field)
     lines = field.gateway.words().splitlines()
-    assert sum("Source climate is away" in line for line in lines) == 2  # once when it began, once when it was over
+    assert sum("Broker local is away" in line for line in lines) == 2  # once when it began, once when it was over
     assert {line.split()[0] for line in lines} <= {"INFO", "WARNING", "ERROR"}
     loud = {line.split()[1] for line in lines if not line.startswith("INFO")}
     assert loud == {"gateway.watch:"}  # nobody else tells of the same

@@ -109,5 +109,5 @@ async def test_the_first_serial_reading_is_stored_without_broker_node_dns_or_clo
     assert "good" in told
     assert status["sources"]["ship"]["stored"] == 1
     assert status["sources"]["climate"]["up"] is False
-    assert "Source climate is away" in status["headline"]
+    assert "Broker local: the name nowhere.invalid has no address" in status["headline"]
     assert [r.raw for r in await field.readings() if r.source == "ship"] == [b"$SDDBT,24.6,f,7.5,M,4.1,F*3E"]

@@ -19,6 +19,7 @@ from fakes.log_maker import START_MS, LogMaker, log_id, signer
 from fakes.tls import Authority
 
 from gateway.clock import SystemClock
+from gateway.conditions import find
 from gateway.core import body, cbor, limits, senml
 from gateway.core.note import ED25519, Checkpoint, parse_line, parse_note, verify_cosignature
 from gateway.errors import HeldError, StoreFullError
@@ -250,6 +251,29 @@ async def test_tls_with_an_authority_of_its_own(log: LogMaker, store: Store, tmp
             await until(lambda: trusting.status()["seen"] == 5)
             await until(lambda: "certificate is not valid" in doubting.status()["detail"])
             await until(lambda: "cannot be read" in lost.status()["detail"])
+            assert [one.status()["condition"] for one in (trusting, doubting, lost)] == ["", "node-tls", "node-tls"]
+
+
+async def test_another_key_than_the_configuration_says(log: LogMaker, store: Store) -> None:
+    async with BadNode(log) as node, BadNode(log, "other.example") as other:
+        seen = upstream(node, store, seen_key=str(other.seen.vkey))
+        stored = upstream(node, store, stored_key=str(other.stored.vkey))
+        async with running(seen, stored):
+            for one, field in ((seen, "seen_key"), (stored, "stored_key")):
+                await until(lambda: one.status()["condition"] == "node-key")  # noqa: B023
+                assert one.status()["values"]["field"] == field
+                assert (one.status()["seen"], one.status()["stored"]) == (0, 0)
+
+
+async def test_nobody_there_and_a_name_without_an_address(log: LogMaker, store: Store) -> None:
+    node = BadNode(log)
+    async with node:
+        pass
+    away, nameless = upstream(node, store), upstream(node, store, url="http://no-such-host.invalid")
+    async with running(away, nameless):
+        await until(lambda: away.status()["condition"] == "node-away")
+        await until(lambda: nameless.status()["condition"] == "node-name")
+        assert "refused" in away.status()["values"]["detail"]
 
 
 async def test_proxies_of_the_environment_are_not_used(
@@ -363,9 +387,24 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize(("misbehave", "word"), NONSENSE.values(), ids=NONSENSE)
+CONDITIONS = {
+    "204": "node-refused",
+    "400": "node-refused",
+    "401": "node-refused",
+    "403": "node-log-key",
+    "404": "node-unknown-log",
+    "413": "node-refused",
+    "418": "node-refused",
+    "429": "node-busy",
+    "500": "node-busy",
+    "503": "node-busy",
+    "cut off": "node-away",
+}  # all others: node-answer
+
+
+@pytest.mark.parametrize(("name", "misbehave", "word"), [(name, *one) for name, one in NONSENSE.items()], ids=NONSENSE)
 async def test_nonsense_is_said_in_words_and_harms_nothing_else(
-    log: LogMaker, store: Store, misbehave, word: str
+    log: LogMaker, store: Store, name: str, misbehave, word: str
 ) -> None:
     forks: list[HeldError] = []
     async with BadNode(log, "bad.example", misbehave) as bad, BadNode(log, "good.example") as good:
@@ -375,6 +414,8 @@ async def test_nonsense_is_said_in_words_and_harms_nothing_else(
             status = ill.status()
             assert not status["ok"]
             assert status["cure"]
+            assert status["condition"] == CONDITIONS.get(name, "node-answer")
+            assert find(status["condition"]).problem("bad", **status["values"]).what
             assert (status["seen"], status["stored"]) == (0, 0)
             await until(lambda: well.status()["seen"] == 5)
             await publish(store, log.add())
@@ -479,8 +520,12 @@ async def test_a_larger_tree_under_our_own_key_is_reported(log: LogMaker, store:
             return await plain(200, larger.encode())
         return await plain(409, b"9\n", "text/x.tlog.size")
 
-    async with BadNode(log, misbehave=claim) as node, running(upstream(node, store, forks=forks)):
-        await until(lambda: forks)
+    async with BadNode(log, misbehave=claim) as node:
+        up = upstream(node, store, forks=forks)
+        async with running(up):
+            assert not up.proved
+            await until(lambda: forks)
+            assert up.proved
     assert "9 entries signed by this log's key" in str(forks[0])
 
 
@@ -610,6 +655,7 @@ async def test_what_nobody_foresaw_is_one_nodes_trouble(
             await until(lambda: good.status()["seen"] == 5 and not mad.status()["ok"])
             assert "an unexpected error (Unicode" in mad.status()["detail"]
             assert "Report it" in mad.status()["cure"]
+            assert mad.status()["condition"] == "node-fault"
             told = sum("an unexpected error" in record.message for record in caplog.records)
             assert told
             assert not await mad.push_until(CLOCK.monotonic() + 10)  # it is tried again

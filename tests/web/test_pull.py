@@ -1,8 +1,10 @@
 """The pull API over real sockets: what a reader gets, and that others get nothing (docs/format.md, section 9)."""
 
 import zlib
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,6 +15,7 @@ from fakes.readers import COOP, STRANGER, VET, links
 from fakes.tls import Authority
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway import httpsig
 from gateway.core import block, body, limits, merkle, note, senml, tiles
@@ -441,3 +444,80 @@ def test_a_target_that_is_taken_is_one_of_ours(target: str) -> None:
         assert target == f"/receipts/{route.source}?at={route.at_ms}"
     elif route is not None:
         assert target == f"/{route}"
+
+
+# -- readers that come and go -----------------------------------------------------------------------------------------
+
+
+async def test_readers_come_and_go(start, pull) -> None:
+    server = await start(nodes={})
+    assert (await pull(server, "/checkpoint")).status == 401
+    server.change_nodes(links())
+    assert (await pull(server, "/blocks/1", VET)).status == 200
+    server.change_nodes({name: link for name, link in links().items() if name != "vet"})
+    assert (await pull(server, "/blocks/1", VET)).status == 401
+    assert (await pull(server, "/blocks/1")).status == 200
+    server.change_nodes({})
+    assert (await pull(server, "/blocks/1")).status == 401
+
+
+async def test_another_key_or_another_share_counts_at_once(start, pull, log: LogMaker) -> None:
+    server = await start()
+    assert (await pull(server, "/blocks/2", VET)).body == log.blocks[2].cut("s-1")
+    given = links()
+    changed = {
+        "coop": structs.replace(given["coop"], read_key=str(STRANGER.vkey)),
+        "vet": structs.replace(given["vet"], share=("s-0",)),
+    }
+    server.change_nodes(changed)
+    assert (await pull(server, "/blocks/2", VET)).body == log.blocks[2].cut("s-0")
+    assert (await pull(server, "/blocks/2", COOP)).status == 401
+    assert (await pull(server, "/blocks/2", STRANGER)).body == log.blocks[2].body
+
+
+async def test_what_has_not_changed_of_a_reader_is_not_touched(start, http, pull, clock, monkeypatch) -> None:
+    """Neither the nonces that it has used nor how much it has asked."""
+    monkeypatch.setattr(limits, "PULL_BURST", 2)
+    server = await start()
+    host = f"127.0.0.1:{server.port}"
+    headers = httpsig.sign_now(COOP, "GET", host, "/checkpoint", now=clock.ms / 1000)
+    seen = []
+    for _ in range(2):
+        async with http.get(f"http://{host}/checkpoint", headers=headers) as response:
+            seen.append(response.status)
+        server.change_nodes({name: link for name, link in links().items() if name != "vet"})
+    seen += [(await pull(server, "/checkpoint")).status for _ in range(2)]
+    assert seen == [200, 401, 200, 429]
+
+
+async def test_a_body_on_its_way_to_a_reader_that_is_gone_is_cut_off(start, pull, store, log, monkeypatch) -> None:
+    monkeypatch.setattr(limits, "WEB_BODY_KEPT_BYTES", 0)
+    server = await start()
+    chunks, times = store.blocks.body_chunks, 0
+
+    async def slow(height: int) -> AsyncIterator[bytes]:
+        nonlocal times
+        times += 1
+        data = b"".join([chunk async for chunk in chunks(height)])
+        for at in range(0, len(data), 64):
+            if times == 2 and at == 128:  # the first time it is measured, the second time sent
+                server.change_nodes({})
+            yield data[at : at + 64]
+
+    monkeypatch.setattr(store.blocks, "body_chunks", slow)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await pull(server, "/blocks/1")
+    assert times == 2
+
+
+async def test_an_answer_that_was_made_for_a_reader_that_is_gone_is_not_given(start, pull, store, monkeypatch) -> None:
+    server = await start()
+    note_of = store.blocks.note
+
+    async def late(*args: int) -> Any:
+        server.change_nodes({})
+        return await note_of(*args)
+
+    monkeypatch.setattr(store.blocks, "note", late)
+    got = await pull(server, "/checkpoint")
+    assert (got.status, got.body) == (401, b"")

@@ -128,10 +128,11 @@ async def test_status_over_the_control_socket(store: Store, tmp_path: Path) -> N
 
 async def test_a_post_is_taken_on_the_control_socket_alone_and_without_a_body(store: Store, tmp_path: Path) -> None:
     path, asked = tmp_path / "control.sock", list[int]()
-    services = Services(status=status, sync=lambda: asked.append(1))
+    services = Services(status=status, sync=lambda: asked.append(1) or ["coop"])
     web = WebServer(WebSettings(listen="127.0.0.1:0"), links(), store, FakeClock(), services, control=path)
     await web.start()
-    assert (await told(path, "/sync", "POST"))[0] == 200
+    code, data = await told(path, "/sync", "POST")
+    assert (code, json.loads(data)) == (200, {"nodes": ["coop"]})
     assert asked == [1]
     refused = [
         ("POST", {"data": b"x"}),

@@ -17,7 +17,7 @@ from gateway.web.watch import WatchApi, readiness
 
 PATHS = sorted(WatchApi.PATHS)
 TOKEN = "a token of our own".replace(" ", "-")
-SERVICES: dict[str, Any] = {"cosigned_within_s": 1800.0}
+SERVICES: dict[str, Any] = {"cosigned_within_s": lambda: 1800.0}
 ELSEWHERE = (
     {"X-Forwarded-For": "192.0.2.1"},
     {"Forwarded": "for=192.0.2.1"},

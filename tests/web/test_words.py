@@ -45,7 +45,7 @@ def test_the_walk_finds_what_pages_say() -> None:
     assert "All well: {sources}, {stored}, {age} ago" in found
     assert "Sign in" in found
     assert "{count} rejected" in found
-    assert "The disk is full: no reading can be stored" in found
+    assert "No reading is stored: the disk is full ({free} are free)" in found
     assert "{what}" not in found
 
 

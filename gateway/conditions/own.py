@@ -1,0 +1,66 @@
+"""What the running gateway finds in itself: its store, its signing, its disk, its clock, its page."""
+
+from gateway.conditions.model import condition
+
+DISK_FULL = condition(
+    "disk-full",
+    "error",
+    "No reading is stored: the disk is full ({free} are free)",
+    "Free some space: it goes on by itself. Nothing that was acknowledged is lost, and brokers keep what is not",
+)
+STORE_FULL = condition(
+    "store-full",
+    "error",
+    "No reading is stored: the store is full, {used} of {quota}, with readings that too few nodes hold",
+    "Bring the nodes back, or add one: {needed} must store the readings before they are deleted here. Or raise "
+    "max_bytes in [retention]. It goes on by itself, and brokers keep what is not stored",
+)
+DISK_LOW = condition(
+    "disk-low",
+    "warning",
+    "Nothing can be pruned, and room is short: no old block is held by {needed} of {nodes} nodes ({free} are free, the "
+    "store has {used} of {quota})",
+    "Bring the nodes back, or add one: readings that {needed} of them store can be deleted here. Or free some space, "
+    "or raise max_bytes in [retention]",
+)
+SIGNING_HELD = condition("signing-held", "error", "Signing is held: {what}", "{cure}")
+STORE_DAMAGED = condition("store-damaged", "error", "The store is damaged: {what}", "{cure}")
+CLOCK_OFF = condition(
+    "clock-off",
+    "error",
+    "The clock is wrong: it says {now}, and it is {earliest} at the earliest",
+    "Bring a network, so that the clock sets itself, or set it: sudo date --utc --set 'YYYY-MM-DD HH:MM'. Readings are "
+    "stored meanwhile, and carry the wrong time",
+)
+COUNTS_WRONG = condition(
+    "counts-wrong",
+    "error",
+    "Source {subject}: the counts do not add up",
+    "Report this with what `fieldgate status --json` shows: it is a fault of this program",
+)
+CHARTS_FULL = condition(
+    "charts-full",
+    "note",
+    "More values come than are charted: {most} in all, {of_source} of one source",
+    "Every reading is stored all the same. Leave out of the configuration what nobody looks at",
+)
+CONFIG_REFUSED = condition(
+    "configuration-refused",
+    "warning",
+    "The changed configuration is refused, the one before goes on: {what}",
+    "Mend it (`fieldgate check` tells every fault), then `fieldgate reload`",
+)
+DRIVER_LATE = condition(
+    "driver-does-not-end",
+    "warning",
+    "The driver {subject} does not end: what the configuration wants in its place waits for it",
+    "Restart the gateway if this lasts, and report it",
+)
+RESTART_NEEDED = condition(
+    "restart-needed",
+    "note",
+    "What the configuration has for {fields} waits for a restart",
+    "Restart the gateway: `systemctl restart fieldgate`",
+)
+PAGE_AWAY = condition("page-away", "warning", "The status page is away: {what}", "{cure}")
+STATUS_UNSENT = condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")

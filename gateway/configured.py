@@ -1,0 +1,144 @@
+"""A configuration with everything that it names, read once: settings, secrets, and what the files were."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import structs
+
+from drivers.mqtt_connect import Broker
+from gateway import config
+from gateway.config import ConfigFile
+from gateway.settings import Settings
+
+
+class Configured(NamedTuple):
+    """What a gateway runs with.
+
+    brokers: with their secrets. files: each that was read, the main one first. restart: the fields that
+    the files have otherwise, and that wait for a restart. watch_token: see config.watch_token.
+    """
+
+    settings: Settings
+    brokers: Mapping[str, Broker]
+    files: Sequence[ConfigFile]
+    restart: Sequence[str] = ()
+    watch_token: str = ""
+
+    @property
+    def digests(self) -> list[tuple[str, str]]:
+        """(name, SHA-256 in hex) of each file."""
+        return [(file.path.name, file.sha256) for file in self.files]
+
+
+def read(path: Path, started: Settings | None = None) -> Configured:
+    """Reads it and touches nothing. ConfigError with every fault; KeyFileError for a secret that cannot be had.
+
+    started: what a running gateway was started with; what it cannot take over stays as it is there.
+    """
+    files = config.files(path)
+    wanted = config.settings_of(files)
+    settings = wanted if started is None else running(started, wanted)
+    return Configured(
+        settings,
+        {name: _broker(settings, name) for name in settings.broker},
+        files,
+        [] if started is None else config.restart_needed(started, wanted),
+        config.watch_token(settings),
+    )
+
+
+def _broker(settings: Settings, name: str) -> Broker:
+    broker = settings.broker[name]
+    host, port, tls = config.broker_address(broker.url)
+    return Broker(
+        name=name,
+        host=host,
+        port=port,
+        tls=tls,
+        client_id=broker.client_id or f"fieldgate-{settings.gateway.name}",
+        window=broker.window,
+        keepalive_s=broker.keepalive_s,
+        connect_timeout_s=broker.connect_timeout_s,
+        user=broker.user,
+        password=config.read_secret(broker.password) if broker.password else "",
+        ca_file=broker.ca_file,
+        cert_file=broker.cert_file,
+        key_file=broker.key_file,
+    )
+
+
+def running(started: Settings, wanted: Settings) -> Settings:
+    """What a gateway that was started with the one runs with when the other is wanted (config.restart_needed)."""
+    kept: dict[str, dict[str, Any]] = {}
+    for key in config.restart_needed(started, wanted):
+        table, _, one = key.partition(".")
+        kept.setdefault(table, {})[one] = getattr(getattr(started, table), one)
+    tables = {table: structs.replace(getattr(wanted, table), **fields) for table, fields in kept.items()}
+    return structs.replace(wanted, **tables)
+
+
+@dataclass
+class Turned:
+    """Names of what was started, stopped and changed."""
+
+    started: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.started or self.stopped or self.changed)
+
+
+class Changes(NamedTuple):
+    """What differs between two configurations, of a gateway that takes over all of it."""
+
+    sources: Turned
+    nodes: Turned
+    tables: Turned  # `broker.NAME`, and tables without a name
+
+    def __bool__(self) -> bool:
+        return any((self.sources, self.nodes, self.tables))
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        told = [
+            f"{turn} {kind} {', '.join(names)}"
+            for kind, turned in zip(("source", "node", "table"), self, strict=True)
+            for turn, names in zip(("started", "stopped", "changed"), _lists(turned), strict=True)
+            if names
+        ]
+        return "; ".join(told) or "nothing has changed"
+
+
+def changes(old: Configured, new: Configured) -> Changes:
+    """A source is changed, too, where its broker is: it is reconnected."""
+    before, after = old.settings, new.settings
+    brokers = _turned(old.brokers, new.brokers)
+    reconnected = set(brokers.changed)
+    sources = _turned(before.source, after.source)
+    sources.changed = [
+        name
+        for name, source in after.source.items()
+        if name in sources.changed or (name in before.source and getattr(source.options, "broker", None) in reconnected)
+    ]
+    tables = Turned(*([f"broker.{name}" for name in names] for names in _lists(brokers)))
+    tables.changed += [
+        one.name
+        for one in structs.fields(Settings)
+        if not isinstance(getattr(after, one.name), dict) and getattr(before, one.name) != getattr(after, one.name)
+    ]
+    return Changes(sources, _turned(before.node, after.node), tables)
+
+
+def _lists(turned: Turned) -> Iterable[list[str]]:
+    return turned.started, turned.stopped, turned.changed
+
+
+def _turned(old: Mapping[str, object], new: Mapping[str, object]) -> Turned:
+    return Turned(
+        [name for name in new if name not in old],
+        [name for name in old if name not in new],
+        [name for name, one in new.items() if name in old and old[name] != one],
+    )

@@ -1,0 +1,145 @@
+"""Is there room, for how long, and does what is written stay?"""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.conditions import DISK_FULL, Problem
+from gateway.conditions.found import (
+    DISK_NO_RIGHTS,
+    DISK_NOATIME,
+    DISK_READ_ONLY,
+    DISK_SMALL,
+    DISK_SOON,
+    DISK_SYNC,
+    DISK_VOLATILE,
+    DISK_WORN,
+)
+from gateway.core.block import parse_entry
+from gateway.doctor.case import Case, Outcome, beside
+from gateway.doctor.system import Mount, mount_of
+from gateway.errors import FieldgateError
+from gateway.settings import RetentionSettings, size_bytes
+from gateway.store import DATABASE, Store
+
+_MIB = 2**20
+_DAY_MS = 86_400_000
+_LEAST_MS = 3_600_000  # of a log's life, before a rate can be told
+_SOON_DAYS = 14
+_VOLATILE = frozenset(("tmpfs", "ramfs", "overlay", "aufs", "squashfs"))
+_NO_RIGHTS = frozenset(("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk"))
+_WORN = 9  # of 11 steps: 80 to 90 % of the writes that the maker promises (JEDEC eMMC 5.0, DEVICE_LIFE_TIME_EST)
+_PARTITION = re.compile(r"p[0-9]+$|(?<=[a-z])[0-9]+$")
+
+
+class Facts(NamedTuple):
+    """Bytes. `wear`: an eMMC's own estimate, 1 to 11; `a_day`: what the store has grown by; None: not told."""
+
+    free: int
+    total: int
+    used: int
+    mount: Mount | None
+    wear: int | None = None
+    a_day: int | None = None
+
+
+async def look(case: Case) -> Outcome:
+    """The file system that holds data_dir."""
+    settings, folder = case.settings, case.data_dir
+    if settings is None or folder is None:
+        raise ValueError("a check that needs the configuration")
+    facts = await beside(_facts, folder, case.root)
+    keepers = sum(1 for one in settings.node.values() if one.stored_key and one.share == ("*",))
+    return judge(facts._replace(a_day=await _a_day(folder, facts.used)), settings.retention, keepers=keepers)
+
+
+def _facts(folder: Path, root: Path) -> Facts:
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    told = os.statvfs(there)
+    used = sum(one.stat().st_size for one in folder.glob(f"{DATABASE}*")) if there == folder else 0
+    mount = mount_of(there, root)
+    return Facts(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, used, mount, _wear(mount, root))
+
+
+def _wear(mount: Mount | None, root: Path) -> int | None:
+    """The worse of an eMMC's two estimates. SD cards tell none."""
+    if mount is None or not mount.device.startswith("/dev/"):
+        return None
+    name = _PARTITION.sub("", mount.device.removeprefix("/dev/"))
+    path = root / "sys/block" / name.replace("/", "!") / "device/life_time"
+    try:
+        return max((int(part, 16) for part in path.read_text("ascii").split()), default=0) or None
+    except (OSError, ValueError):
+        return None
+
+
+async def _a_day(folder: Path, used: int) -> int | None:
+    """What the store has grown by in a day, on average, as far as its blocks tell."""
+    try:
+        store = await Store.open(folder, read_only=True)
+    except (FieldgateError, OSError):
+        return None
+    try:
+        size = store.blocks.size
+        if size < 2 or store.blocks.damage is not None:
+            return None
+        ends = [(await store.blocks.entries(height, 1))[0] for height in (0, size - 1)]
+        first, last = (parse_entry(entry).header.sealed for entry in ends)
+        return used * _DAY_MS // (last - first) if last - first >= _LEAST_MS else None
+    except FieldgateError:
+        return None
+    finally:
+        await store.close()
+
+
+def judge(facts: Facts, settings: RetentionSettings, *, keepers: int) -> Outcome:
+    """`keepers`: nodes whose word lets readings be deleted here."""
+    min_free, quota = size_bytes(settings.min_free), size_bytes(settings.max_bytes)
+    problems: list[Problem] = []
+    if facts.free < min_free:
+        problems.append(DISK_FULL.problem(free=mib(facts.free)))
+    elif facts.used + facts.free - min_free < quota:
+        problems.append(DISK_SMALL.problem(quota=mib(quota), room=mib(facts.used + facts.free - min_free)))
+    room = max(0, min(quota - facts.used, facts.free - min_free))
+    days = room // facts.a_day if facts.a_day else None
+    if days is not None and days < _SOON_DAYS and not keepers:
+        problems.append(DISK_SOON.problem(days=days))
+    problems += _of_mount(facts)
+    return Outcome("there is room, and what is written stays", problems, _figures(facts, days))
+
+
+def _of_mount(facts: Facts) -> list[Problem]:
+    mount, problems = facts.mount, list[Problem]()
+    if mount is not None:
+        values = {"point": mount.point, "kind": mount.kind}
+        if "ro" in mount.options:
+            problems.append(DISK_READ_ONLY.problem(**values))
+        if mount.kind in _VOLATILE:
+            problems.append(DISK_VOLATILE.problem(**values))
+        elif mount.kind in _NO_RIGHTS:
+            problems.append(DISK_NO_RIGHTS.problem(**values))
+        if mount.options & {"sync", "dirsync"}:
+            problems.append(DISK_SYNC.problem(**values))
+        if mount.device.startswith("/dev/mmcblk") and not mount.options & {"noatime", "relatime"}:
+            problems.append(DISK_NOATIME.problem(**values))
+    if facts.wear is not None and facts.wear >= _WORN:
+        problems.append(DISK_WORN.problem(percent=min(facts.wear * 10, 100)))
+    return problems
+
+
+def _figures(facts: Facts, days: int | None) -> dict[str, str]:
+    figures = {"free": mib(facts.free), "of": mib(facts.total), "store": mib(facts.used)}
+    if facts.mount:
+        figures |= {"file system": facts.mount.kind, "mounted at": facts.mount.point}
+    if facts.a_day is not None:
+        figures["grows a day"] = mib(facts.a_day)
+    if days is not None:
+        figures["lasts days"] = str(days)
+    figures["wear"] = "not told" if facts.wear is None else f"up to {min(facts.wear * 10, 100)} %"
+    return figures
+
+
+def mib(size: int) -> str:
+    """Bytes for a person."""
+    return f"{size / _MIB:.1f} MiB"

@@ -1,0 +1,102 @@
+"""Is each serial port there, may the gateway open it, and does nobody else hold it? No port is opened."""
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from drivers.port_holders import Holder, holders, words
+from drivers.port_paths import names_there, stable_name
+from gateway.conditions import Problem, listed
+from gateway.conditions.found import PORT_CONSOLE, PORT_MODEMS, PORT_NO_DEVICE
+from gateway.conditions.sources import PORT_BUSY, PORT_MISSING, PORT_PERMISSION
+from gateway.core.limits import DOCTOR_PORTS
+from gateway.doctor.case import Case, Outcome, beside, each
+from gateway.doctor.system import User, processes, service_user, text
+from gateway.settings import Settings
+from gateway.store import LOCK
+
+_MODEM_MANAGER = "ModemManager"
+
+
+class Facts(NamedTuple):
+    """Of one port. kind: what is at the path; others: who holds it beside the gateway; modems: ModemManager runs."""
+
+    path: str
+    kind: str  # "", "port" or "file"
+    allowed: bool = True
+    others: Sequence[Holder] = ()
+    console: bool = False
+    modems: bool = False
+    better: str = ""  # a name that stays
+    there: str = "-"  # the names of ports that are there, where it is not
+
+
+def used(settings: Settings) -> dict[str, list[str]]:
+    """Each configured port with its sources."""
+    found: dict[str, list[str]] = {}
+    for source, table in sorted(settings.source.items()):
+        if path := getattr(table.options, "port", None):
+            found.setdefault(path, []).append(source)
+    return found
+
+
+async def look(case: Case) -> Outcome:
+    """All ports of the configuration."""
+    settings, folder = case.settings, case.data_dir
+    if settings is None or folder is None:
+        raise ValueError("a check that needs the configuration")
+    ports = dict(list(used(settings).items())[:DOCTOR_PORTS])
+    owner = await beside(service_user, folder, case.root)
+    ours = {one.pid for one in await beside(holders, str(folder / LOCK))}
+    facts = await each(*(beside(_facts, path, owner, ours, case.root) for path in ports))
+    found = [problem for one in facts for problem in judge(one, ports[one.path])]
+    said = f"{len(ports)} ports are there and free for the gateway" if ports else "no port is configured"
+    return Outcome(said, found, {one.path: one.better or "there" for one in facts if one.kind})
+
+
+def _facts(path: str, owner: User | None, ours: set[int], root: Path) -> Facts:
+    try:
+        told = Path(path).stat()
+    except OSError:
+        return Facts(path, "", there=names_there())
+    if not stat.S_ISCHR(told.st_mode):
+        return Facts(path, "file")
+    device = os.path.realpath(path)
+    others = [one for one in holders(path) if one.pid not in ours]
+    usb = device.startswith(("/dev/ttyUSB", "/dev/ttyACM"))
+    return Facts(
+        path,
+        "port",
+        allowed=owner is None or owner.may(Path(path), 6),
+        others=others,
+        console=_is_console(device, root),
+        modems=usb and any(one.name == _MODEM_MANAGER for one in processes(root)),
+        better=stable_name(path),
+    )
+
+
+def _is_console(device: str, root: Path) -> bool:
+    """Whether the kernel writes its messages there: console=ttyS0,115200 on its command line."""
+    given = [one.removeprefix("console=").split(",")[0] for one in (text(root / "proc/cmdline") or "").split()]
+    return device.removeprefix("/dev/") in given
+
+
+def judge(facts: Facts, sources: Sequence[str]) -> list[Problem]:
+    """What is the matter with a port of these sources."""
+    subject, port = listed(sources), facts.path
+    if not facts.kind:
+        return [PORT_MISSING.problem(subject, port=port, there=facts.there)]
+    if facts.kind == "file":
+        return [PORT_NO_DEVICE.problem(subject, port=port)]
+    problems: list[Problem] = []
+    if not facts.allowed:
+        problems.append(PORT_PERMISSION.problem(subject, port=port))
+    if facts.others:
+        problems.append(PORT_BUSY.problem(subject, port=port, holder=" and ".join(map(words, facts.others))))
+    if facts.console:
+        problems.append(PORT_CONSOLE.problem(subject, port=port))
+    if facts.modems:
+        problems.append(PORT_MODEMS.problem(subject, port=port))
+    return problems
