@@ -10,8 +10,8 @@ from itertools import pairwise
 from math import ceil, floor, log10
 from typing import Final, NamedTuple
 
+from gateway.store.minutes import Minute
 from gateway.web.html import Markup, el, join
-from gateway.web.services import Minute
 
 WIDTH, HEIGHT = 360, 188
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 352, 10, 160

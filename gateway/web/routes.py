@@ -35,7 +35,7 @@ ROUTES: Final = (
     Route("/", overview.page, "overview", query={"q": r"[^\x00-\x1f]{0,64}", "page": r"[1-9][0-9]{0,3}"}),
     Route(f"/source/{_NAME}", source.page, "overview", ("source",), {"value": r"(?s).+", "span": "hour|day|week"}),
     Route("/chain", chain.page, "chain", query={"before": _NUMBER}),
-    Route(f"/chain/{_HEIGHT}", block.page, "chain", ("height",)),
+    Route(f"/chain/{_HEIGHT}", block.page, "chain", ("height",), {"start": r"[1-9][0-9]{0,5}|0"}),
     Route("/nodes", nodes.page, "nodes"),
     Route("/device", device.page, "device"),
     Route("/events", events.page, "events", query={"before": _PLACE}),

@@ -2,47 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from gateway.conditions import Problem
-
-
-class Minute(Protocol):
-    """What one value of one source did in a minute. at: Unix minutes."""
-
-    @property
-    def at(self) -> int: ...  # noqa: D102
-    @property
-    def low(self) -> float: ...  # noqa: D102
-    @property
-    def high(self) -> float: ...  # noqa: D102
-    @property
-    def last(self) -> float: ...  # noqa: D102
-    @property
-    def count(self) -> int: ...  # noqa: D102
-
-
-class Rollup(Protocol):
-    """The store's minutes."""
-
-    def names(self, source: str) -> Sequence[tuple[str, str | None]]:
-        """(name, unit) of the source's numeric values."""
-
-    async def minutes(self, source: str, name: str, begin: int, end: int) -> Sequence[Minute]:
-        """Minutes with begin <= at < end, ascending; those without a reading are absent."""
-
-
-class Event(Protocol):
-    """Something that the gateway told of itself. place: what comes before it is older."""
-
-    @property
-    def place(self) -> int: ...  # noqa: D102
-    @property
-    def at_ms(self) -> int: ...  # noqa: D102
-    @property
-    def what(self) -> str: ...  # noqa: D102
-    @property
-    def details(self) -> Sequence[tuple[str, object]]: ...  # noqa: D102
+from gateway.store.events import Event
+from gateway.store.rollup import Rollup
 
 
 @dataclass(frozen=True, kw_only=True)

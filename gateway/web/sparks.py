@@ -5,9 +5,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
 from gateway.core import limits
+from gateway.store.rollup import Rollup
 from gateway.web import charts
 from gateway.web.html import Markup
-from gateway.web.services import Rollup
 
 
 class Sparks:

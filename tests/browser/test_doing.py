@@ -18,6 +18,13 @@ from gateway.web.pages.receipt import policy_of
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RING = "(one => getComputedStyle(one, one.closest('h3') ? '::after' : null).outlineStyle)(document.activeElement)"
+COMPUTER = """
+[seal]
+max_age_s = 1
+[source.computer]
+driver = "system"
+every_s = 1
+"""
 SMALL = """
 [...document.querySelectorAll('a, button, input:not([type=hidden]), summary')].filter(one => {
   const height = one.getBoundingClientRect().height, whole = getComputedStyle(one, '::after').position === 'absolute'
@@ -169,6 +176,14 @@ async def test_signing_in_from_the_network(opened, tmp_path: Path, gateway: Page
             await seen.page.get_by_label("One-time code").fill(told["code"].lower())
             await seen.page.get_by_role("button", name="Sign in").click()
             await seen.sees("All well", "#headline")
+            await seen.page.locator("[data-key=computer] .spark path").wait_for(state="attached")
+            await seen.page.get_by_role("link", name="computer").click()
+            await seen.page.locator(".chart .line").wait_for()
+            await seen.go("/events")
+            await seen.sees("started", "#part-events")
+            await seen.go("/chain")
+            await seen.sees("here only", "#part-blocks")
+            await seen.go("/")
             assert await seen.page.evaluate("document.cookie") == ""  # no script sees it
             assert await seen.page.evaluate("document.body.dataset.live") == "/live/"
             seen.may_fail = True  # sessions are not kept on disk

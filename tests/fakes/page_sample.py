@@ -4,32 +4,15 @@ import asyncio
 import math
 import random
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from fakes.status_sample import NOW_MS, node, source, status
 
 from gateway.conditions import NODE_AWAY, PAGE_AWAY, SOURCE_AWAY, Problem
+from gateway.store.events import Event
+from gateway.store.minutes import Minute
 
 NOW_MIN = NOW_MS // 60_000
-
-
-class Minute(NamedTuple):
-    """As the store's rollup has it."""
-
-    at: int
-    low: float
-    high: float
-    last: float
-    count: int
-
-
-class Event(NamedTuple):
-    """As the store has the gateway's own events."""
-
-    place: int
-    at_ms: int
-    what: str
-    details: tuple[tuple[str, object], ...]
 
 
 class Minutes:
@@ -185,4 +168,7 @@ def events(count: int = 60) -> list[Event]:
         ("start", (("version", "0.1.0"), ("boot", "9f1c"))),
         ("stop", ()),
     ]
-    return [Event(count - number, NOW_MS - number * 3_700_000, *kinds[number % len(kinds)]) for number in range(count)]
+    return [
+        Event(count - number, NOW_MS - number * 3_700_000, *kinds[number % len(kinds)], height=None, quality=0)
+        for number in range(count)
+    ]

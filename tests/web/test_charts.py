@@ -5,10 +5,11 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 from fakes.markup import Parsed
-from fakes.page_sample import NOW_MIN, Minute, wave
+from fakes.page_sample import NOW_MIN, wave
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.store.minutes import Minute
 from gateway.web import charts
 from gateway.web.charts import SPANS, Texts
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from typing import Any
 
@@ -22,6 +23,7 @@ from gateway.web import Services, routes, show
 from gateway.web.assets import Assets
 from gateway.web.findings import Findings
 from gateway.web.pages import frame, reloaded
+from gateway.web.pages.source import rate
 from gateway.web.sparks import Sparks
 from gateway.web.view import Desk, View
 from gateway.web.words import Words
@@ -140,7 +142,10 @@ async def test_a_source() -> None:
     assert "the device says unstable" in page.by["part-values"]
     assert "21.25 °C" in words_of(page.by["part-values"])
     counts = words_of(page.by["part-counts"])
-    assert "received 12\u202f345 stored 12\u202f340 duplicate 3 rejected 2 dropped 0 not on disk yet 2" in counts
+    assert (
+        "received 12\u202f345 stored 12\u202f340 duplicate 3 rejected 2 dropped 0 "
+        "in the last minute 12 a minute not on disk yet 2" in counts
+    )
     assert '{"temperature": }' in page.by["part-rejects"]
     assert "/receipt/climate" in page.having("href")
 
@@ -225,7 +230,7 @@ async def test_blocks_as_they_are_sealed_with_the_state_of_each(filled: Store) -
     older = await shown("/chain?before=7", desk(filled), chain())
     assert [name for name in older.by if name.isdecimal()] == [str(height) for height in range(6, -1, -1)]
     assert not [one for one in older.having("href") if "before" in one]
-    assert "No block has been sealed yet." in (await shown("/chain", desk(filled), chain(0))).text
+    assert "No block has been sealed yet." in (await shown("/chain?before=0", desk(filled), chain())).text
 
 
 async def test_a_block_with_its_readings(filled: Store) -> None:
@@ -235,7 +240,12 @@ async def test_a_block_with_its_readings(filled: Store) -> None:
     assert [one for one in page.having("href") if one.startswith("/receipt/s-0?at=")]
     assert "a heartbeat shows" in (await shown("/chain/30", desk(filled), chain())).text
     large = await shown("/chain/31", desk(filled), chain())
-    assert f"These are the first {limits.PAGE_READINGS} of 70." in large.text
+    assert "1 to 50 of 70" in large.text
+    assert "/chain/31?start=50" in large.having("href")
+    rest = await shown("/chain/31?start=50", desk(filled), chain())
+    assert "51 to 70 of 70" in rest.text
+    assert "/chain/31?start=0" in rest.having("href")
+    assert rest.by["part-readings"].count("temp") == 20
     live = await shown("/chain/3", desk(filled), chain(), live=True)
     assert "part-readings" not in live.by
     assert "There is no block 32 yet." in (await shown("/chain/32", desk(filled), chain())).text
@@ -245,6 +255,18 @@ async def test_a_block_whose_readings_went(filled: Store) -> None:
     await filled.db.transact([("UPDATE block SET secret=NULL WHERE height=3", ())])
     page = await shown("/chain/3", desk(filled), chain())
     assert "not here any more" in page.by["part-readings"]
+    assert "at nodes only" in (await shown("/chain?before=5", desk(filled), chain())).by["3"]
+
+
+async def test_a_block_that_is_damaged(filled: Store) -> None:
+    await filled.db.transact([("UPDATE block SET entry=x'00' WHERE height=3", ())])
+    await filled.db.transact([("DELETE FROM journal WHERE height=4", ())])
+    assert "damaged" in (await shown("/chain?before=5", desk(filled), chain())).by["3"]
+    found = routes.find("/chain/3")
+    assert found is not None
+    page = await found.route.render(View(desk=desk(filled), words=Words(), status=chain()), **found.values)
+    assert (page.status, page.title) == (404, "Block 3 is damaged here. `fieldgate recover` mends it.")
+    assert "rows of block 4 are missing" in (await shown("/chain/4", desk(filled), chain())).text
 
 
 async def test_nodes_with_lag_and_what_is_wrong() -> None:
@@ -302,7 +324,21 @@ async def test_the_device(filled: Store) -> None:
     page = await shown("/device", desk(filled), status(clock=loose, disk=full))
     assert "not synchronised" in page.text
     assert "the store is full" in page.text
-    assert "not looked at yet" in (await shown("/device", desk(filled), status(disk={}))).text
+    assert "Raspberry Pi 4" in page.text
+    assert "51 °C" in page.text
+    assert "1.0 GiB of 4.0 GiB" in words_of(page.text)
+    bare = await shown("/device", desk(filled), status(disk={}, device={}))
+    assert bare.text.count("not looked at yet") == 2
+    nothing = dict.fromkeys(status()["device"])
+    assert "not looked at yet" in (await shown("/device", desk(filled), status(device=nothing))).text
+
+
+@pytest.mark.parametrize(("a_second", "said"), [
+    (0.0, "0 a second"), (12.3456, "12.3 a second"), (0.2, "12 a minute"), (1 / 60, "1 a minute"),
+    (0.002, "7.2 an hour"),
+])  # fmt: skip
+def test_a_rate_is_a_number_to_remember(a_second: float, said: str) -> None:
+    assert rate(Words(), a_second) == said
 
 
 async def test_events_newest_first() -> None:
@@ -420,7 +456,7 @@ async def test_hostile_names_and_payloads_stay_text(filled: Store, target: str) 
         return [SOURCE_AWAY.problem(HOSTILE, detail=HOSTILE, cure=HOSTILE), SIGNING_HELD.problem(what=HOSTILE, cure="")]
 
     async def newest(limit: int, before: int | None) -> list[Any]:
-        return [one._replace(what=HOSTILE, details=((HOSTILE, HOSTILE),)) for one in events(3)]
+        return [replace(one, what=HOSTILE, details=((HOSTILE, HOSTILE),)) for one in events(3)]
 
     problems = [one.json() for one in await look()]
     plain = status(problems=[hostile(one) for one in problems])

@@ -1,8 +1,9 @@
 """`/chain/HEIGHT`: one block: what its header says, where it is, and the readings in it."""
 
 from gateway.core import block, limits, senml
-from gateway.errors import FormatError, NotFoundError
+from gateway.errors import DamagedError, FormatError, NotFoundError
 from gateway.store.blocks import BlockRow
+from gateway.store.lists import readings
 from gateway.web import show
 from gateway.web.html import Child, Markup, data, el
 from gateway.web.pages import headline
@@ -15,17 +16,20 @@ from gateway.web.words import Words, mark
 CLOCKS = (mark("not synchronised"), mark("synchronised"), mark("set by a local reference"))
 
 
-async def page(view: View, height: str) -> Page:
-    """The block of that height."""
+async def page(view: View, height: str, start: str = "0") -> Page:
+    """The block of that height; start: the first reading that is listed."""
     words, number = view.words, int(height)
     row = await view.desk.store.blocks.block(number) if number < view.status["chain"]["size"] else None
     if row is None:
         return missing(view, words("There is no block {height} yet.", height=number))
-    header = block.parse_entry(row.entry).header
+    try:
+        header = block.parse_entry(row.entry).header
+    except FormatError:
+        return missing(view, words("Block {height} is damaged here. `fieldgate recover` mends it.", height=number))
     title = words("Block {height}", height=number)
     parts = [headline.part(view, whole=False), Part("title", _title(view, header, title))]
     if not view.live:  # it does not change
-        parts += [Part("header", _header(view, header)), Part("readings", await _readings(view, row))]
+        parts += [Part("header", _header(view, header)), Part("readings", await _readings(view, row, int(start)))]
     return Page(title, parts)
 
 
@@ -64,34 +68,36 @@ def _digests(header: block.Header) -> tuple[tuple[str, bytes], ...]:
     return ((mark("Root of its readings"), header.root), (mark("Block before it"), header.prev))
 
 
-async def _readings(view: View, row: BlockRow) -> Markup:
+async def _readings(view: View, row: BlockRow, start: int) -> Markup:
     words = view.words
     if not row.count:
         return show.card(words("Readings"), show.note(words("None: a heartbeat shows that the gateway was there.")))
     try:
-        rows = await _rows(view, row)
+        items = await readings(view.desk.store, row.height, limits.PAGE_READINGS, start)
     except NotFoundError:
         lost = await view.desk.store.blocks.gone(row.height)
         return show.card(words("Readings"), show.note(_gone(words, lost.reason if lost else "")))
-    more = None
-    if row.count > len(rows):
-        more = show.note(words("These are the first {shown} of {count}.", shown=len(rows), count=row.count))
-    return show.card(words("Readings"), el("ol", rows, class_="rows"), more)
+    except DamagedError as error:
+        return show.card(words("Readings"), el("p", data(error.what), class_="bad"))
+    rows = [_row(view, pack) for pack, _ in items]
+    return show.card(words("Readings"), el("ol", rows, class_="rows"), _pager(words, row, start, start + len(rows)))
+
+
+def _pager(words: Words, row: BlockRow, start: int, end: int) -> Markup | None:
+    if not start and end >= row.count:
+        return None
+    here = f"/chain/{row.height}?start="
+    before = el("a", words("Previous"), href=f"{here}{max(0, start - limits.PAGE_READINGS)}", class_="button")
+    after = el("a", words("Next"), href=f"{here}{end}", class_="button")
+    where = words("{first} to {last} of {count}", first=start + 1, last=end, count=row.count)
+    parts = before if start else None, el("span", where), after if end < row.count else None
+    return el("nav", parts, class_="pager", aria_label=words("Pages of readings"))
 
 
 def _gone(words: Words, reason: str) -> str:
     if reason:
         return words("They were dropped before enough nodes held them: {reason}", reason=data(reason))
     return words("They are not here any more: enough nodes hold them. Ask a node for them.")
-
-
-async def _rows(view: View, row: BlockRow) -> list[Markup]:
-    rows: list[Markup] = []
-    async for pack, _ in view.desk.store.blocks.items(row.height):
-        rows.append(_row(view, pack))
-        if len(rows) == limits.PAGE_READINGS:
-            break
-    return rows
 
 
 def _row(view: View, pack: bytes) -> Markup:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.core import block, limits
+from gateway.store.lists import Listed, newest_blocks
 from gateway.web import show
 from gateway.web.html import Markup, el
 from gateway.web.pages import headline
@@ -19,20 +20,20 @@ REASONS: Final = {
     block.REASON_CLOSED: mark("the log was closed"),
 }
 
+_PLACES: Final = {"pruned": mark("at nodes only"), "gone": mark("dropped")}
+
 
 async def page(view: View, before: str = "") -> Page:
     """before: only blocks under this height; the newest without it."""
-    words, size = view.words, view.status["chain"]["size"]
-    end = min(int(before or size), size)
-    start = max(0, end - limits.PAGE_BLOCKS)
-    entries = await view.desk.store.blocks.entries(start, end - start) if end > start else []
-    rows = [_row(view, block.parse_entry(entry).header) for entry in entries]
-    rows.reverse()
-    listed = el("ol", rows, class_="rows") if rows else show.note(words("No block has been sealed yet."))
-    older = el("a", words("Older"), href=f"/chain?before={start}", class_="button") if start else None
+    words = view.words
+    listed = await newest_blocks(view.desk.store, limits.PAGE_BLOCKS, int(before) if before else None)
+    rows = [_row(view, one) for one in listed]
+    content = el("ol", rows, class_="rows") if rows else show.note(words("No block has been sealed yet."))
+    last = listed[-1].height if listed else 0
+    older = el("a", words("Older"), href=f"/chain?before={last}", class_="button") if last else None
     newest = el("a", words("Newest"), href="/chain", class_="button") if before else None
     pager = el("nav", newest, older, class_="pager", aria_label=words("Pages of blocks")) if older or newest else None
-    parts = [headline.part(view, whole=False), Part("title", _title(view)), Part("blocks", el("div", listed, pager))]
+    parts = [headline.part(view, whole=False), Part("title", _title(view)), Part("blocks", el("div", content, pager))]
     return Page(words("Chain"), parts)
 
 
@@ -48,18 +49,17 @@ def _title(view: View) -> Markup:
     return el("div", el("h1", words("Chain")), el("p", said, class_="lead"), held)
 
 
-def _row(view: View, header: block.Header) -> Markup:
-    words = view.words
-    link = el("a", words("Block {height}", height=header.height), href=f"/chain/{header.height}")
-    readings = words.many("{count} reading", "{count} readings", header.count)
-    return el(
-        "li",
-        el("b", link),
-        el("span", show.moment(view, header.sealed)),
-        el("span", readings, class_="soft"),
-        el("span", state(words, header.height, view.status["nodes"]), class_="state"),
-        data_key=header.height,
-    )
+def _row(view: View, one: Listed) -> Markup:
+    words, header = view.words, one.header
+    link = el("a", words("Block {height}", height=one.height), href=f"/chain/{one.height}")
+    readings, when = el("span", words("damaged"), class_="bad"), el("span", "–", class_="soft")
+    if header is not None:
+        readings = el("span", words.many("{count} reading", "{count} readings", header.count), class_="soft")
+        when = el("span", show.moment(view, header.sealed))
+    if one.place in _PLACES:
+        readings = el("span", readings, " · ", words(_PLACES[one.place]), class_="soft")
+    where = el("span", state(words, one.height, view.status["nodes"]), class_="state")
+    return el("li", el("b", link), when, readings, where, data_key=one.height)
 
 
 def state(words: Words, height: int, nodes: Mapping[str, Mapping[str, Any]]) -> Markup:

@@ -16,7 +16,7 @@ async def page(view: View) -> Page:
     """The clock, the disk, the program."""
     words = view.words
     title = el("h1", words("Device"))
-    cards = [_gateway(view), _clock(view), _disk(view)]
+    cards = [_gateway(view), _machine(view), _clock(view), _disk(view)]
     parts = [headline.part(view, whole=False), Part("device", el("div", title, el("div", cards, class_="trio")))]
     if view.desk.services.reload is not None:
         parts.append(Part("act", _configuration(view)))
@@ -33,6 +33,29 @@ def _gateway(view: View) -> Markup:
         (words("Commits"), show.count(status["chain"]["commits"])),
     ]
     return show.card(words("Gateway"), show.facts(pairs))
+
+
+def _machine(view: View) -> Markup:
+    words, told = view.words, view.status["device"]
+    pairs: list[tuple[str, Child]] = []
+    if told.get("model"):
+        pairs.append((words("Model"), data(told["model"], 80)))
+    if told.get("temperature") is not None:
+        pairs.append((words("Temperature"), f"{told['temperature']:.0f} °C"))
+    if told.get("load"):
+        load = " · ".join(f"{one:.2f}" for one in told["load"])
+        pairs.append((words("Load, of {count} cores", count=told.get("cores") or 1), load))
+    if told.get("memory") and told.get("memory_free") is not None:
+        used = told["memory"] - told["memory_free"]
+        pairs.append((words("Memory"), _meter(words, used, told["memory"], ill=used > 0.95 * told["memory"])))
+    if told.get("memory_own"):
+        pairs.append((words("Of it this program"), show.size(told["memory_own"])))
+    if told.get("disk") and told.get("disk_free") is not None:
+        used = told["disk"] - told["disk_free"]
+        pairs.append((words("File system"), _meter(words, used, told["disk"], ill=used > 0.98 * told["disk"])))
+    if told.get("uptime_s") is not None:
+        pairs.append((words("Up for"), show.age(view, view.now_ms - int(told["uptime_s"]) * 1000)))
+    return show.card(words("Machine"), show.facts(pairs) if pairs else show.note(words("not looked at yet")))
 
 
 def _clock(view: View) -> Markup:
@@ -70,9 +93,13 @@ def _disk(view: View) -> Markup:
 
 def disk_meter(words: Words, disk: Table) -> Markup:
     """What readings fill of what they may."""
-    said = words("{used} of {quota}", used=show.size(disk["used"]), quota=show.size(disk["quota"]))
-    share = min(1.0, disk["used"] / disk["quota"]) if disk["quota"] else 0
-    kind = "ill" if disk["held"] else "warn" if share > 0.875 else "well"
+    return _meter(words, disk["used"], disk["quota"], ill=bool(disk["held"]))
+
+
+def _meter(words: Words, used: float, whole: float, *, ill: bool) -> Markup:
+    said = words("{used} of {quota}", used=show.size(used), quota=show.size(whole))
+    share = min(1.0, used / whole) if whole else 0
+    kind = "ill" if ill else "warn" if share > 0.875 else "well"
     bar = el("rect", width=round(100 * share, 1), height=6, rx=3, class_=kind)
     trough = el("rect", width=100, height=6, rx=3, class_="trough")
     drawn = el("svg", trough, bar, viewBox="0 0 100 6", preserveAspectRatio="none", class_="meter", aria_hidden="true")

@@ -1,10 +1,10 @@
 """`/events`: what the gateway told of itself, newest first."""
 
 from gateway.core import limits
+from gateway.store.events import Event
 from gateway.web import show
 from gateway.web.html import Child, Markup, data, el
 from gateway.web.pages import headline
-from gateway.web.services import Event
 from gateway.web.view import Page, Part, View
 from gateway.web.words import Words, mark
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway import conditions
+from gateway.core.senml import OWN
 from gateway.web import show
 from gateway.web.html import Child, Markup, data, el
 from gateway.web.view import Part, View
@@ -46,7 +47,7 @@ def headline(view: View) -> Child:
 
 def _well(view: View) -> Markup:
     words, nodes = view.words, view.status["nodes"].values()
-    count = sum(1 for source in view.status["sources"].values() if source["driver"] != "gateway")
+    count = sum(1 for name in view.status["sources"] if name != OWN)
     sources = words.many("{count} source", "{count} sources", count)
     held = sum(1 for node in nodes if node["stored"])
     stored = words.many("stored by {held} of {count} node", "stored by {held} of {count} nodes", len(nodes), held=held)

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from gateway.core import limits
+from gateway.core.senml import OWN
 from gateway.web import show
 from gateway.web.html import Child, Markup, data, el
 from gateway.web.pages import headline
@@ -38,7 +39,7 @@ async def page(view: View, q: str = "", page: str = "1") -> Page:
 
 async def _sources(view: View, q: str, number: int) -> Markup:
     words = view.words
-    everything = {name: one for name, one in view.status["sources"].items() if one["driver"] != "gateway"}
+    everything = {name: one for name, one in view.status["sources"].items() if name != OWN}
     wanted = [(name, one) for name, one in everything.items() if q.lower() in name.lower()]
     wanted.sort(key=lambda pair: pair[1]["up"] is not False)  # what is away comes first
     pages = max(1, -(-len(wanted) // limits.PAGE_ROWS))

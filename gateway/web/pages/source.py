@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from gateway.store.minutes import Minute
 from gateway.web import charts, show
 from gateway.web.charts import SPANS, Span
 from gateway.web.html import Child, Markup, data, el, join
 from gateway.web.pages import headline
 from gateway.web.pages.overview import STATES, quality
-from gateway.web.services import Minute
 from gateway.web.view import Page, Part, View
 from gateway.web.words import Words, mark
 
@@ -172,6 +172,7 @@ def _figures(view: View, minutes: Sequence[Minute], span: Span, title: str) -> M
 def _counts(view: View, one: Table) -> Markup:
     words = view.words
     pairs: list[tuple[str, Child]] = [(words(text), show.count(one[name])) for name, text in _COUNTS.items()]
+    pairs.append((words("in the last minute"), rate(words, one["rate"])))
     if one["waiting"]:
         pairs.append((words("not on disk yet"), show.count(one["waiting"])))
     said = words("Since the start: received is what was stored, duplicate, rejected or dropped.")
@@ -183,6 +184,15 @@ def _counts(view: View, one: Table) -> Markup:
             class_="bad",
         )
     return show.card(words("Counts"), show.facts(pairs), sound)
+
+
+def rate(words: Words, a_second: float) -> str:
+    """Readings over time, in the unit that gives a number to remember."""
+    if a_second >= 1 or not a_second:
+        return words("{n} a second", n=show.number(float(f"{a_second:.3g}")))
+    if a_second >= 1 / 60:
+        return words("{n} a minute", n=show.number(float(f"{a_second * 60:.3g}")))
+    return words("{n} an hour", n=show.number(float(f"{a_second * 3600:.3g}")))
 
 
 def _receipt(words: Words, source: str) -> Markup:
