@@ -178,7 +178,7 @@ async def test_signing_in_from_the_network(opened, tmp_path: Path, gateway: Page
             await seen.sees("All well", "#headline")
             await seen.page.locator("[data-key=computer] .spark path").wait_for(state="attached")
             await seen.page.get_by_role("link", name="computer").click()
-            await seen.page.locator(".chart .line").wait_for()
+            await seen.page.locator(".chart .line").wait_for(state="attached")
             await seen.go("/events")
             await seen.sees("started", "#part-events")
             await seen.go("/chain")
