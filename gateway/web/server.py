@@ -23,7 +23,7 @@ from gateway.settings import NodeLink, WebSettings
 from gateway.store import Store
 from gateway.web.access import Access, authority, is_form
 from gateway.web.listener import CHANGING, Listener, Served, deny, serve
-from gateway.web.services import Rollup, Services
+from gateway.web.services import Services
 from gateway.web.sessions import Codes, Sessions
 from gateway.web.watch import WatchApi
 
