@@ -21,6 +21,7 @@ from gateway.core import limits
 from gateway.errors import FieldgateError, Refused, UnreachableError
 from gateway.settings import NodeLink, WebSettings
 from gateway.store import Store
+from gateway.store.rollup import Rollup
 from gateway.web.access import Access, authority, is_form
 from gateway.web.listener import CHANGING, Listener, Served, deny, serve
 from gateway.web.services import Services

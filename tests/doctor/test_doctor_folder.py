@@ -77,6 +77,9 @@ def look(module: object, given: Case) -> Outcome:
 
 
 def test_all_of_a_new_gateway_is_well(home: Path) -> None:
+    assert ids(look(configuration, case(home))) == ["config-no-source"]
+    file = home / "fieldgate.toml"
+    file.write_text(file.read_text() + '[source.own]\ndriver = "system"\n')
     for module in (configuration, key, store, permissions, ports, names):
         outcome = look(module, case(home))
         assert (ids(outcome), outcome.unseen) == ([], False), module

@@ -308,7 +308,7 @@ async def test_a_codec_stays_where_its_source_does_and_recalls_where_it_does_not
     both = {"stays": stays, "changes": changes}
     async with Wire(mosquitto.port, memory) as wire, served(wire, both) as (driver, collector):
         await publish(mosquitto, ("w/1", b"learn:old dev=1"), ("x/1", b"learn:what dev=1 dev!"))
-        await until(lambda: collector.links[-1] == Link(False, "it says so", ("changes-dev",)))
+        await until(lambda: collector.links[-1][:3] == (False, "it says so", ("changes-dev",)))
         codecs = {reader.name: reader.codec for reader in driver._routes.readers}
         other = Two(broker="local", topic="y/+", second="more/#")
         assert await driver.take_over(
