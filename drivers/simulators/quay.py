@@ -40,7 +40,7 @@ class Line:
 
     def write(self, data: bytes) -> bool:
         """True if the line took it all. Where nobody reads, it is full after some 4 KiB, and the rest is lost."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # full, or nobody has it open
             return os.write(self.master, data) == len(data)
         return False
 

@@ -139,6 +139,7 @@ def _line(port: Path) -> Iterator[quay.Line]:
     if os.path.lexists(path) and not (path.is_symlink() and _is_terminal(path)):
         raise Refused("is there already, and is no simulated port", where=str(path), cure="Choose another name")
     with quay.Line(path) as line:
+        line.let_go()  # who else holds a port is looked into by `doctor`
         try:
             yield line
         finally:

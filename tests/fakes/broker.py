@@ -53,13 +53,21 @@ class Mosquitto:
             "set_tcp_nodelay true",
         ]
         if password:
-            passwords = folder / "passwords"
-            passwords.touch(mode=0o600)
-            subprocess.run(["mosquitto_passwd", "-b", passwords, *password], check=True, capture_output=True)
-            lines.append(f"password_file {passwords}")
+            self.set_password(*password)
+            lines.append(f"password_file {self._passwords}")
         if tls:
             lines += [f"cafile {tls[0]}", f"certfile {tls[1]}", f"keyfile {tls[2]}"]
         (folder / "mosquitto.conf").write_text("\n".join([*lines, extra, ""]))
+
+    @property
+    def _passwords(self) -> Path:
+        return self.folder / "passwords"
+
+    def set_password(self, user: str, password: str) -> None:
+        """From the next start on."""
+        self._passwords.touch(mode=0o600)
+        command = ["mosquitto_passwd", "-b", self._passwords, user, password]
+        subprocess.run(command, check=True, capture_output=True)
 
     @property
     def log(self) -> str:
