@@ -1,7 +1,6 @@
 """`fieldgate config`: the configurations that ran, the way back to them, and an example that has every field."""
 
 import json
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from gateway import config as configuration
 from gateway.cli import OK, control, say
 from gateway.cli.common import config_option, find_config, format_time
+from gateway.cli.shown import Word, columns, echo, room
 from gateway.config import ConfigFile
 from gateway.config.past import Past, Snapshot
 from gateway.core.text import plain
@@ -189,9 +189,5 @@ def _row(one: Told) -> list[str]:
 
 
 def _show(rows: list[list[str]]) -> None:
-    if sys.stdout.isatty():
-        import_module("gateway.cli.terminal").table(_COLUMNS, rows)
-        return
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    for row in (_COLUMNS, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    table = [[Word(name, "bold") for name in _COLUMNS], *([Word(cell) for cell in row] for row in rows)]
+    echo(columns(table, room()[0], right=(), gives_way=len(_COLUMNS) - 1))

@@ -20,7 +20,7 @@ MADE = 16  # hours that are different
 
 
 def run(run: Run) -> dict[str, float]:
-    kept = min(limits.ROLLUP_KEPT_H, run.scale.filled // 5_000)
+    kept = max(2, min(limits.ROLLUP_KEPT_H, run.scale.filled // 5_000))
     hours = [_hour(random.Random(seed)) for seed in range(min(MADE, kept))]
     few = HoursFile(run.folder / "few.db", 0)
     took = [_write(few, 70, FIRST + number, hours) for number in range(kept)]

@@ -156,7 +156,7 @@ async def test_a_receipt_is_taken_along(opened, gateway: PageGateway, picture, t
 
 
 async def test_signing_in_from_the_network(opened, tmp_path: Path, gateway: PageGateway, picture) -> None:
-    field = Field(tmp_path, "", with_node=False)
+    field = Field(tmp_path, COMPUTER, with_node=False)
     await field.make()
     elsewhere = f"127.0.0.3:{free_port()}"
     config = field.home / "fieldgate.toml"

@@ -17,7 +17,7 @@ from fakes.mqtt_proxy import SUBSCRIBE, UNSUBSCRIBE, MqttProxy, Seen
 from fakes.mqtt_scripted import Peer, ScriptedBroker, packet, suback
 from fakes.words import Two, Words
 
-from drivers.api import STALE, Changing, Link
+from drivers.api import STALE, Changing
 from drivers.codecs.values import ValueMap
 from drivers.kinds import Kind
 from drivers.limits import PAYLOAD_BYTES

@@ -560,7 +560,7 @@ async def test_a_disk_without_room(tmp_path: Path) -> None:
         await rollup.write()
         assert (tmp_path / ROLLUP).exists()
         free = await asyncio.to_thread(free_bytes, tmp_path)
-        rollup._file._min_free = free * 4
+        rollup._file.min_free = free * 4
         life.emit(0, 2.0, None)
         await life.commit()
         await settle(rollup)
@@ -569,7 +569,7 @@ async def test_a_disk_without_room(tmp_path: Path) -> None:
         assert not (tmp_path / ROLLUP).exists()
         ((_, low, high, _, count),) = await rollup.minutes("s-0", "a", 0, 2**40)
         assert (count, low) == (1, high), "what was not written stays"
-        rollup._file._min_free = 0
+        rollup._file.min_free = 0
         await rollup.write()
         assert (tmp_path / ROLLUP).exists()
 

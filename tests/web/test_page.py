@@ -326,7 +326,7 @@ async def test_the_device(filled: Store) -> None:
     assert "the store is full" in page.text
     assert "Raspberry Pi 4" in page.text
     assert "51 °C" in page.text
-    assert "1.0 GiB of 4.0 GiB" in words_of(page.text)
+    assert "1.4 GiB of 3.7 GiB" in words_of(page.text)
     bare = await shown("/device", desk(filled), status(disk={}, device={}))
     assert bare.text.count("not looked at yet") == 2
     nothing = dict.fromkeys(status()["device"])
