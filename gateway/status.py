@@ -197,7 +197,8 @@ def _headline(
     count = len(sources) - 1  # beside the gateway's own
     newest = max((source["last_ms"] for source in sources.values() if source["last_ms"] is not None), default=None)
     ago = "" if newest is None else f", {age((now_ms - newest) / 1000)} ago"
-    return f"All well: {_plural(count, 'source')}, stored by {stored} of {_plural(len(nodes), 'node')}{ago}"
+    kept = f"stored by {stored} of {_plural(len(nodes), 'node')}" if nodes else "kept by this gateway alone"
+    return f"All well: {_plural(count, 'source')}, {kept}{ago}"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -72,6 +72,7 @@ async def test_one_of_each(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as gateway:
         await gateway.emit([sample("a")])
         assert told(gateway, coop=node())["headline"] == "All well: 1 source, stored by 1 of 1 node, 0 s ago"
+        assert told(gateway)["headline"] == "All well: 1 source, kept by this gateway alone, 0 s ago"
 
 
 async def test_the_counts_of_a_source(tmp_path: Path) -> None:

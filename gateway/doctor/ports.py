@@ -52,7 +52,9 @@ async def look(case: Case) -> Outcome:
     ours = {one.pid for one in await beside(holders, str(folder / LOCK))}
     facts = await each(*(beside(_facts, path, owner, ours, case.root) for path in ports))
     found = [problem for one in facts for problem in judge(one, ports[one.path])]
-    said = f"{len(ports)} ports are there and free for the gateway" if ports else "no port is configured"
+    said = "no port is configured"
+    if ports:
+        said = "the port is there and free for the gateway" if len(ports) == 1 else f"all {len(ports)} ports are there and free"
     return Outcome(said, found, {one.path: one.better or "there" for one in facts if one.kind})
 
 

@@ -120,7 +120,7 @@ class Node:
         """Serves and pulls until `stop` is set. A Stop raised by any part ends all of it and is raised from here."""
         listener = await serve(self.server.app, self.door, self._tls, _GRACE_S)
         scheme = "https" if self._tls else "http"
-        log.info("listening on %s://%s, %d logs", scheme, self._address(), len(self._ledgers))
+        log.info("listening on %s://%s, logs: %d", scheme, self._address(), len(self._ledgers))
         try:
             async with asyncio.TaskGroup() as tasks:
                 parts = [tasks.create_task(self._watch(), name="watch")]

@@ -237,7 +237,7 @@ async def _cut_and_settle(folder: Path, kind: str, cuts: int, steps: int, tell: 
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.nightly)])
 async def test_acknowledged_readings_survive_the_power(tmp_path: Path, kind: str, tell: Tell, seed: int) -> None:
     await _cut_and_settle(tmp_path, kind, 4, 4, tell, seed)
 

@@ -426,7 +426,7 @@ def _run(examples: int, steps: int) -> None:
 
 @pytest.mark.timeout(300)  # what fails is made small first
 def test_the_store_and_its_model_agree() -> None:
-    _run(150, 30)
+    _run(100, 30)
 
 
 @pytest.mark.nightly

@@ -1,10 +1,10 @@
 """Each write, fsync, ftruncate, rename, unlink and open below data_dir fails once, with EIO and with ENOSPC, and the
 process is killed at each: what was acknowledged is there exactly once, and no height gets a second header.
 
-A run is listed first; then it is run again once for each call and fault (fakes/sweep.py). Here that is
+A run is listed first; then it is run again once for a call of each kind and each fault (fakes/sweep.py). Here that is
 fakes/driven_gateway.py: store, intake and sealer as `fieldgate run` puts them together, without a network. After each
 fault the code opens what is left, seals it, and verifies all of it; what was acknowledged is told on another file. The
-nightly sweeps go through a longer run with checkpoints, `fieldgate init`, a whole `fieldgate run`, a node's store and
+nightly sweeps go through all of it, a longer run with checkpoints, `fieldgate init`, a whole `fieldgate run`, a node's store and
 the MQTT driver's memory.
 """
 
@@ -103,6 +103,17 @@ def _sweep(folder: Path, program: Program, tell: Tell, what: str) -> Sweep:
 
 
 @pytest.mark.timeout(240)
+def test_one_call_of_each_kind_of_a_commit_a_seal_and_a_sign_fails(tmp_path: Path, tell: Tell) -> None:
+    calls.need_ptrace()
+    sweep = Sweep(tmp_path, driven("cs"))
+    wrong = sweep.run(faults(sweep.one_of_each), as_promised)
+    tell(f"system calls of a commit, a seal and a sign, one of each: {sweep.told()}")
+    assert not wrong, "\n".join(wrong)
+    assert {"EIO exit 4", "ENOSPC survived", "SIGKILL exit -9"} <= set(sweep.outcomes)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
 def test_every_call_of_a_commit_a_seal_and_a_sign_fails_once(tmp_path: Path, tell: Tell) -> None:
     sweep = _sweep(tmp_path, driven("cs"), tell, "a commit, a seal and a sign")
     assert {"EIO exit 4", "ENOSPC survived", "SIGKILL exit -9"} <= set(sweep.outcomes)
