@@ -54,7 +54,7 @@ async def look(case: Case) -> Outcome:
     found = [problem for one in facts for problem in judge(one, ports[one.path])]
     said = "no port is configured"
     if ports:
-        said = "the port is there and free for the gateway" if len(ports) == 1 else f"all {len(ports)} ports are there and free"
+        said = f"{'the port is' if len(ports) == 1 else f'all {len(ports)} ports are'} there and free for the gateway"
     return Outcome(said, found, {one.path: one.better or "there" for one in facts if one.kind})
 
 

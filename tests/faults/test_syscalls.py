@@ -4,8 +4,8 @@ process is killed at each: what was acknowledged is there exactly once, and no h
 A run is listed first; then it is run again once for a call of each kind and each fault (fakes/sweep.py). Here that is
 fakes/driven_gateway.py: store, intake and sealer as `fieldgate run` puts them together, without a network. After each
 fault the code opens what is left, seals it, and verifies all of it; what was acknowledged is told on another file. The
-nightly sweeps go through all of it, a longer run with checkpoints, `fieldgate init`, a whole `fieldgate run`, a node's store and
-the MQTT driver's memory.
+nightly sweeps go through all of it, a longer run with checkpoints, `fieldgate init`, a whole `fieldgate run`, a node's
+store and the MQTT driver's memory.
 """
 
 import asyncio
