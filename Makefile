@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Two at once: half of the time goes by waiting for brokers, disks and processes. A file's tests stay together.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Three at once on two cores: a third of the time goes by waiting for brokers, disks and processes. A file's tests stay
+# together.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 
 .PHONY: help demo test check bench nightly clean
 

@@ -138,7 +138,16 @@ async def test_each_thing_is_broken_and_found(tmp_path: Path, page: Page, tell: 
             tell(
                 f"{break_and_mend.__name__[1:]}: {asyncio.get_running_loop().time() - began:.1f} s to break, find, mend"
             )
+        resident = _resident(visit.field.gateway.pid)
+        tell(f"a gateway whose page is open: {resident / 2**20:.1f} MiB resident")
+        assert resident < 64 * 2**20
         assert await visit.field.gateway.end() == 0, visit.field.gateway.words()
+
+
+def _resident(pid: int) -> int:
+    """Bytes (proc_pid_status(5), VmRSS)."""
+    (line,) = (one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
 
 
 async def _unplugged(visit: Visit) -> None:

@@ -301,6 +301,7 @@ def _number(event: dict[str, object], name: str) -> float:
     return float(value)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(120)
 async def test_a_gateway_that_is_stopped_for_longer_than_keepalive_and_max_age(tmp_path: Path, tell: Tell) -> None:
     """SIGSTOP until the broker has given it up (keepalive 5 s), then SIGCONT: no clock has jumped, nothing is lost."""

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"])
+@pytest.mark.parametrize("broker", ["mosquitto", pytest.param("amqtt", marks=pytest.mark.nightly)])
 def test_demo(broker: str, tmp_path: Path) -> None:
     environment = {**os.environ, "DEMO": "7", "DEMO_BROKER": broker}
     command = [sys.executable, "-m", "gateway.cli", "demo"]
