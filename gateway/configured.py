@@ -42,14 +42,15 @@ def read(path: Path, started: Settings | None = None) -> Configured:
     settings = wanted if started is None else running(started, wanted)
     return Configured(
         settings,
-        {name: _broker(settings, name) for name in settings.broker},
+        {name: broker_of(settings, name) for name in settings.broker},
         files,
         [] if started is None else config.restart_needed(started, wanted),
         config.watch_token(settings),
     )
 
 
-def _broker(settings: Settings, name: str) -> Broker:
+def broker_of(settings: Settings, name: str) -> Broker:
+    """Blocking: with its secrets read. KeyFileError where one cannot be."""
     broker = settings.broker[name]
     host, port, tls = config.broker_address(broker.url)
     return Broker(

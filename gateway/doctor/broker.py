@@ -3,13 +3,13 @@
 import ssl
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from drivers import conditions as ids
 from drivers.api import DriverError
 from drivers.limits import MQTT_PACKET_BYTES
 from drivers.mqtt_connect import Broker
 from drivers.mqtt_sources import SubscribedOptions, covers, subscriptions
-from gateway import config
 from gateway.conditions import Problem, find, listed
 from gateway.conditions.brokers import (
     BROKER_CERTIFICATE,
@@ -27,12 +27,13 @@ from gateway.conditions.brokers import (
     BROKER_WINDOW_SMALL,
 )
 from gateway.conditions.found import CHECK_UNSEEN
+from gateway.configured import broker_of
 from gateway.core import limits
 from gateway.doctor import mqtt5
 from gateway.doctor.broker_asking import Said, ask
 from gateway.doctor.case import Case, Outcome, beside, each, merged
 from gateway.errors import KeyFileError
-from gateway.settings import BrokerSettings, Settings
+from gateway.settings import Settings
 
 _DEFAULT_WINDOW = 20  # max_inflight_messages of mosquitto, where nothing is said
 _RENEW_DAYS = 21
@@ -53,7 +54,7 @@ async def look(case: Case) -> Outcome:
 async def _look(name: str, settings: Settings) -> Outcome:
     table, sources = settings.broker[name], _sources(name, settings)
     try:
-        broker = await beside(_broker, name, table)
+        broker = replace(await beside(broker_of, settings, name), client_id="")  # the gateway's would end its session
     except KeyFileError as error:
         cure = f"{error.cure}. Or run this as the gateway's user, or as root" if error.cure else "Run this as root"
         return Outcome("", (CHECK_UNSEEN.problem(f"broker {name}", detail=error.what, cure=cure),))
@@ -76,24 +77,6 @@ def _sources(name: str, settings: Settings) -> dict[str, SubscribedOptions]:
         for source, options in tables
         if isinstance(options, SubscribedOptions) and options.broker == name
     }
-
-
-def _broker(name: str, table: BrokerSettings) -> Broker:
-    """Blocking. KeyFileError where its password cannot be read."""
-    host, port, tls = config.broker_address(table.url)
-    return Broker(
-        name=name,
-        host=host,
-        port=port,
-        tls=tls,
-        client_id="",
-        window=table.window,
-        user=table.user,
-        password=config.read_secret(table.password) if table.password else "",
-        ca_file=table.ca_file,
-        cert_file=table.cert_file,
-        key_file=table.key_file,
-    )
 
 
 def of_error(name: str, error: DriverError) -> Problem:

@@ -7,12 +7,9 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from fakes.command import FIELDGATE, Done, fieldgate
 from fakes.configs import vkey
 from fakes.control_socket import answering, http
 from fakes.field import Field
+from fakes.other_user import SETPRIV, reachable_folder
 
 from gateway.cli.doctor import exit_code
 from gateway.conditions import SIGNING_HELD, STORE_DAMAGED, Problem
@@ -33,7 +31,6 @@ from gateway.core.limits import BUNDLE_MEMBER_BYTES
 from gateway.doctor import CHECKS, Checked, Report, bundle
 from gateway.store import SIGN_STATE
 
-SETPRIV = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 NODE = '[node.far]\nurl = "http://127.0.0.1:1"\nseen_key = "{key}"\n'
 
 
@@ -185,17 +182,9 @@ def test_colour_is_for_a_terminal(home: Path) -> None:
 
 @pytest.fixture
 def foreign() -> Iterator[Path]:
-    """A gateway of root's in a folder that another user can reach: pytest's own are closed to others."""
-    try:
-        done = subprocess.run([*SETPRIV, sys.executable, "-c", "import gateway.app"], capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("another user may not run this interpreter: there is no setpriv")
-    if done.returncode:
-        pytest.skip(f"another user may not run this interpreter: {done.stderr.decode(errors='replace')[-200:]}")
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    """Where a gateway of root's lies, which another user looks at."""
+    with reachable_folder() as folder:
+        yield folder
 
 
 def test_as_another_user_it_says_what_it_may_not_see_and_how_to(foreign: Path) -> None:

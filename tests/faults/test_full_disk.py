@@ -8,10 +8,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,6 +18,7 @@ from fakes.broker import Mosquitto
 from fakes.card import Card
 from fakes.field import CLI, Field, Process, fieldgate, until
 from fakes.mqtt_proxy import SUBACK, MqttProxy
+from fakes.other_user import NOBODY, SETPRIV, reachable_folder
 
 from gateway.cli.status import ask
 from gateway.core import body, limits, senml
@@ -30,8 +27,6 @@ from gateway.node.run import STORE_FILE
 from gateway.node.sqlite import SqliteStore
 from gateway.store.space import BALLAST
 
-NOBODY = 65_534
-SETPRIV = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--inh-caps=-all")
 SOURCES = """
 [seal]
 max_age_s = 0.3
@@ -55,17 +50,9 @@ min_age_h = 0
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that another user can reach: pytest's own are closed to others."""
-    try:
-        done = subprocess.run([*SETPRIV, sys.executable, "-c", "import gateway.app"], capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("another user may not run this interpreter: there is no setpriv")
-    if done.returncode:
-        pytest.skip(f"another user may not run this interpreter: {done.stderr.decode(errors='replace')[-200:]}")
-    made = Path(tempfile.mkdtemp(prefix="full-disk-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    """A folder that another user can reach."""
+    with reachable_folder() as made:
+        yield made
 
 
 class Full:
