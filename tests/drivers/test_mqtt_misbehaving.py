@@ -208,12 +208,13 @@ async def test_of_one_wake_up_so_much_is_handed_over_in_a_turn(monkeypatch: pyte
 async def test_a_broker_that_reads_nothing_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its acknowledgements do not pile up: beyond a limit nothing more is taken from it, until it has read them."""
     monkeypatch.setattr(mqtt_connection, "MQTT_OUT_BYTES", 8_000)
-    number, reading = 12_000, asyncio.Event()
+    number, narrow, reading = 12_000, asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
         peer.transport.pause_reading()
         peer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await narrow.wait()
         for start in range(0, number, 100):
             await peer.send(b"".join(publish(b"a", b'{"t": 1}', 1 + n) for n in range(start, start + 100)))
 
@@ -233,7 +234,7 @@ async def test_a_broker_that_reads_nothing_is_not_read_for_ever(monkeypatch: pyt
             connection = driver._connection
             assert connection is not None
             connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            narrow.set()
             await until(lambda: not connection._listening)
             assert len(connection._out) <= 8_000 + 4 * 2 * MQTT_PACKETS_A_TURN  # and what is on its way to them
             assert not connection.lost.done()
