@@ -42,7 +42,8 @@ def dated(readings: Iterable[senml.Reading]) -> list[Dated]:
         said = facts(reading) if reading.source == "gateway" else {}
         what = said.get("event")
         if what == "start":
-            lives.append(_Life(str(said["boot"]), reading.time_ms - _ms(said, "uptime")))
+            moved_ms = _ms(said, "offset")  # where the clock was set while the program started
+            lives.append(_Life(str(said["boot"]), reading.time_ms - _ms(said, "uptime") - moved_ms, moved_ms))
         elif what in ("clock-step", "clock-synchronised"):
             lives[-1].moved_ms = _ms(said, "offset")
         if said.get("synchronised") is True and not reading.quality & UNSYNCHRONISED:
