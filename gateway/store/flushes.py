@@ -11,6 +11,8 @@ Only the head's number cannot be told from here. It is read from the WAL when so
 
 from pathlib import Path
 
+from gateway.store.wal import holds_commits
+
 _NUMBER = slice(12, 16)  # the checkpoint sequence number: sqlite.org/fileformat2.html, 4.1
 
 
@@ -26,7 +28,7 @@ class Flushes:
         self._passed = 0  # numbers passed over since the newest head
         self.commits = 0
         self._flushed = 0
-        self._unfolded = False  # something was committed since the checkpoint that folded everything
+        self._unfolded = holds_commits(self._wal)  # something was committed since all was folded, in a life before too
         self._folded = 0  # frames that the last checkpoint found or left folded
 
     def committed(self) -> None:

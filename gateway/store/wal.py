@@ -65,6 +65,23 @@ def damage(path: Path) -> str:
     return ""
 
 
+def holds_commits(path: Path) -> bool:
+    """Whether SQLite, when it opens the file, finds commits in its log that lies at rest. OSError."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+            if len(head) < _HEAD:
+                return False
+            page, salts = int.from_bytes(head[8:12]), head[16:24]
+            while len(frame := file.read(_FRAME_HEAD)) == _FRAME_HEAD and frame[8:16] == salts:
+                if any(frame[4:8]):
+                    return True
+                file.seek(page, os.SEEK_CUR)
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def _frames(data: bytes, page: int) -> Iterator[bytes]:
     whole = _FRAME_HEAD + page
     for at in range(_HEAD, len(data) - whole + 1, whole):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.store.wal import holds_commits
+
 WRITER = """
 import asyncio, os, random, sqlite3, sys
 from pathlib import Path
@@ -28,6 +30,8 @@ async def main(path, seed):
     db = await Database.open(path, SCHEMA)
     mark("begin")
     reader = None
+    if sys.argv[3:]:
+        await db.fold()
     for number in range(250):
         size = rng.choice((10, 300, 3_000))
         what = rng.randrange(12)
@@ -69,13 +73,14 @@ def _flushes(trace: Path) -> int:
 
 
 def test_flushes_are_counted_as_they_are_made(tmp_path: Path, seed: int) -> None:
-    """A new file, and the same again with what the first process left in its WAL, and again."""
+    """A new file, and the same again with what the process before left in its WAL: folded at once, and later."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     for run in range(3):
         trace = tmp_path / f"trace.{run}"
         command = ["strace", "-f", "-e", "trace=fsync,fdatasync,readlink", "-o", str(trace)]
         command += [sys.executable, "-c", WRITER, str(tmp_path / "t.db"), str(seed + run)]
+        command += ["fold"] * (run == 1)
         done = subprocess.run(command, capture_output=True, timeout=60, check=False)
         if b"ptrace" in done.stderr:
             pytest.skip("strace may not trace a process here")
@@ -83,3 +88,18 @@ def test_flushes_are_counted_as_they_are_made(tmp_path: Path, seed: int) -> None
         commits, told = map(int, done.stdout.split())
         assert told == _flushes(trace)
         assert commits < told
+
+
+def test_what_sqlite_will_find_in_a_log_at_rest(tmp_path: Path) -> None:
+    log, page, salts = tmp_path / "t.db-wal", 4_096, b"saltsalt"
+    head = b"magc" + bytes(4) + page.to_bytes(4) + bytes(4) + salts + bytes(8)
+
+    def frame(commit: int, own: bytes = salts) -> bytes:
+        return (1).to_bytes(4) + commit.to_bytes(4) + own + bytes(8 + page)
+
+    found = {b"": False, head[:20]: False, head: False, head + frame(0): False, head + frame(9, b"of-other"): False}
+    found |= {head + frame(0) + frame(9): True, head + frame(0) + frame(9, b"of-other"): False}
+    assert not holds_commits(log)
+    for data, told in found.items():
+        log.write_bytes(data)
+        assert holds_commits(log) is told
