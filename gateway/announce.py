@@ -83,8 +83,8 @@ class Announcer:
 
     async def _connection(self) -> None:
         """One connection to its end. DriverError says what ended it."""
-        from aiomqtt import Client, MqttError, Will  # noqa: PLC0415
-        from aiomqtt.exceptions import MqttConnectError  # noqa: PLC0415
+        from aiomqtt import Client, MqttError, Will  # noqa: PLC0415 -- only where somebody is told
+        from aiomqtt.exceptions import MqttConnectError  # noqa: PLC0415 -- as above
 
         broker, will = self._broker, Will(self._topics.availability, OFFLINE, qos=1, retain=True)
         context = await self._reach()
@@ -158,7 +158,7 @@ class Announcer:
 
     async def _farewell(self, client: "Client") -> None:
         """What a last will does not say where the connection ends in order; on a lost one it is not waited for."""
-        from aiomqtt import MqttError  # noqa: PLC0415
+        from aiomqtt import MqttError  # noqa: PLC0415 -- as above
 
         topics = self._topics
         with contextlib.suppress(MqttError, TimeoutError):

@@ -106,8 +106,11 @@ def read_file(path: Path, limit: int, what: str) -> bytes:
 
 
 @contextmanager
-def output(path: Path | None) -> Iterator[IO[bytes]]:
-    """Where a command writes: stdout, or a file that appears whole, when all went well, or not at all."""
+def output(path: Path | None, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """Where a command writes: stdout, or a file that appears whole, when all went well, or not at all.
+
+    private: nobody else may read the file.
+    """
     if path is None or str(path) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -120,7 +123,7 @@ def output(path: Path | None) -> Iterator[IO[bytes]]:
         try:
             yield file
             file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            os.fchmod(file.fileno(), 0o600 if private else 0o666 & ~_umask())
             os.fsync(file.fileno())
             Path(file.name).replace(path)
         except BaseException:

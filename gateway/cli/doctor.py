@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from gateway.cli import HELD, OK, REFUSED, WORLD, control, say
-from gateway.cli.common import CONFIG_PLACES, config_option, find_config
+from gateway.cli.common import CONFIG_PLACES, config_option, find_config, output
 from gateway.conditions import SEVERITIES, SIGNING_HELD, STORE_DAMAGED, Problem
 from gateway.core.text import plain
 from gateway.doctor import CHECKS, Case, Checked, Report, bundle, examination, read
@@ -60,7 +60,8 @@ def doctor(config_file: Path | None, as_json: bool, verbose: bool, archive: Path
         click.echo(line)
     if archive is not None:
         contents = bundle.members(case, report, _logs(case.settings))
-        bundle.write(archive, bundle.pack(contents, int(time.time())))
+        with output(archive, private=True) as file:
+            file.write(bundle.pack(contents, int(time.time())))
         say(f"{archive} is written: look through it before you send it")
     return exit_code(report)
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,15 +130,3 @@ def pack(contents: Mapping[str, str], now_s: int) -> bytes:
             member.size, member.mtime, member.mode = len(data), now_s, 0o600
             tar.addfile(member, io.BytesIO(data))
     return made.getvalue()
-
-
-def write(path: Path, data: bytes) -> None:
-    """Blocking. The file appears whole, readable by its owner alone, or not at all. OSError."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -42,7 +42,7 @@ def _sound(files: Sequence[ConfigFile], faults: Sequence[Fault]) -> Settings | N
 def _without(data: bytes, faults: Sequence[Fault]) -> bytes:
     """The file without what the faults name; as it is where it is no TOML."""
     import tomlkit  # noqa: PLC0415  slow to import, and needed only here
-    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415 -- as above
 
     try:
         document = tomlkit.parse(data.decode())

@@ -175,7 +175,7 @@ class WebServer:
 
     async def _reached_at(self) -> list[str]:
         """Addresses under which other machines reach the page."""
-        from gateway.web.addresses import addresses  # noqa: PLC0415
+        from gateway.web.addresses import addresses  # noqa: PLC0415 -- only for who asks for a code
 
         host, _ = split_listen(self._settings.listen)
         return await asyncio.to_thread(addresses, host, self.port, tls=bool(self._settings.cert_file))
