@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from gateway import __version__
 from gateway.core import limits
+from gateway.core.senml import OWN
 
-_OWN = "gateway"  # the source of the gateway's own events
 _STATE_CHARS = 255  # of an entity's state, in Home Assistant
 ONLINE, OFFLINE = "online", "offline"
 
@@ -44,12 +44,12 @@ class Count(NamedTuple):
 
 def count(state: State, at: float) -> Count:
     """Of all sources but the gateway's own."""
-    return Count(at, sum(one["stored"] for name, one in state["sources"].items() if name != _OWN))
+    return Count(at, sum(one["stored"] for name, one in state["sources"].items() if name != OWN))
 
 
 def summary(state: State, now: Count, before: Count | None) -> dict[str, Any]:
     """The message, of a status snapshot. What is not known is None."""
-    sources = {name: one for name, one in state["sources"].items() if name != _OWN}
+    sources = {name: one for name, one in state["sources"].items() if name != OWN}
     newest = max((one["last_ms"] for one in sources.values() if one["last_ms"] is not None), default=None)
     problems = state["problems"]
     return {

@@ -157,11 +157,11 @@ class RetentionSettings(Table, kw_only=True, frozen=True):
 
 
 class WebSettings(Table, kw_only=True, frozen=True):
-    """[web]: the status page, and the pull API for nodes."""
+    """[web]: the page, and the pull API for nodes."""
 
     listen: Annotated[Listen, Meta(title="On another address than 127.0.0.1 use TLS")] = "127.0.0.1:8440"
     authority: Annotated[
-        tuple[str, ...], Meta(title="Further names, host or host:port, under which nodes reach this gateway")
+        tuple[str, ...], Meta(title="Further names, host or host:port, under which nodes and people reach this gateway")
     ] = ()
     cert_file: Annotated[File, Meta(title="TLS where both are given: the certificate")] = ""
     key_file: Annotated[File, Meta(title="The certificate's key")] = ""

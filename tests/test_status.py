@@ -195,7 +195,7 @@ async def test_the_worst_comes_first_and_a_note_is_no_headline(tmp_path: Path) -
         warning = PAGE_AWAY.problem(what="the port is taken", cure="Free it")
         note = CLOCK_UNSYNCHRONISED.problem()
         assert told(gateway, (note,))["headline"].startswith("All well")
-        assert told(gateway, (note, warning))["headline"] == "The status page is away: the port is taken"
+        assert told(gateway, (note, warning))["headline"] == "The page is away: the port is taken"
         gateway.sealer.hold(HeldError("held"))
         now = told(gateway, (note, warning))
         assert now["headline"] == "Signing is held: held (and 1 more)"
@@ -317,4 +317,4 @@ async def test_a_note_is_told_and_takes_nobody_away_from_all_well(tmp_path: Path
         assert now["headline"].startswith("All well")
         assert now["problems"] == [note.json()]
         full = told(gateway, (note, PAGE_AWAY.problem(what="w", cure="c")))
-        assert full["headline"] == "The status page is away: w"
+        assert full["headline"] == "The page is away: w"

@@ -62,7 +62,7 @@ async def _demo(site: Site, seconds: float, folder: Path) -> None:
     with quay.Line(site.folder / "weighbridge") as line:
         try:
             await site.start(line)
-            click.echo(f"status page: {site.page}   files: {site.folder}")
+            click.echo(f"page: {site.page}   files: {site.folder}")
             sensors = asyncio.create_task(site.run_sensors(line), name="sensors")
             try:
                 await _show(site, seconds, interrupted, sensors)

@@ -76,7 +76,7 @@ class Site:
 
     @property
     def page(self) -> str:
-        """The address of the status page."""
+        """The address of the page."""
         return f"http://127.0.0.1:{self.ports['web']}/"
 
     async def start(self, line: quay.Line) -> None:

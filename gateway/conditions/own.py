@@ -62,5 +62,5 @@ RESTART_NEEDED = condition(
     "What the configuration has for {fields} waits for a restart",
     "Restart the gateway: `systemctl restart fieldgate`",
 )
-PAGE_AWAY = condition("page-away", "warning", "The status page is away: {what}", "{cure}")
+PAGE_AWAY = condition("page-away", "warning", "The page is away: {what}", "{cure}")
 STATUS_UNSENT = condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")

@@ -1,4 +1,4 @@
-"""What a log record carries that tells of a condition (gateway/conditions.py)."""
+"""What a log record carries that tells of a condition (gateway/conditions/)."""
 
 import logging
 from collections.abc import Mapping

@@ -122,7 +122,7 @@ class Database:
         writer: aiosqlite.Connection | None,
         reader: aiosqlite.Connection,
         quota: Quota | None,
-        flushes: Flushes,
+        flushes: Flushes | None,
     ) -> None:
         self.path = path
         self._quota = quota
@@ -132,7 +132,7 @@ class Database:
         self._written = 0  # pages put into the WAL since the last checkpoint, as `_pages` takes them to be
         self._frames_a_page = 1.0  # what the last checkpoint found for each of them
         self._lost = False  # a write failed in a way that must not be tried again
-        self.flushes = flushes
+        self._flushes = flushes
 
     @classmethod
     async def open(
@@ -166,7 +166,7 @@ class Database:
             await reader.execute("PRAGMA cache_size=-1024")
             if read_only and not as_found:
                 await _check(reader, path, schema, upgrade=False)
-            flushes = await asyncio.to_thread(_flushes, path)
+            flushes = await asyncio.to_thread(_flushes, path) if writer else None
         except BaseException as error:
             for con in (writer, reader):
                 if con is not None:
@@ -316,6 +316,13 @@ class Database:
                 if self._writer is not None:
                     await self._writer.close()
                     self._writer = None
+
+    @property
+    def flushes(self) -> Flushes:
+        """How often this file was flushed. BugError where it is only read."""
+        if self._flushes is None:
+            raise BugError("flushes of a store that is opened for reading", where=str(self.path))
+        return self._flushes
 
     @property
     def _write(self) -> aiosqlite.Connection:

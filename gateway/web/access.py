@@ -19,6 +19,7 @@ _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
 _COOKIES: Final = 4_096
 _FORM: Final = "application/x-www-form-urlencoded"
 _HERE: Final = ("127.0.0.1", "::1")
+_LENGTH: Final = 9  # digits
 
 
 class Who(NamedTuple):
@@ -82,7 +83,7 @@ class Access:
         reached = request.transport.get_extra_info("sockname") if request.transport else None
         if here or not isinstance(reached, tuple):
             return False
-        return host == authority(str(reached[0]), self._port, tls=self.tls)
+        return host == authority(_unmapped(str(reached[0])), self._port, tls=self.tls)
 
 
 def cookie(request: web.BaseRequest, name: str) -> str:
@@ -107,15 +108,21 @@ def is_form(request: web.BaseRequest) -> bool:
         and headers.get("Content-Type", _FORM).partition(";")[0].strip().lower() == _FORM
         and length.isascii()
         and length.isdecimal()
-        and int(length[:9]) <= limits.FORM_BYTES
+        and len(length) <= _LENGTH
+        and int(length) <= limits.FORM_BYTES
     )
 
 
 def is_here(remote: str | None) -> bool:
     """Whether a peer is on this machine: the two addresses of `localhost`, and no other of 127.0.0.0/8."""
+    return _unmapped(remote or "") in _HERE
+
+
+def _unmapped(host: str) -> str:
+    """An address as people write it: of a peer over IPv4 an IPv4 one, on a socket for both too (RFC 4291, 2.5.5.2)."""
     try:
-        address = ip_address(remote or "")
+        address = ip_address(host)
     except ValueError:
-        return False
+        return host
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address) in _HERE
+    return str(mapped or address)

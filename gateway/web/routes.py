@@ -10,7 +10,7 @@ from gateway.core import limits
 from gateway.web.pages import block, chain, device, doctor, events, nodes, overview, receipt, source
 from gateway.web.view import Page
 
-_NAME: Final = r"([^/?#]{1,300})"
+_NAME: Final = r"([^/?#\x00-\x20\x7f-\U0010ffff]{1,300})"
 _HEIGHT: Final = r"(0|[1-9][0-9]{0,14})"
 _NUMBER: Final = r"[1-9][0-9]{0,14}|0"
 _PLACE: Final = r"[1-9][0-9]{0,18}|0"  # of an event

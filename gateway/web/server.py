@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 import stat
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +155,7 @@ class WebServer:
         machine = socket.gethostname()
         called = {authority(name, bound, tls=tls) for name in (machine, f"{machine}.local")}
         self._access = Access(names | called, bound, tls=tls, sessions=self._sessions)
-        loopback = {authority(name, bound, tls=tls) for name in ("127.0.0.1", "::1", "localhost")}
-        self._watch = WatchApi(self._services, names | loopback, self._clock.monotonic)
+        self._watch = WatchApi(self._services, self._access, self._clock.monotonic)
         self._names, self._pull = names, None
         self.change_nodes(self._nodes)
 
@@ -256,13 +255,6 @@ async def last_hour(rollup: Rollup, source: str, now: int) -> dict[str, Any]:
         for name, unit in rollup.names(source)
     ]
     return {"begin": begin, "end": end, "values": values}
-
-
-async def _told(answer: Awaitable[dict[str, Any]]) -> web.Response:
-    try:
-        return _json(await answer)
-    except FieldgateError as error:
-        return _json({"error": error.json()})
 
 
 def _json(told: dict[str, Any]) -> web.Response:

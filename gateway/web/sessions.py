@@ -18,8 +18,9 @@ _CODE: Final = 6
 Monotonic = Callable[[], float]
 
 
-def _digest(text: str) -> bytes:
-    return sha256(text.encode()).digest()
+def digest(secret: str) -> bytes:
+    """Of one length, so that a comparison tells nothing of another. secret: also what a header has of it, any bytes."""
+    return sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 class Codes:
@@ -34,7 +35,7 @@ class Codes:
     def issue(self) -> str:
         """A new code, like K7M-2QX; the one before it is void."""
         code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE))
-        self._digest, self._tries = _digest(code), limits.LOGIN_TRIES
+        self._digest, self._tries = digest(code), limits.LOGIN_TRIES
         self._until = self._monotonic() + limits.LOGIN_CODE_S
         return f"{code[: _CODE // 2]}-{code[_CODE // 2 :]}"
 
@@ -45,8 +46,8 @@ class Codes:
 
     def redeem(self, typed: str) -> bool:
         """Whether this is the code, which is then used up. Capitals, blanks and hyphens do not matter."""
-        given = _digest("".join(typed.split()).replace("-", "").upper())
-        right = hmac.compare_digest(given, self._digest or _digest(""))
+        given = digest("".join(typed.split()).replace("-", "").upper())
+        right = hmac.compare_digest(given, self._digest or digest(""))
         if not self.waiting:
             return False
         self._tries = 0 if right else self._tries - 1
@@ -70,7 +71,7 @@ class Sessions:
         """A new session's token. Beyond SESSIONS the one that was not used for longest ends."""
         self._expire()
         token, now = secrets.token_urlsafe(32), self._monotonic()
-        self._open[_digest(token)] = (now, now)
+        self._open[digest(token)] = (now, now)
         while len(self._open) > limits.SESSIONS:
             self._open.popitem(last=False)
         return token
@@ -78,7 +79,7 @@ class Sessions:
     def use(self, token: str) -> bool:
         """Whether this is a session's token; it was used just now."""
         self._expire()
-        key = _digest(token)
+        key = digest(token)
         found = self._open.get(key)
         if found is None:
             return False
@@ -88,7 +89,7 @@ class Sessions:
 
     def close(self, token: str) -> None:
         """Ends a session."""
-        self._open.pop(_digest(token), None)
+        self._open.pop(digest(token), None)
 
     def _expire(self) -> None:
         now = self._monotonic()

@@ -6,38 +6,37 @@ there is none, or it is wrong, learns nothing, as everywhere on this port.
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
-from hashlib import sha256
+from collections.abc import Callable, Mapping
 from hmac import compare_digest
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.core import limits
+from gateway.web.access import Access
 from gateway.web.listener import deny, neighbourhood
 from gateway.web.services import Services
+from gateway.web.sessions import digest
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _FRESH = {"Cache-Control": "no-store"}
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
 _ATTEMPT_S = 12.0  # until an address may try once more
 _BEARER = "bearer "
 
 
 class WatchApi:
-    """Serves PATHS. hosts: Host headers under which a program on this machine reaches the port."""
+    """Serves PATHS."""
 
     PATHS: Final = frozenset({"/metrics", "/healthz", "/readyz"})
 
-    def __init__(self, services: Services, hosts: Collection[str], monotonic: Callable[[], float]) -> None:
-        self._services = services
-        self._hosts = frozenset(hosts)
+    def __init__(self, services: Services, access: Access, monotonic: Callable[[], float]) -> None:
+        self._services, self._access = services, access
         self._token = Token(services.watch_token, monotonic) if services.watch_token else None
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """The answer; 401 without a body for anybody who may not ask."""
-        if not (self._is_here(request) or (self._token is not None and self._token.shown(request))):
+        who = self._access.who(request)
+        if not (who and who.here) and not (self._token and self._token.shown(request)):
             return deny()
         match request.raw_path:
             case "/metrics" if self._services.metrics is not None:
@@ -50,17 +49,6 @@ class WatchApi:
             case "/healthz":
                 return web.Response(text="ok\n", headers=_FRESH)
         return deny(404)
-
-    def _is_here(self, request: web.BaseRequest) -> bool:
-        """A program on this machine that no proxy and no web page of somebody else's sends."""
-        headers = request.headers
-        return (
-            _is_loopback(request.remote)
-            and headers.get("Host", "").lower() in self._hosts  # DNS rebinding
-            and headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}
-            and "Origin" not in headers
-            and not any(name in headers for name in _FORWARDED)
-        )
 
 
 def readiness(state: Mapping[str, Any], within_s: float) -> dict[str, Any]:
@@ -88,7 +76,7 @@ class Token:
     """The token that a reader from elsewhere shows as `Authorization: Bearer TOKEN`. Wrong ones are limited."""
 
     def __init__(self, token: str, monotonic: Callable[[], float]) -> None:
-        self._digest = _digest(token)
+        self._digest = digest(token)
         self._monotonic = monotonic
         self._tried: OrderedDict[str, float] = OrderedDict()  # by address: until when its attempts are paid for
 
@@ -101,24 +89,10 @@ class Token:
         spent_s = max(0.0, self._tried.get(address, now) - now)
         if spent_s > (limits.WATCH_ATTEMPTS - 1) * _ATTEMPT_S:
             return False
-        if compare_digest(_digest(header[len(_BEARER) :].strip()), self._digest):
+        if compare_digest(digest(header[len(_BEARER) :].strip()), self._digest):
             return True
         self._tried[address] = now + spent_s + _ATTEMPT_S
         self._tried.move_to_end(address)
         if len(self._tried) > limits.WATCH_ADDRESSES:
             self._tried.popitem(last=False)
         return False
-
-
-def _digest(token: str) -> bytes:
-    """Of one length, so that a comparison tells nothing of another."""
-    return sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def _is_loopback(remote: str | None) -> bool:
-    try:
-        address = ip_address((remote or "").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback

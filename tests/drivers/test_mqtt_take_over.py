@@ -246,9 +246,10 @@ async def test_another_qos_is_asked_for(mosquitto: Mosquitto) -> None:
 
 async def test_what_is_the_same_asks_the_broker_nothing(mosquitto: Mosquitto) -> None:
     same = {"a": source("farm/a"), "b": source("farm/#")}
-    async with Wire(mosquitto.port) as wire, served(wire, same) as (driver, _):
+    async with Wire(mosquitto.port) as wire, served(wire, same) as (driver, collector):
         assert await driver.take_over(wire.driver(dict(reversed(same.items()))))
-        await asyncio.sleep(0.05)
+        await publish(mosquitto, ("farm/a", b'{"t": 1}'))
+        await collector.count(1)  # on the same connection, after whatever it would have been asked
         assert (len(wire.subscribed), wire.unsubscribed) == (1, [])
 
 
@@ -410,11 +411,12 @@ async def test_a_broker_that_does_not_answer_is_left(mosquitto: Mosquitto, monke
 
 
 async def test_another_broker_is_another_driver(mosquitto: Mosquitto) -> None:
-    async with Wire(mosquitto.port) as wire, served(wire, {"a": source("farm/a")}) as (driver, _):
+    async with Wire(mosquitto.port) as wire, served(wire, {"a": source("farm/a")}) as (driver, collector):
         assert not await driver.take_over(wire.driver({"a": source("farm/b")}, password="another"))
         replay: Kind = kind("system")
         assert replay.driver is not None
         assert not await driver.take_over(replay.driver({"box": replay.options()}))
         assert list(driver.sources) == ["a"]
-        await asyncio.sleep(0.02)
+        await publish(mosquitto, ("farm/a", b'{"t": 1}'))
+        await collector.count(1)
         assert len(wire.subscribed) == 1

@@ -120,6 +120,27 @@ async def test_a_body_on_a_get_is_not_read(start, clock) -> None:
         assert (status_of(answer), body_of(answer)) == (401, b"")
 
 
+@pytest.mark.parametrize("length", ["000000001999999", "1999999", "0" * 400 + "7"])
+async def test_a_form_of_another_length_than_it_seems_is_not_read(start, length: str) -> None:
+    server = await start()
+    host = f"127.0.0.1:{server.port}"
+    head = f"POST /login HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Length: {length}\r\n\r\n"
+    async with connect(server) as raw:
+        await raw.send(head.encode() + b"code=xx")
+        answer = await raw.rest()
+    assert (status_of(answer), body_of(answer)) == (401, b"")
+
+
+async def test_a_cookie_of_any_bytes(start, caplog: pytest.LogCaptureFixture) -> None:
+    server = await start()
+    head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\nCookie: fieldgate="
+    for value in (b'"\xff"', b"\xff\xfe", b'"\\377"', b"\xed\xa0\x80"):
+        async with connect(server) as raw:
+            await raw.send(head.encode() + value + b"\r\n\r\n")
+            assert status_of(await raw.rest()) == 200  # on this machine
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_bomb_is_not_inflated(start, clock) -> None:
     import zlib
 

@@ -273,6 +273,11 @@ async def test_names_that_are_ours(start, browse: Browse) -> None:
         assert (await there.get("/", Host=host)).status == 401
 
 
+async def test_listening_on_both_protocols_an_ipv4_address_is_ours_too(start, browse: Browse) -> None:
+    server = await start(listen="[::]:0")
+    assert (await (await browse(server)).get("/")).status == 303  # it is known, and is to sign in
+
+
 async def test_listening_everywhere_the_address_that_was_reached_is_ours(start, browse: Browse) -> None:
     server = await start(listen="0.0.0.0:0")
     there, here = await browse(server), await browse(server, "127.0.0.1")
@@ -458,6 +463,9 @@ async def test_the_language_is_chosen_once_for_all_pages(start, browse: Browse) 
     assert "一切正常" in (await client.get("/", **{"Accept-Language": "en"})).text
     for back in ("https://evil.example/", "//evil.example", "/\\evil", "/nope", "", "/live/", "/logout"):
         assert (await client.post("/language", {"language": "xx", "back": back})).headers["Location"] == "/"
+    for back in ("/source/x\r\nSet-Cookie: a=b", "/source/\x00", "/source/x y", "/source/\udcff", "/?q=a\nb"):
+        reply = await client.post("/language", {"language": "xx", "back": back.encode("utf-8", "replace").decode()})
+        assert (reply.status, reply.headers["Location"]) == (303, "/")
     assert client.cookies["language"] == "zh-CN"
     assert (
         await (await browse(client.server)).post("/language", {"language": "zh-CN", "back": "/login"})

@@ -11,6 +11,8 @@ from gateway.web.words import Words, mark
 KINDS = {
     "start": ("well", mark("started")),
     "stop": ("idle", mark("stopped")),
+    "configuration": ("idle", mark("a configuration is in force")),
+    "source-removed": ("idle", mark("a source was removed")),
     "source-lost": ("ill", mark("a source went away")),
     "source-back": ("well", mark("a source came back")),
     "clock-step": ("warn", mark("the clock was set")),
@@ -18,6 +20,7 @@ KINDS = {
     "dropped": ("ill", mark("messages were dropped")),
     "gone": ("ill", mark("blocks were dropped")),
     "lost": ("ill", mark("readings were lost")),
+    "successor-of": ("idle", mark("this log goes on for another")),
 }
 
 _TIMES = {"old", "new", "from", "to", "first", "last"}
