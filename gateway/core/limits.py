@@ -4,6 +4,10 @@
 CBOR_DEPTH = 8
 NUMBER_MAX = 2**53 - 1
 
+# what chains write (gateway/core/rlp.py)
+RLP_DEPTH = 16
+RLP_ITEMS = 65_536
+
 # a reading (section 2)
 PACK_BYTES = 16_384
 PACK_RECORDS = 64
