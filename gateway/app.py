@@ -32,7 +32,7 @@ from gateway.retention import Retention, keepers
 from gateway.roster import Roster, end
 from gateway.scrub import Scrub
 from gateway.sealer import Sealer
-from gateway.settings import NodeLink, Settings, size_bytes
+from gateway.settings import CONTROL_SOCKET, NodeLink, Settings, size_bytes
 from gateway.signing import Signing
 from gateway.store import DATABASE, SIGN_STATE, Store
 from gateway.store.events import newest
@@ -47,7 +47,6 @@ from gateway.web import Services, WebServer
 
 log = logging.getLogger(__name__)
 
-CONTROL_SOCKET = "control.sock"
 _DRAIN_S = 20.0  # at stop, for the journal to find room
 _HEARTBEATS = 3.0  # without a co-signature, after which a gateway is not ready
 _PUSH_S = 10.0  # at stop, for one last push to the nodes

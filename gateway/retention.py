@@ -55,9 +55,7 @@ class Disk:
 
 def keepers(nodes: Mapping[str, NodeLink]) -> dict[str, int | None]:
     """The nodes that can sign "stored", and the height from which each does, where the configuration says it."""
-    return {
-        name: link.stored_from for name, link in nodes.items() if link.stored_key is not None and link.share == ("*",)
-    }
+    return {name: link.stored_from for name, link in nodes.items() if link.keeps}
 
 
 def covered(spans: Sequence[Range], needed: int) -> list[Range]:

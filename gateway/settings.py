@@ -17,6 +17,9 @@ def _text(pattern: str, description: str) -> Meta:
     return Meta(pattern=rf"^{pattern}\Z", description=description)
 
 
+CONTROL_SOCKET = "control.sock"
+"""In data_dir: where the commands ask the gateway that runs."""
+
 RESTART = Meta(extra={"restart": True})
 """Marks a field or table that a running gateway cannot take over."""
 
@@ -133,6 +136,11 @@ class NodeLink(Table, kw_only=True, frozen=True):
     upload: Annotated[
         bool, Meta(title="Send it the readings that it lacks; false: it reaches this gateway and fetches them")
     ] = True
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it can sign that it stores whole blocks."""
+        return self.stored_key is not None and self.share == ("*",)
 
 
 class RetentionSettings(Table, kw_only=True, frozen=True):

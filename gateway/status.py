@@ -176,8 +176,8 @@ def _source_problems(tallies: Mapping[str, Tally]) -> list[Problem]:
 
 
 def _unbalanced(intake: Intake) -> list[Problem]:
-    tallies = sorted(intake.tallies.items())
-    return [COUNTS_WRONG.problem(name) for name, tally in tallies if not _is_balanced(tally, intake.waiting(name))]
+    tallies, waiting = sorted(intake.tallies.items()), intake.all_waiting()
+    return [COUNTS_WRONG.problem(name) for name, tally in tallies if not _is_balanced(tally, waiting.get(name, 0))]
 
 
 def _node_problems(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:

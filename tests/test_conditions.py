@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -76,6 +77,10 @@ def test_what_a_driver_may_say_has_words(name: str) -> None:
     assert told.names <= values.keys(), "its words speak of nothing that a driver does not say"
     for missing in told.names:
         assert of_driver(name, {key: value for key, value in values.items() if key != missing}) is None
+    for more in ("subject", "another"):
+        assert of_driver(name, values | {more: "x"}) is None
+    for one in values:
+        assert of_driver(name, values | {one: cast(str, 7)}) is None
 
 
 def test_what_no_driver_may_say() -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 from gateway import config
 from gateway.errors import ConfigError, UnreachableError
-from gateway.settings import Settings
+from gateway.settings import CONTROL_SOCKET, Settings
 
-CONTROL_SOCKET = "control.sock"
 TIMEOUT_S = 60.0  # a reload waits for what it starts
 _ANSWER_BYTES = 8 * 1024 * 1024
 

@@ -59,7 +59,7 @@ def doctor(config_file: Path | None, as_json: bool, verbose: bool, archive: Path
     for line in shown:
         click.echo(line)
     if archive is not None:
-        contents = bundle.members(case, report, _logs(case.settings))
+        contents = bundle.members(case, report, _logs(case.path))
         with output(archive, private=True) as file:
             file.write(bundle.pack(contents, int(time.time())))
         say(f"{archive} is written: look through it before you send it")
@@ -84,26 +84,24 @@ def _case(config_file: Path | None) -> Case:
         settings, faults = read(path)
     except ConfigError as error:
         path, faults = config_file or CONFIG_PLACES[-1], error.faults
-    state, silence = _asked(settings)
+    state, silence = _asked(path)
     return Case(path=path, settings=settings, faults=faults, state=state, silence=silence)
 
 
-def _asked(settings: Settings | None) -> tuple[Mapping[str, Any] | None, FieldgateError | None]:
-    if settings is None:
-        return None, None
+def _asked(path: Path) -> tuple[Mapping[str, Any] | None, FieldgateError | None]:
     try:
-        return control.call(control.socket_of(settings), "/status", timeout_s=_STATUS_S), None
+        return control.call(control.socket_at(path), "/status", timeout_s=_STATUS_S), None
     except UnreachableError as error:
         return None, error
+    except FieldgateError:  # where its data lies is not even known: the configuration's own check says so
+        return None, None
 
 
-def _logs(settings: Settings | None) -> Any:
+def _logs(path: Path | None) -> Any:
     """The newest lines of the running gateway's log; None where there are none to be had."""
-    if settings is None:
-        return None
     try:
-        return control.call(control.socket_of(settings), "/logs?after=0", timeout_s=_STATUS_S)
-    except UnreachableError:
+        return control.call(control.socket_at(path), "/logs?after=0", timeout_s=_STATUS_S) if path else None
+    except FieldgateError:
         return None
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from gateway import config
 from gateway.cli import control
 from gateway.cli.common import config_option, find_config
 from gateway.core.text import plain
@@ -28,7 +27,7 @@ def login(config_file: Path | None, as_json: bool) -> None:
 
     Exit 0: printed. 3: the gateway is not running.
     """
-    path = control.socket_of(config.load(find_config(config_file)))
+    path = control.socket_at(find_config(config_file))
     told = control.call(path, "/login", "POST")
     if not isinstance(told.get("code"), str) or not isinstance(told.get("addresses"), list):
         raise control.strange(path)

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from gateway import config
 from gateway.cli import OK, WORLD, control, say
 from gateway.cli.common import config_option, find_config, format_time, moment
 from gateway.core.text import plain
@@ -46,7 +45,7 @@ def logs(config_file: Path | None, follow: bool, since: int | None, level: str, 
 
     Exit 0: shown. 3: the gateway is not running; older records are in the system's journal.
     """
-    path = control.socket_of(config.load(find_config(config_file)))
+    path = control.socket_at(find_config(config_file))
     wanted = _LEVELS[_LEVELS.index(level.upper()) :]
     try:
         for record in _records(path, follow=follow):

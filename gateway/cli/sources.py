@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from gateway import config
 from gateway.cli import OK, completion, control
 from gateway.cli.common import config_option, find_config
 from gateway.cli.screen import State, quality, rate, source_table, value
@@ -44,7 +43,7 @@ def sources(source: str | None, as_json: bool, config_file: Path | None) -> int:
     """
     if source is not None:
         _check_source(source)
-    path = control.socket_of(config.load(find_config(config_file)))
+    path = control.socket_at(find_config(config_file))
     state = ask(path)
     try:
         told = _some(state) if source is None else _one(state, source, path)

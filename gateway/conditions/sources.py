@@ -106,8 +106,7 @@ DRIVER_HANGS = condition(
 
 
 def of_driver(name: str, values: Mapping[str, str]) -> Condition | None:
-    """The condition that a driver names. None where it names none, or not with all values of it."""
-    if name not in ids.VALUES:
+    """The condition that a driver names. None where it names none, or not with the values of it and no others."""
+    if name not in ids.VALUES or values.keys() != set(ids.VALUES[name]):
         return None
-    told = find(name)
-    return told if told.names <= values.keys() else None
+    return find(name) if all(isinstance(value, str) for value in values.values()) else None

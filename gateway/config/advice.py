@@ -4,18 +4,18 @@ machine.py has what the machine tells. Nothing here keeps a gateway from running
 """
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.conditions import Condition, Problem
+from gateway.core.text import is_loopback
 from gateway.settings import Settings
 
 from .words import Path as Place
 from .words import dotted
 
-WINDOW_DEFAULT = 20
+WINDOW_DEFAULT = 20  # mosquitto's max_inflight_messages, where nothing is said
 _WAIT_S = 3_600.0
 _PORTS_OF_ROOT = 1_024
 
@@ -130,7 +130,7 @@ def advise(place: Place, condition: Condition, **values: object) -> Advice:
 
 def keepers(settings: Settings) -> int:
     """How many of the nodes can sign that they store whole blocks."""
-    return sum(1 for node in settings.node.values() if node.stored_key and node.share == ("*",))
+    return sum(node.keeps for node in settings.node.values())
 
 
 def _gateway(settings: Settings) -> Iterator[Advice]:
@@ -206,8 +206,4 @@ def _times(settings: Settings) -> Iterator[Advice]:
 
 def is_here(url: str) -> bool:
     """Whether an address is this machine alone: a loopback address, or localhost."""
-    host: Any = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return bool(host == "localhost")
+    return is_loopback(urlsplit(url).hostname or "")

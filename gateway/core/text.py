@@ -1,4 +1,6 @@
-"""Text from outside, made safe to show."""
+"""Text from outside: made safe to show, and what a host's name means."""
+
+from ipaddress import ip_address
 
 
 def plain(text: str) -> str:
@@ -15,3 +17,11 @@ def age(seconds: float) -> str:
         if whole >= 2 * length:
             return f"{whole // length} {unit}"
     return f"{whole} s"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as it stands in a URL without brackets, is this machine (RFC 1122, 3.2.1.3; RFC 6761, 6.3)."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

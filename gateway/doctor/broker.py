@@ -1,6 +1,5 @@
 """Does each broker let the gateway in, with what it wants, and what are its limits?"""
 
-import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,24 +26,22 @@ from gateway.conditions.brokers import (
     BROKER_WINDOW_SMALL,
 )
 from gateway.conditions.found import CHECK_UNSEEN
+from gateway.config.advice import WINDOW_DEFAULT
 from gateway.configured import broker_of
 from gateway.core import limits
+from gateway.core.text import is_loopback
 from gateway.doctor import mqtt5
 from gateway.doctor.broker_asking import Said, ask
-from gateway.doctor.case import Case, Outcome, beside, each, merged
+from gateway.doctor.case import Case, Outcome, beside, each, ends_soon, merged
 from gateway.errors import KeyFileError
 from gateway.settings import Settings
 
-_DEFAULT_WINDOW = 20  # max_inflight_messages of mosquitto, where nothing is said
-_RENEW_DAYS = 21
 _REFUSED = 0x80
 
 
 async def look(case: Case) -> Outcome:
     """All brokers at once."""
-    settings = case.settings
-    if settings is None:
-        raise ValueError("a check that needs the configuration")
+    settings = case.wanted
     names = list(settings.broker)[: limits.DOCTOR_PEERS]
     outcomes = await each(*(_look(name, settings) for name in names))
     said = f"{listed(names)}: lets the gateway in, with all its topics" if names else "no broker is configured"
@@ -117,7 +114,7 @@ def _of_limits(name: str, broker: Broker, said: Said) -> Iterator[Problem]:
     limit = answer.receive_maximum
     if limit is not None and limit < window:
         yield BROKER_WINDOW_LARGE.problem(name, window=window, limit=limit)
-    elif limit == _DEFAULT_WINDOW:
+    elif limit == WINDOW_DEFAULT:
         yield BROKER_WINDOW_DEFAULT.problem(name)
     elif limit is not None and limit > window:
         yield BROKER_WINDOW_SMALL.problem(name, window=window, limit=limit)
@@ -143,15 +140,10 @@ def _wants(options: SubscribedOptions, one: str) -> bool:
 
 
 def _of_way(name: str, broker: Broker, said: Said, now_s: float) -> Iterator[Problem]:
-    if said.ends and ssl.cert_time_to_seconds(said.ends) - now_s < _RENEW_DAYS * 86_400:
+    if ends_soon(said.ends, now_s):
         yield BROKER_CERTIFICATE.problem(name, ends=said.ends)
-    if not broker.tls and not is_loopback(broker.host):
+    if not (broker.tls or broker.password or is_loopback(broker.host)):  # with one: check configuration
         yield BROKER_PLAIN.problem(name, at=broker.address)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether it is this machine."""
-    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _figures(said: Said) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from gateway.errors import Fault, FieldgateError
 from gateway.settings import Settings
 
 T = TypeVar("T")
+
+_RENEW_S = 21 * 86_400
 
 State = Literal["good", "found", "unseen"]
 """Of a check: nothing is the matter, something is, or it could not look."""
@@ -37,6 +40,13 @@ class Case:
     state: Mapping[str, Any] | None = None
     silence: FieldgateError | None = None
     inside: bool = False
+
+    @property
+    def wanted(self) -> Settings:
+        """The configuration, for a check that is not made without one."""
+        if self.settings is None:
+            raise ValueError("a check that needs the configuration")
+        return self.settings
 
     @property
     def data_dir(self) -> Path | None:
@@ -79,6 +89,11 @@ def merged(said: str, outcomes: Mapping[str, Outcome]) -> Outcome:
     return Outcome(said, [problem for one in outcomes.values() for problem in one.problems], figures)
 
 
+def ends_soon(ends: str, now_s: float) -> bool:
+    """Whether a certificate ends within three weeks. ends: as OpenSSL writes it; empty: not known."""
+    return bool(ends) and ssl.cert_time_to_seconds(ends) - now_s < _RENEW_S
+
+
 def as_user(owner: User | None) -> str:
     """How to look with the rights that are needed."""
     return f"{f'sudo -u {owner.name} fieldgate doctor, or ' if owner else ''}sudo fieldgate doctor"
@@ -91,7 +106,10 @@ async def beside(function: Callable[..., T], *args: Any, timeout_s: float = DOCT
 
 
 async def each(*looks: Any) -> list[Any]:
-    """Awaits them side by side; where one is cancelled, all are."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(look) for look in looks]
+    """Awaits them side by side; where one is cancelled, all are. The first error of any ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(look) for look in looks]
+    except ExceptionGroup as found:
+        raise found.exceptions[0] from found
     return [task.result() for task in tasks]

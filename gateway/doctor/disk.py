@@ -46,11 +46,10 @@ class Facts(NamedTuple):
 
 async def look(case: Case) -> Outcome:
     """The file system that holds data_dir."""
-    settings, folder = case.settings, case.data_dir
-    if settings is None or folder is None:
-        raise ValueError("a check that needs the configuration")
+    settings = case.wanted
+    folder = Path(settings.gateway.data_dir)
     facts = await beside(_facts, folder, case.root)
-    keepers = sum(1 for one in settings.node.values() if one.stored_key and one.share == ("*",))
+    keepers = sum(node.keeps for node in settings.node.values())
     return judge(facts._replace(a_day=await _a_day(folder, facts.used)), settings.retention, keepers=keepers)
 
 

@@ -16,9 +16,7 @@ _OTHER = "Only the service has it: its page has a button that makes these checks
 
 async def look(case: Case) -> Outcome:
     """Opens it as the gateway would."""
-    settings = case.settings
-    if settings is None:
-        raise ValueError("a check that needs the configuration")
+    settings = case.wanted
     uri = settings.gateway.key
     scheme, _, place = uri.partition(":")
     if scheme != "file" and not case.inside:

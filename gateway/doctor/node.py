@@ -31,13 +31,12 @@ from gateway.conditions.nodes import (
 )
 from gateway.core import limits, note
 from gateway.core.note import VerifierKey
-from gateway.doctor.case import Case, Outcome, beside, each, merged
+from gateway.doctor.case import Case, Outcome, beside, each, ends_soon, merged
 from gateway.errors import FormatError
 from gateway.settings import NodeLink
 
 _SLOW_S = 5.0
 _APART_S = 60.0
-_RENEW_DAYS = 21
 _HANDSHAKE_S = 3.0
 
 
@@ -54,9 +53,7 @@ class Answer(NamedTuple):
 
 async def look(case: Case) -> Outcome:
     """All nodes at once."""
-    settings = case.settings
-    if settings is None:
-        raise ValueError("a check that needs the configuration")
+    settings = case.wanted
     names = list(settings.node)[: limits.DOCTOR_PEERS]
     if not names:
         return Outcome("no node is configured", (NODE_NONE.problem(),))
@@ -177,7 +174,7 @@ def _of_keys(name: str, link: NodeLink, shown: note.Note) -> Iterator[Problem]:
 def _of_way(name: str, answer: Answer, now_s: float) -> Iterator[Problem]:
     if answer.seconds > _SLOW_S:
         yield NODE_SLOW.problem(name, seconds=f"{answer.seconds:.0f}")
-    if answer.ends and ssl.cert_time_to_seconds(answer.ends) - now_s < _RENEW_DAYS * 86_400:
+    if ends_soon(answer.ends, now_s):
         yield NODE_CERTIFICATE.problem(name, ends=answer.ends)
     told = email.utils.parsedate_tz(answer.date) if answer.date else None
     if told and abs(apart := email.utils.mktime_tz(told) - now_s) > _APART_S:

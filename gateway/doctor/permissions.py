@@ -15,9 +15,7 @@ from gateway.settings import Settings
 
 async def look(case: Case) -> Outcome:
     """The folder of the store, what is in it, and the secrets that the configuration names."""
-    if case.settings is None:
-        raise ValueError("a check that needs the configuration")
-    return await beside(_look, case, case.settings)
+    return await beside(_look, case, case.wanted)
 
 
 def _look(case: Case, settings: Settings) -> Outcome:

@@ -44,9 +44,8 @@ def used(settings: Settings) -> dict[str, list[str]]:
 
 async def look(case: Case) -> Outcome:
     """All ports of the configuration."""
-    settings, folder = case.settings, case.data_dir
-    if settings is None or folder is None:
-        raise ValueError("a check that needs the configuration")
+    settings = case.wanted
+    folder = Path(settings.gateway.data_dir)
     ports = dict(list(used(settings).items())[:DOCTOR_PORTS])
     owner = await beside(service_user, folder, case.root)
     ours = {one.pid for one in await beside(holders, str(folder / LOCK))}

@@ -16,14 +16,16 @@ async def look(case: Case) -> Outcome:
 
 def judge(state: Mapping[str, Any] | None, silence: FieldgateError | None) -> Outcome:
     """Without a state: a gateway that does not run, or that this user may not ask."""
+    if state is None and silence is None:
+        cure = "Mend the configuration first: `fieldgate check` tells its faults"
+        return unseen("the running gateway", "where its data lies is not known", cure)
     if state is None:
-        what = silence.what if silence else "it was not asked"
-        cause = silence.__cause__ if silence else None
-        if isinstance(cause, PermissionError):
-            return unseen("the running gateway", what, silence.cure if silence else "")
-        if isinstance(cause, FileNotFoundError | ConnectionRefusedError):
+        assert silence is not None
+        if isinstance(silence.__cause__, PermissionError):
+            return unseen("the running gateway", silence.what, silence.cure)
+        if isinstance(silence.__cause__, FileNotFoundError | ConnectionRefusedError):
             return Outcome("it does not run", (GATEWAY_STOPPED.problem(),))
-        return Outcome("it does not answer", (GATEWAY_SILENT.problem(detail=what),))
+        return Outcome("it does not answer", (GATEWAY_SILENT.problem(detail=silence.what),))
     figures = {"version": str(state.get("version")), "sources": str(len(state.get("sources", ())))}
     return Outcome("it runs and answers", problems_of(state), figures)
 
@@ -41,7 +43,9 @@ def _problem(one: dict[str, Any]) -> Problem | None:
         severity = find(condition).severity
     except (KeyError, TypeError):
         return None
-    return Problem(condition, severity, subject, what, cure, {"subject": subject})
+    told = one.get("values")
+    values = {name: text for name, text in told.items() if isinstance(text, str)} if isinstance(told, dict) else {}
+    return Problem(condition, severity, subject, what, cure, values | {"subject": subject})
 
 
 def _text(value: Any) -> str:

@@ -20,9 +20,7 @@ _RECOVER = "`fieldgate recover` (with the gateway stopped) looks at everything, 
 
 async def look(case: Case) -> Outcome:
     """Opens both files to read, beside the gateway that may be running on them."""
-    folder = case.data_dir
-    if folder is None:
-        raise ValueError("a check that needs the configuration")
+    folder = Path(case.wanted.gateway.data_dir)
     if refused := await beside(_judge_files, case, folder):
         return refused
     try:

@@ -100,11 +100,6 @@ def user(uid: int, root: Path) -> User:
     return User(uid, frozenset(gids), name)
 
 
-def group_name(gid: int, root: Path) -> str:
-    """A group's name; its number where it has none."""
-    return next((one[0] for one in _table(root / "etc/group") if len(one) > 2 and one[2] == str(gid)), str(gid))
-
-
 def _table(path: Path) -> list[list[str]]:
     return [line.split(":") for line in (text(path) or "").splitlines()]
 

@@ -2,9 +2,10 @@
 
 import re
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from gateway.core.text import is_loopback
 from gateway.web.access import authority
 
 _FIB = Path("/proc/net/fib_trie")
@@ -20,20 +21,13 @@ def addresses(host: str, port: int, *, tls: bool) -> list[str]:
 
 def _names(host: str) -> list[str]:
     if host not in _WILDCARDS:
-        return [] if _is_loopback(host) else [host]
+        return [] if is_loopback(host) else [host]
     found: list[IPv4Address | IPv6Address] = []
     if 4 in _WILDCARDS[host]:
         found += _ipv4()
     if 6 in _WILDCARDS[host]:
         found += _ipv6()
     return [str(one) for one in found if not (one.is_loopback or one.is_link_local)] or [socket.gethostname()]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _ipv4() -> list[IPv4Address]:

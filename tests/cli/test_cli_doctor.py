@@ -142,6 +142,38 @@ def test_a_gateway_that_answers_nonsense_or_another_version(home: Path) -> None:
     assert {"gateway-old", "check-failed"} & set(conditions)
 
 
+def test_a_file_that_is_no_toml_beside_a_gateway_that_runs(home: Path) -> None:
+    told = {
+        "version": "0",
+        "problems": [
+            {
+                "condition": "source-away",
+                "subject": "climate",
+                "what": "Source climate is away: gone",
+                "cure": "look",
+                "values": {"subject": "climate", "detail": "gone", "cure": "look"},
+            }
+        ],
+        "sources": [],
+    }
+    add(home, "[broken\n")
+    with answering(home / "data" / "control.sock", http(json.dumps(told).encode())):
+        done = fieldgate("doctor", "--json", cwd=home)
+    conditions = found(done)
+    assert ("source-away", "climate") in conditions
+    assert not {"gateway-stopped", "gateway-silent"} & {one for one, _ in conditions}
+    (away,) = [one for one in json.loads(done.out)["findings"] if one["condition"] == "source-away"]
+    assert away["values"] == {"subject": "climate", "detail": "gone", "cure": "look"}
+    assert ("gateway-stopped", "") in found(fieldgate("doctor", "--json", cwd=home))
+
+
+def test_a_file_that_does_not_say_where_its_data_lies(tmp_path: Path) -> None:
+    (tmp_path / "fieldgate.toml").write_text("[gateway\n")
+    done = fieldgate("doctor", "--json", cwd=tmp_path)
+    assert not {"gateway-stopped", "gateway-silent"} & {one for one, _ in found(done)}
+    assert ("check-unseen", "the running gateway") in found(done)
+
+
 def test_what_comes_from_outside_is_printed_safely(home: Path) -> None:
     told = {
         "problems": [{"condition": "page-away", "subject": "", "what": "\x1b[2J gone", "cure": "c\r\n"}],

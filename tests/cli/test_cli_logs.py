@@ -105,3 +105,11 @@ def test_following_ends_with_a_reader_that_goes_away(folder: Path) -> None:
         assert it.stdout.readline()
         it.stdout.close()
         assert it.wait(30) == 3
+
+
+def test_a_faulty_file_hides_no_gateway(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, LogMaker().add(1))
+    with (folder / "fieldgate.toml").open("a") as file:
+        file.write("[broken\n")
+    assert logs(folder).code == 0
+    assert fieldgate("logs", cwd=folder).code == 3

@@ -237,9 +237,3 @@ async def test_several_at_once_and_none() -> None:
         ("broker-away", f"b{n}") for n in range(limits.DOCTOR_PEERS)
     ]
     assert (await look(Settings(gateway=given.gateway))).said == "no broker is configured"
-
-
-def test_what_is_not_encrypted_and_leaves_the_machine() -> None:
-    assert [broker.is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "192.168.1.2", "farm.example")] == [
-        True, True, True, False, False,
-    ]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from gateway import doctor
 from gateway.conditions import Problem
 from gateway.conditions.found import DISK_SOON, GATEWAY_OLD, MEMORY_LOW, POWER_LOW
-from gateway.doctor import Case, Checked, Outcome, Report, examination
+from gateway.doctor import Case, Checked, Outcome, Report, case, examination
 from gateway.doctor.examination import Check, look_into
 from gateway.settings import GatewaySettings, Settings
 
@@ -59,6 +59,17 @@ async def test_a_check_that_hangs_fails_or_raises_a_group_harms_no_other() -> No
         "needs": "check-unseen",
     }
     assert "ValueError: bad" in found["several"].what
+
+
+async def test_the_first_error_of_several_looks_is_what_their_check_meets() -> None:
+    async def fails() -> None:
+        raise TimeoutError("late")
+
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError, match="late"):
+        await case.each(waits(), fails())
 
 
 async def test_all_run_at_the_same_time() -> None:
