@@ -17,6 +17,8 @@ from gateway.core.text import plain
 from gateway.errors import ConfigError, FieldgateError, UnreachableError
 from gateway.settings import Settings
 
+_STATUS_S = 5.0
+
 Told = dict[str, Any]
 
 
@@ -108,17 +110,23 @@ def advice(settings: Settings, read: Sequence[ConfigFile]) -> list[Told]:
 
 
 def running_changes(path: Path, settings: Settings) -> list[Change] | None:
-    """What is another than in the configuration that the running gateway took over last; None where none runs."""
+    """What is another than in the configuration that the running gateway took over last, and what of that one still
+    waits for a restart; None where none runs.
+    """
     past = import_module("gateway.config.past").Past(path, Path(settings.gateway.data_dir))
     try:
         ran = [one for one in past.snapshots() if not one.replaced]
         if not ran:
             return None
         before = config.settings_of(past.read(ran[-1]))
-        control.call(control.socket_of(before), "/status")
+        told = control.call(control.socket_of(before), "/status", timeout_s=_STATUS_S).get("configuration")
     except (UnreachableError, FieldgateError):
         return None
-    return config.changes(before, settings)
+    found = config.changes(before, settings)
+    waiting = told.get("restart") if isinstance(told, dict) else None
+    known = {one.key for one in found}
+    keys = waiting if isinstance(waiting, list) else []
+    return found + [Change(key, "changed", restart=True) for key in keys if isinstance(key, str) and key not in known]
 
 
 def _changed(changes: Sequence[Change] | None) -> list[str]:

@@ -174,6 +174,23 @@ def test_nothing_has_changed(home: Home) -> None:
         assert "Since" not in home.check().out
 
 
+@pytest.mark.parametrize(
+    ("told", "keys"),
+    [
+        ({"configuration": {"restart": ["web.listen", "journal.linger_ms"]}}, ["web.listen", "journal.linger_ms"]),
+        ({"configuration": {"restart": ["web.listen", 7]}}, ["web.listen"]),
+        ({"configuration": {"restart": "web.listen"}}, []),
+        ({"configuration": []}, []),
+    ],
+)
+def test_what_was_taken_over_and_still_waits_for_a_restart(home: Home, told: object, keys: list[str]) -> None:
+    home.ran(WISE)
+    with answering(home.data / "control.sock", http(json.dumps(told).encode())):
+        assert home.json()["changes"] == [{"key": key, "how": "changed", "restart": True} for key in keys]
+        home.put(WISE + '[web]\nlisten = "127.0.0.1:8441"\n')
+        assert [one["key"] for one in home.json()["changes"]].count("web.listen") == 1
+
+
 def test_another_folder_for_the_data(home: Home) -> None:
     """The gateway that runs is the one of the folder that was."""
     home.ran(WISE)
