@@ -48,6 +48,13 @@ POLICY_BYTES = 1024 * 1024
 POLICY_NAMES = 1_024
 KEY_FILE_BYTES = 4_096
 
+# anchors (section 12; gateway/anchors)
+PINS_BYTES = 256 * 1024
+PINS = 4_096
+ANCHOR_EVIDENCE_BYTES = 48 * 1024  # in CBOR; of all in one receipt together, RECEIPT_BYTES
+ANCHOR_DATA_BYTES = 16 * 1024  # of one submission
+ANCHOR_TICKET_BYTES = 1_024
+
 # sync (section 8)
 SYNC_ENTRIES = 1_024
 SYNC_REQUEST_BYTES = 384 * 1024

@@ -1,0 +1,1 @@
+"""Digests of the log on chains that others run: kinds of chains, and the task that keeps one of them told."""

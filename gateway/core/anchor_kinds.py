@@ -1,0 +1,31 @@
+"""The kinds of anchors that a verifier knows, and how one of a receipt is checked (docs/format.md, section 12)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from gateway.core import cbor, merkle
+from gateway.core.anchor import Anchored, Pin, Statement
+from gateway.core.receipt import Anchor
+
+Check = Callable[[Statement, cbor.Value, Sequence[Pin]], Anchored]
+"""What a kind does: FormatError unless the evidence shows the statement where it says, and all that the pins say of
+that chain fits. Its pins are checked as well: one that it does not understand is refused."""
+
+KINDS: Mapping[str, Check] = MappingProxyType({})
+"""By the kind that stands in a receipt. A new one: a module `anchor_NAME.py` here, and a line."""
+
+
+def check(
+    anchor: Anchor,
+    origin: str,
+    entry: tuple[bytes, int],
+    pins: Sequence[Pin] = (),
+    kinds: Mapping[str, Check] = KINDS,
+) -> Anchored | None:
+    """Where the anchor's statement stands; None for a kind that is not known. FormatError where it does not.
+
+    entry: hash and index of the log's entry that the anchor is to cover.
+    """
+    merkle.verify_inclusion(*entry, anchor.size, anchor.path, anchor.root)
+    known = kinds.get(str(anchor.kind))
+    return None if known is None else known(Statement.of(origin, anchor.size, anchor.root), anchor.evidence, pins)
