@@ -9,6 +9,7 @@
     |   |-- ConfigError            a configuration file with everything that is wrong in it
     |   |-- KeyFileError           a key that is missing, malformed or readable by others
     |   |-- AuthError              a request without a valid signature
+    |   |-- EngineError            this machine has nothing that does it
     |   |-- ConflictError          a log is no longer, or not, as the caller takes it to be
     |   `-- NotFoundError          what was asked for is not there
     |-- Retry                      the world's fault: the same thing may work later
@@ -109,6 +110,10 @@ class AuthError(Refused):
     def __init__(self, what: str, *, challenge: str | None = None) -> None:
         super().__init__(what)
         self.challenge = challenge
+
+
+class EngineError(Refused):
+    """This machine has nothing that does what is asked for, or it does it wrongly."""
 
 
 class ConflictError(Refused):
