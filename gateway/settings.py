@@ -143,6 +143,32 @@ class NodeLink(Table, kw_only=True, frozen=True):
         return self.stored_key is not None and self.share == ("*",)
 
 
+class AnchorSettings(Table, kw_only=True, frozen=True):
+    """[anchor.NAME]: a chain on which the log's size and root are put. Its other keys are those of its kind
+    (docs/anchors.md).
+    """
+
+    kind: Annotated[str, Meta(title="What the chain is")]
+    every_s: Annotated[
+        float, Meta(ge=1, le=31_536_000, title="From one anchor to the next, where blocks were sealed meanwhile")
+    ] = 3_600.0
+    every_blocks: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(title="As soon as so many blocks were sealed, too. Absent: by time alone"),
+    ] = None
+    confirmations: Annotated[
+        int, Meta(ge=1, le=64, title="Blocks of the chain, from the anchor's own on, until it counts as anchored")
+    ] = 12
+    look_s: Annotated[
+        float, Meta(ge=0.1, le=3_600, title="From one look at the chain to the next while an anchor is on its way")
+    ] = 15.0
+    late_s: Annotated[
+        float,
+        Meta(ge=1, le=31_536_000, title="An anchor that takes longer is told as late; after four times that, given up"),
+    ] = 21_600.0
+    options: Any = None  # the kind's own, filled in by gateway/config
+
+
 class RetentionSettings(Table, kw_only=True, frozen=True):
     """[retention]: how much disk the store may fill, and what goes when it is full."""
 

@@ -5,7 +5,7 @@ values in them are filled in where it is met, so that a page can say the same in
 docs/operations.md explains each id: symptom, cause, cure.
 """
 
-from gateway.conditions import brokers, found, nodes, own, sources
+from gateway.conditions import anchors, brokers, found, nodes, own, sources
 from gateway.conditions.model import (
     SEVERITIES,
     Condition,
@@ -56,6 +56,7 @@ __all__ = [
     "Condition",
     "Problem",
     "Severity",
+    "anchors",
     "brokers",
     "conditions",
     "find",

@@ -54,6 +54,12 @@ PINS = 4_096
 ANCHOR_EVIDENCE_BYTES = 48 * 1024  # in CBOR; of all in one receipt together, RECEIPT_BYTES
 ANCHOR_DATA_BYTES = 16 * 1024  # of one submission
 ANCHOR_TICKET_BYTES = 1_024
+ANCHORS_KEPT = 2_048  # anchored rows of one table
+ANCHORS_FAILED_KEPT = 64
+ANCHOR_CALL_S = 120.0  # one of the four calls of a kind
+ANCHOR_BACKOFF_S = 900.0
+ANCHOR_RECENT_S = 604_800.0  # for which an anchor is looked at again before the next one
+ANCHOR_RESEND_S = 300.0  # without a block for it, after which the same bytes are sent again
 
 # sync (section 8)
 SYNC_ENTRIES = 1_024

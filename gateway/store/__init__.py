@@ -1,6 +1,7 @@
 """What is kept on disk, through SQLite. Only this package holds SQL.
 
-`fieldgate.db` holds journal, blocks, tree, checkpoints and co-signatures; `sign-state.db` is apart (signstate.py).
+`fieldgate.db` holds journal, blocks, tree, checkpoints, co-signatures and anchors; `sign-state.db` is apart
+(signstate.py).
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from gateway.core import limits
 from gateway.core.note import VerifierKey
 from gateway.errors import DamagedError, FormatError, InUseError, NotFoundError, StoreError
 from gateway.place import UNKNOWN, Place
-from gateway.store import blocks, cosigned, journal, moves, signstate, wal
+from gateway.store import anchors, blocks, cosigned, journal, moves, signstate, wal
+from gateway.store.anchors import Anchors
 from gateway.store.blocks import SOUND, Blocks
 from gateway.store.cosigned import Cosigned
 from gateway.store.database import Database, Quota, Schema, create_file
@@ -27,6 +29,7 @@ SCHEMA = Schema(
         ";".join((_META, journal.SCHEMA, blocks.SCHEMA, cosigned.SCHEMA)),
         ";".join((blocks.SCHEMA_2, cosigned.SCHEMA_2)),
         journal.SCHEMA_3,
+        anchors.SCHEMA_4,
     ),
 )
 
@@ -61,6 +64,7 @@ class Store:
         self.vkey = vkey  # of the log that is kept here; its name is the origin
         self.blocks = sealed
         self.cosigned = Cosigned(db)
+        self.anchors = Anchors(db)
         self.lost = ""  # newest commits that a damaged write-ahead log took along, in words
         self._lock = lock
 

@@ -1,0 +1,318 @@
+"""Keeps one chain told of the log: takes the newest checkpoint when it is due, and sees it through (api.py).
+
+What the journal (gateway/store/anchors.py) holds is all that a next life needs: it goes on where this one ended::
+
+    nothing on its way --due--> waiting --made, sent--> submitted --look--> in block --confirmed, proved--> anchored
+                                   ^                        |                  |
+                                   +------ reorganised -----+------------------+
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Submission
+from gateway.clock import Clock, day
+from gateway.conditions import Condition, Problem
+from gateway.conditions.anchors import ANCHOR_ANSWER, ANCHOR_AWAY, ANCHOR_FAILED, ANCHOR_FAULT, ANCHOR_LATE
+from gateway.core import cbor, limits
+from gateway.core.anchor import Statement
+from gateway.errors import BugError, Retry, Stop, StoreFullError, UnreachableError
+from gateway.settings import AnchorSettings
+from gateway.store import Store
+from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
+
+log = logging.getLogger(__name__)
+
+_GIVE_UP = 4  # times late_s
+_REPORT = "Report it with the gateway's log"
+_NEXT = "The next checkpoint takes its place"
+
+T = TypeVar("T")
+
+
+class Random(Protocol):
+    """What of random.Random is used."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Uniform in [a, b]."""
+
+
+class Anchoring:
+    """One chain. `run` never ends by itself; only our own faults (Stop) end it.
+
+    chain: what its kind calls it. opened: makes a chain of the kind. Everything that a chain brings about ends here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: AnchorSettings,
+        chain: str,
+        opened: Callable[[], Opened],
+        store: Store,
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._name, self._settings, self._called, self._open = name, settings, chain, opened
+        self._store, self._journal, self._clock, self._rng = store, store.anchors, clock, rng
+        self._origin = store.vkey.name
+        self._wake = asyncio.Event()
+        self._row: AnchorRow | None = None  # the one begun last
+        self._anchored: AnchorRow | None = None  # the newest that is anchored
+        self._height = 0  # of the chain, as seen last
+        self._failures = 0
+        self._trouble: tuple[Condition, dict[str, str]] | None = None
+        self._sent_at = -limits.ANCHOR_RESEND_S  # monotonic
+        self._doing: AnchorRow | None = None  # what a step is about
+
+    # -- what the gateway sees ----------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """For status, as JSON (docs/json.md)."""
+        row, last = self._row, self._anchored
+        return {
+            "kind": self._settings.kind,
+            "chain": self._called,
+            "state": row.state if row else WAITING,
+            "size": row.size if row else 0,
+            "since_ms": row.since_ms if row else None,
+            "block": row.number if row else None,
+            "confirmed": self._confirmed(row),
+            "confirmations": self._settings.confirmations,
+            "why": row.why if row else "",
+            "cure": row.cure if row else "",
+            "height": self._height,
+            "anchored": last.size if last else 0,
+            "anchored_block": last.number if last else None,
+            "anchored_s": last.time_s if last else None,
+        }
+
+    def _confirmed(self, row: AnchorRow | None) -> int:
+        """Blocks from the anchor's own on, as seen last."""
+        if row is None or row.number is None:
+            return 0
+        most = self._settings.confirmations
+        return most if row.state == ANCHORED else min(max(self._height - row.number + 1, 0), most)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What a person has to know of."""
+        found = [] if self._trouble is None else [self._trouble[0].problem(self._name, **self._trouble[1])]
+        row = self._row
+        if row is not None and not row.over and self._age_s(row) > self._settings.late_s:
+            found.append(ANCHOR_LATE.problem(self._name, size=row.size, state=row.state, since=day(row.since_ms)))
+        return found
+
+    def _age_s(self, row: AnchorRow) -> float:
+        return (self._clock.now().ms - row.since_ms) / 1000
+
+    def ask(self) -> None:
+        """Goes on at once, for a person who does not wait for its back-off."""
+        self._wake.set()
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._row = await self._journal.newest(self._name)
+        self._anchored = await self._journal.anchored(self._name)
+        while True:
+            try:
+                async with self._open() as chain:
+                    while True:
+                        await self._pause(await self._tried(chain))
+            except Exception as error:  # noqa: BLE001 -- as in `_tried`: it could not be opened
+                await self._meet(error)
+            await self._pause(self._backoff_s())
+
+    async def _tried(self, chain: Chain) -> float:
+        """One step; seconds until the next. Whatever a chain brings about becomes a trouble and a later try."""
+        try:
+            pause_s = await self._step(chain)
+        except Exception as error:  # noqa: BLE001 -- a kind's bug harms nothing but itself (invariant 9)
+            await self._meet(error)
+            return self._backoff_s()
+        self._failures, self._trouble = 0, None
+        return pause_s
+
+    async def _meet(self, error: Exception) -> None:
+        """What becomes of an error. A Stop goes on up."""
+        if isinstance(error, Stop):
+            raise error
+        self._failures += 1
+        if isinstance(error, StoreFullError):
+            return  # disk-full tells
+        with contextlib.suppress(StoreFullError):
+            if isinstance(error, GoneError | RefusedError):
+                cure = error.cure or _NEXT
+                await self._failed(error.what, cure, over=isinstance(error, GoneError))
+                self._trouble = ANCHOR_FAILED, {"detail": error.what, "cure": cure}
+                return
+        if isinstance(error, LieError):
+            self._trouble = ANCHOR_ANSWER, {"detail": error.what}
+        elif isinstance(error, Retry):
+            self._trouble = ANCHOR_AWAY, {"detail": error.what}
+        else:
+            self._trouble = ANCHOR_FAULT, {"detail": f"an unexpected error ({type(error).__name__})"}
+            log.error("anchor %s: an unexpected error", self._name, exc_info=error)
+
+    def _backoff_s(self) -> float:
+        most = min(self._settings.look_s * 2 ** min(self._failures, 16), limits.ANCHOR_BACKOFF_S)
+        return self._rng.uniform(most / 2, most)
+
+    async def _pause(self, pause_s: float) -> None:
+        """For so long, until somebody asks, or, where nothing is on its way, until the log grows."""
+        signs: list[asyncio.Task[object]] = [asyncio.create_task(self._wake.wait())]
+        if self._idle:
+            signs.append(asyncio.create_task(self._store.blocks.wait_beyond(self._store.blocks.size)))
+        try:
+            await asyncio.wait(signs, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for sign in signs:
+                sign.cancel()
+            await asyncio.gather(*signs, return_exceptions=True)
+        self._wake.clear()
+
+    @property
+    def _idle(self) -> bool:
+        return (self._row is None or self._row.over) and not self._failures
+
+    # -- one step -----------------------------------------------------------------------------------------------------
+
+    async def _step(self, chain: Chain) -> float:
+        """What comes next for the row that is on its way; seconds until the step after it."""
+        row = self._doing = await self._journal.current(self._name)
+        if row is None:
+            return await self._begin(chain)
+        if (row.kind, row.chain) != (self._settings.kind, self._called):
+            await self._failed("[anchor.NAME] was changed to another chain", "", over=True)
+            return 0.0
+        if not row.data:
+            return await self._make(chain, row)
+        if row.state in (WAITING, FAILED):
+            return await self._send(chain, row)
+        return await self._look(chain, row)
+
+    async def _begin(self, chain: Chain) -> float:
+        """Takes the newest checkpoint, if one is due."""
+        newest, size = self._row, self._store.blocks.size
+        wait_s = self._due_in_s(newest, size)
+        if wait_s > 0:
+            return wait_s
+        if size <= (newest.size if newest else 0):
+            return self._settings.every_s  # or until the log grows
+        if await self._taken_away(chain):
+            return 0.0
+        root, now_ms = self._store.blocks.frontier.root(), self._clock.now().ms
+        kind = self._settings.kind
+        await self._save(AnchorRow(self._name, size, root, kind=kind, chain=self._called, since_ms=now_ms))
+        return 0.0
+
+    def _due_in_s(self, newest: AnchorRow | None, size: int) -> float:
+        """By the wall clock; where that was set back, not later than one whole time from now."""
+        if newest is None:
+            return 0.0
+        blocks = self._settings.every_blocks
+        if blocks is not None and size - newest.size >= blocks and newest.state != FAILED:
+            return 0.0
+        every_s = self._settings.every_s
+        if newest.state == FAILED:
+            every_s = min(every_s, limits.ANCHOR_BACKOFF_S)
+        return min(every_s - self._age_s(newest), every_s)
+
+    async def _taken_away(self, chain: Chain) -> bool:
+        """Whether a late reorganisation took the newest anchor away; then that is on its way again."""
+        last = self._doing = self._anchored
+        if last is None or self._age_s(last) > limits.ANCHOR_RECENT_S or last.chain != self._called:
+            return False
+        sight = await self._call(chain.look(_submission(self._origin, last)))
+        if sight.place is not None:
+            return False
+        await self._back(last)
+        self._anchored = await self._journal.anchored(self._name)
+        return True
+
+    async def _make(self, chain: Chain, row: AnchorRow) -> float:
+        last, former = await self._journal.before(self._name, row.size), None
+        if last is not None and last.data and last.state == FAILED and last.chain == row.chain:
+            former = _submission(self._origin, last)
+        data = await self._call(chain.make(Statement.of(self._origin, row.size, row.root), former))
+        if not 0 < len(data) <= limits.ANCHOR_DATA_BYTES:
+            raise BugError(f"a submission of {len(data)} bytes", cure=_REPORT)
+        await self._save(replace(row, data=data, state=WAITING, why="", cure=""))  # before anything is sent
+        return 0.0
+
+    async def _send(self, chain: Chain, row: AnchorRow) -> float:
+        ticket = await self._call(chain.send(_submission(self._origin, row)))
+        if len(ticket) > limits.ANCHOR_TICKET_BYTES:
+            raise BugError(f"a ticket of {len(ticket)} bytes", cure=_REPORT)
+        self._sent_at = self._clock.monotonic()
+        if row.state != SUBMITTED or row.ticket != ticket:
+            await self._save(replace(row, ticket=ticket, state=SUBMITTED, why="", cure=""))
+        return self._settings.look_s
+
+    async def _look(self, chain: Chain, row: AnchorRow) -> float:
+        sight = await self._call(chain.look(_submission(self._origin, row)))
+        self._height, place = sight.height, sight.place
+        if place is None:
+            return await self._nowhere(chain, row)
+        found = replace(row, state=IN_BLOCK, number=place.number, hash=place.hash, time_s=place.time_s)
+        if found != row:
+            await self._save(replace(found, why="", cure=""))
+        if self._height - place.number + 1 < self._settings.confirmations:
+            return self._settings.look_s
+        return await self._prove(chain, found, place)
+
+    async def _nowhere(self, chain: Chain, row: AnchorRow) -> float:
+        """No block has it: not yet, or not any more."""
+        if row.state == IN_BLOCK:
+            await self._back(row)
+            return 0.0
+        if self._age_s(row) > _GIVE_UP * self._settings.late_s:
+            raise GoneError("no block took it, for too long: it is given up", cure=_NEXT)
+        if self._clock.monotonic() - self._sent_at > limits.ANCHOR_RESEND_S:
+            return await self._send(chain, row)
+        return self._settings.look_s
+
+    async def _prove(self, chain: Chain, row: AnchorRow, place: Place) -> float:
+        submission = _submission(self._origin, row)
+        evidence = cbor.encode(await self._call(chain.prove(submission, place, self._settings.confirmations)))
+        if len(evidence) > limits.ANCHOR_EVIDENCE_BYTES:
+            what = f"its proof has {len(evidence)} bytes, more than {limits.ANCHOR_EVIDENCE_BYTES} that receipts carry"
+            raise GoneError(what, cure="Anchor less often, or on a chain with smaller blocks")
+        await self._save(replace(row, state=ANCHORED, over=True, evidence=evidence, why="", cure=""))
+        self._anchored = self._row
+        return 0.0
+
+    async def _back(self, row: AnchorRow) -> None:
+        """The block that it stood in is not the chain's any more: the same bytes are sent again."""
+        why = f"a reorganisation of the chain took block {row.number} away"
+        log.warning("anchor %s: %s; size %d is waiting again", self._name, why, row.size)
+        nowhere = replace(row, state=WAITING, over=False, number=None, hash=None, time_s=None, evidence=None)
+        await self._save(replace(nowhere, why=why))
+
+    async def _failed(self, why: str, cure: str, *, over: bool) -> None:
+        if self._doing is not None:
+            await self._save(replace(self._doing, state=FAILED, over=over, why=why, cure=cure))
+
+    async def _save(self, row: AnchorRow) -> None:
+        await self._journal.save(row)
+        self._doing = row
+        if self._row is None or row.size >= self._row.size:
+            self._row = row
+
+    async def _call(self, asked: Awaitable[T]) -> T:
+        """One of the kind's calls, within its time."""
+        try:
+            async with asyncio.timeout(limits.ANCHOR_CALL_S):
+                return await asked
+        except TimeoutError:
+            raise UnreachableError("it did not answer in time") from None
+
+
+def _submission(origin: str, row: AnchorRow) -> Submission:
+    return Submission(Statement.of(origin, row.size, row.root), row.data, row.ticket)

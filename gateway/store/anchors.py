@@ -1,0 +1,146 @@
+"""What is put on chains: one row for each statement and table of the configuration, and how far it has come."""
+
+from dataclasses import astuple, dataclass, fields
+from typing import Final, NamedTuple
+
+from gateway.core import limits
+from gateway.store.database import Database, Row
+
+SCHEMA_4 = """
+CREATE TABLE anchor(
+    name TEXT NOT NULL,                        -- [anchor.NAME]
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    chain TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,                 -- when it was begun
+    state TEXT NOT NULL,
+    over INTEGER NOT NULL,                     -- 1: nothing more is done for it
+    data BLOB NOT NULL,                        -- what is sent; empty: not made yet
+    ticket BLOB NOT NULL,                      -- what the chain answered; empty: not sent yet
+    number INTEGER, hash BLOB, time_s INTEGER, -- the block in which it stands
+    evidence BLOB,
+    why TEXT NOT NULL,
+    cure TEXT NOT NULL,
+    PRIMARY KEY(name, size)
+);
+CREATE INDEX anchor_anchored ON anchor(size) WHERE state='anchored'"""
+
+WAITING: Final = "waiting"
+SUBMITTED: Final = "submitted"
+IN_BLOCK: Final = "in block"
+ANCHORED: Final = "anchored"
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorRow:
+    """A statement (the log's `size` and `root`) on its way to a chain, or there."""
+
+    name: str
+    size: int
+    root: bytes
+    kind: str
+    chain: str
+    since_ms: int
+    state: str = WAITING
+    over: bool = False
+    data: bytes = b""
+    ticket: bytes = b""
+    number: int | None = None
+    hash: bytes | None = None
+    time_s: int | None = None
+    evidence: bytes | None = None
+    why: str = ""
+    cure: str = ""
+
+
+class Counts(NamedTuple):
+    """Rows of one name: those anchored, and those that failed for good."""
+
+    anchored: int
+    failed: int
+
+
+_NAMES = [one.name for one in fields(AnchorRow)]
+_COLUMNS = ",".join(_NAMES)
+_MARKS = ",".join("?" * len(_NAMES))
+_SETS = ",".join(f"{name}=excluded.{name}" for name in _NAMES if name not in ("name", "size"))
+
+
+class Anchors:
+    """The journal of anchors. A row is durable when `save` returns."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def save(self, row: AnchorRow) -> None:
+        """Writes the row, which replaces the one of its name and size."""
+        put = f"INSERT INTO anchor({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT(name,size) DO UPDATE SET {_SETS}"
+        await self._db.transact([(put, astuple(row)), *self._thinned(row.name)])
+
+    @staticmethod
+    def _thinned(name: str) -> list[tuple[str, tuple[object, ...]]]:
+        """Every second one of the older half, where there are more than ANCHORS_KEPT: later ones cover what they did.
+
+        What failed for good goes first.
+        """
+        most = limits.ANCHORS_KEPT
+        old = "SELECT size,row_number() OVER (ORDER BY size) AS at FROM anchor WHERE name=? AND state='anchored'"
+        too_many = "(SELECT count(*) FROM anchor WHERE name=? AND state='anchored') > ?"
+        failed = "SELECT size FROM anchor WHERE name=? AND over AND state='failed' ORDER BY size DESC LIMIT -1 OFFSET ?"
+        return [
+            (
+                f"DELETE FROM anchor WHERE name=? AND {too_many} AND size IN "
+                f"(SELECT size FROM ({old}) WHERE at % 2 = 0 AND at <= ?)",
+                (name, name, most, name, most // 2),
+            ),
+            (f"DELETE FROM anchor WHERE name=? AND size IN ({failed})", (name, name, limits.ANCHORS_FAILED_KEPT)),
+        ]
+
+    async def current(self, name: str) -> AnchorRow | None:
+        """The one that is on its way."""
+        return await self._one("name=? AND NOT over ORDER BY size DESC LIMIT 1", name)
+
+    async def newest(self, name: str) -> AnchorRow | None:
+        """The one begun last, whatever became of it."""
+        return await self._one("name=? ORDER BY size DESC LIMIT 1", name)
+
+    async def before(self, name: str, size: int) -> AnchorRow | None:
+        """The one of the size below that."""
+        return await self._one("name=? AND size<? ORDER BY size DESC LIMIT 1", name, size)
+
+    async def anchored(self, name: str) -> AnchorRow | None:
+        """The newest that is anchored."""
+        return await self._one("name=? AND state='anchored' ORDER BY size DESC LIMIT 1", name)
+
+    async def counts(self, name: str) -> Counts:
+        """How many there are."""
+        columns = "coalesce(sum(state='anchored'),0), coalesce(sum(over AND state='failed'),0)"
+        ((anchored, failed),) = await self._db.read(f"SELECT {columns} FROM anchor WHERE name=?", (name,))
+        return Counts(anchored, failed)
+
+    async def covering(self, height: int) -> list[AnchorRow]:
+        """Of each name the first anchored row that covers the entry of a height, in the order of their times."""
+        first = "SELECT name,min(size) FROM anchor WHERE state='anchored' AND size>? GROUP BY name"
+        return await self._rows(
+            f"(name,size) IN ({first}) ORDER BY time_s,name LIMIT ?", height, limits.RECEIPT_ANCHORS
+        )
+
+    async def listed(self, most: int, before: int | None = None) -> list[AnchorRow]:
+        """The newest, below a size where one is given."""
+        where = "size<coalesce(?,9223372036854775807) ORDER BY size DESC,name LIMIT ?"
+        return await self._rows(where, before, most)
+
+    async def _one(self, where: str, *params: object) -> AnchorRow | None:
+        rows = await self._rows(where, *params)
+        return rows[0] if rows else None
+
+    async def _rows(self, where: str, *params: object) -> list[AnchorRow]:
+        rows = await self._db.read(f"SELECT {_COLUMNS} FROM anchor WHERE {where}", params)
+        return [_row(values) for values in rows]
+
+
+def _row(values: Row) -> AnchorRow:
+    named = dict(zip(_NAMES, values, strict=True))
+    return AnchorRow(**{**named, "over": bool(named["over"])})

@@ -1,0 +1,440 @@
+"""The task that keeps one chain told, on a little chain: what it writes down, and what befalls it on the way."""
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, until
+from fakes.little_chain import KIND, NAME, Block, LittleChain, World, check
+
+from gateway.anchors.api import Chain, Place, Sight, Submission
+from gateway.anchors.task import Anchoring
+from gateway.core import cbor, limits
+from gateway.core.anchor import Statement
+from gateway.errors import BugError, StoreFullError
+from gateway.settings import AnchorSettings
+from gateway.store import DATABASE, Store
+from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
+
+SETTINGS = AnchorSettings(kind=KIND, every_s=0.0, confirmations=3, look_s=0.002, late_s=1_000.0)
+
+Opener = Callable[[], AbstractAsyncContextManager[Chain]]
+
+
+def opener(world: World, made: Callable[[World], Any] = LittleChain) -> Opener:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Chain]:
+        yield made(world)
+
+    return opened
+
+
+@asynccontextmanager
+async def anchoring(
+    pipe: Pipeline, world: World, made: Callable[[World], Any] = LittleChain, **changed: Any
+) -> AsyncIterator[Anchoring]:
+    """The task runs; what ends it ends the test."""
+    settings = AnchorSettings(**{name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | changed)
+    rng = random.Random(1)
+    task = Anchoring("coop", settings, NAME, opener(world, made), pipe.store, pipe.clock, rng)
+    running = asyncio.create_task(task.run())
+    try:
+        yield task
+        if running.done():
+            await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def grow(pipe: Pipeline, blocks: int = 1) -> None:
+    for _ in range(blocks):
+        size = pipe.store.blocks.size
+        pipe.emit([sample()])
+        await pipe.journal.commit()
+        await pipe.running(pipe.store.blocks.wait_beyond(size))
+
+
+@pytest.fixture
+async def pipe(tmp_path: Path) -> AsyncIterator[Pipeline]:
+    async with pipeline(tmp_path, max_count=1) as made:
+        await grow(made, 2)
+        yield made
+
+
+async def state_is(task: Anchoring, state: str, size: int | None = None) -> None:
+    await until(lambda: task.status()["state"] == state and size in (None, task.status()["size"]))
+
+
+async def row_of(store: Store) -> AnchorRow:
+    row = await store.anchors.newest("coop")
+    assert row is not None
+    return row
+
+
+def statement(row: AnchorRow) -> Statement:
+    return Statement.of(ORIGIN, row.size, row.root)
+
+
+def proved(row: AnchorRow) -> None:
+    """The evidence that was kept verifies."""
+    assert row.evidence is not None
+    found = check(statement(row), cbor.decode(row.evidence), ())
+    assert (found.number, found.hash, found.time_s) == (row.number, row.hash, row.time_s)
+
+
+async def anchored(task: Anchoring, world: World, size: int) -> None:
+    """The chain goes on until that size is anchored."""
+    async with asyncio.timeout(10):
+        while task.status()["anchored"] < size:
+            world.mine()
+            await asyncio.sleep(0.004)
+
+
+async def test_a_checkpoint_becomes_an_anchor_and_each_state_is_told(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, IN_BLOCK)
+        told = task.status()
+        assert (told["block"], told["confirmed"], told["confirmations"]) == (1, 1, 3)
+        world.mine()
+        await until(lambda: task.status()["confirmed"] == 2)
+        world.mine()
+        await state_is(task, ANCHORED)
+        told = task.status()
+        assert (told["size"], told["anchored"], told["confirmed"], told["why"]) == (2, 2, 3, "")
+        assert task.problems == []
+    row = await row_of(pipe.store)
+    assert row.root == pipe.store.blocks.frontier.root()
+    proved(row)
+    assert world.stands(statement(row)) == 1
+
+
+async def test_cost_hangs_on_time_and_not_on_readings(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world, every_s=3_600.0) as task:
+        await anchored(task, world, 2)
+        await grow(pipe, 20)
+        await asyncio.sleep(0.05)
+        assert len(world.sent) == 1
+        pipe.clock.advance(3_601)
+        await grow(pipe)
+        await anchored(task, world, pipe.store.blocks.size)
+    assert len(set(world.sent)) == 2
+
+
+async def test_so_many_blocks_are_as_good_as_time(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world, every_s=3_600.0, every_blocks=5) as task:
+        await anchored(task, world, 2)
+        await grow(pipe, 4)
+        await asyncio.sleep(0.03)
+        assert task.status()["size"] == 2
+        await grow(pipe)
+        await anchored(task, world, 7)
+
+
+async def test_nothing_is_anchored_twice_where_the_log_stands_still(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await anchored(task, world, 2)
+        await asyncio.sleep(0.05)
+    async with anchoring(pipe, world):
+        await asyncio.sleep(0.05)
+    assert len(world.sent) == 1
+
+
+def on_disk(folder: Path) -> list[bytes]:
+    with contextlib.closing(sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True)) as other:
+        return [data for (data,) in other.execute("SELECT data FROM anchor")]
+
+
+async def test_the_exact_bytes_are_on_disk_before_they_are_sent(pipe: Pipeline, tmp_path: Path) -> None:
+    world, seen = World(), list[bytes]()
+
+    class Looking(LittleChain):
+        async def send(self, submission: Submission) -> bytes:
+            seen.extend(await asyncio.to_thread(on_disk, tmp_path))
+            assert seen == [submission.data]
+            return await super().send(submission)
+
+    async with anchoring(pipe, world, Looking) as task:
+        await anchored(task, world, 2)
+    assert seen
+
+
+class Killed(BaseException):
+    """A kill: nothing handles it."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(7))
+async def test_killed_around_any_call_it_goes_on_and_stands_there_once(tmp_path: Path, at: int, *, after: bool) -> None:
+    """The process ends just before or just after a call took effect, and another goes on with what is on disk."""
+    world, calls = World(), iter(range(1_000_000))
+
+    class Killing(LittleChain):
+        async def _maybe(self, call: Any) -> Any:
+            mine = next(calls)
+            if mine == at and not after:
+                call.close()
+                raise Killed
+            found = await call
+            if mine == at:
+                raise Killed
+            world.mine()
+            return found
+
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            return bytes(await self._maybe(super().make(statement, former)))
+
+        async def send(self, submission: Submission) -> bytes:
+            return bytes(await self._maybe(super().send(submission)))
+
+        async def look(self, submission: Submission) -> Sight:
+            found: Sight = await self._maybe(super().look(submission))
+            return found
+
+        async def prove(self, submission: Submission, place: Place, confirmations: int) -> cbor.Value:
+            found: cbor.Value = await self._maybe(super().prove(submission, place, confirmations))
+            return found
+
+    async with pipeline(tmp_path, max_count=1) as pipe:
+        await grow(pipe, 2)
+        task = Anchoring("coop", SETTINGS, NAME, opener(world, Killing), pipe.store, pipe.clock, random.Random(1))
+        with contextlib.suppress(Killed, TimeoutError):
+            async with asyncio.timeout(0.3):
+                await task.run()
+    async with pipeline(tmp_path, max_count=1) as pipe:
+        async with anchoring(pipe, world) as other:
+            await anchored(other, world, 2)
+        row = await row_of(pipe.store)
+        proved(row)
+        assert world.stands(statement(row)) == 1
+        assert set(world.sent) == {row.data}
+
+
+async def test_a_reorganisation_puts_it_back_to_waiting_and_the_same_bytes_are_sent(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+        world.mine(2)
+        await state_is(task, IN_BLOCK)
+        states = list[tuple[str, str]]()
+        save = pipe.store.anchors.save
+
+        async def saved(row: AnchorRow) -> None:
+            states.append((row.state, row.why))
+            await save(row)
+
+        pipe.store.anchors.save = saved  # type: ignore[method-assign]
+        world.reorganise(2)
+        await until(lambda: len(states) >= 2)
+        assert states[:2] == [(WAITING, "a reorganisation of the chain took block 1 away"), (SUBMITTED, "")]
+        await anchored(task, world, 2)
+    row = await row_of(pipe.store)
+    proved(row)
+    assert set(world.sent) == {row.data}
+    assert world.stands(statement(row)) == 1
+
+
+async def test_a_late_reorganisation_is_seen_before_the_next_anchor(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await anchored(task, world, 2)
+        first = await row_of(pipe.store)
+        world.reorganise(len(world.blocks) - 1)
+        assert world.stands(statement(first)) == 0
+        await grow(pipe)
+        await anchored(task, world, 3)
+        again = next(row for row in await pipe.store.anchors.listed(9) if row.size == 2)
+        proved(again)
+        assert again.data == first.data
+        assert again.hash != first.hash
+        assert world.stands(statement(first)) == 1
+
+
+def fallen(blocks: list[Block]) -> list[Block]:
+    return blocks[:1]
+
+
+def unlinked(blocks: list[Block]) -> list[Block]:
+    return [*blocks[:-1], blocks[-1]._replace(parent=bytes(32))]
+
+
+@pytest.mark.parametrize("lie", [fallen, unlinked])
+async def test_a_lie_is_told_and_nothing_is_taken_over(
+    pipe: Pipeline, lie: Callable[[list[Block]], list[Block]]
+) -> None:
+    world = World()
+    async with anchoring(pipe, world, confirmations=9) as task:
+        await state_is(task, SUBMITTED)
+        world.mine(2)
+        await state_is(task, IN_BLOCK)
+        before = await row_of(pipe.store)
+        world.lie = lie
+        await until(lambda: [one.condition for one in task.problems] == ["anchor-answer"])
+        assert await row_of(pipe.store) == before
+        world.lie = list
+        await until(lambda: not task.problems)
+        await anchored(task, world, 2)
+
+
+async def test_a_server_that_is_away_is_waited_for(pipe: Pipeline) -> None:
+    world = World(down=True)
+    async with anchoring(pipe, world) as task:
+        await until(lambda: [one.condition for one in task.problems] == ["anchor-away"])
+        assert task.status()["state"] == WAITING
+        world.down = False
+        await anchored(task, world, 2)
+        assert task.problems == []
+
+
+async def test_what_the_chain_does_not_take_fails_until_a_person_has_helped(pipe: Pipeline) -> None:
+    world = World(poor=True)
+    async with anchoring(pipe, world) as task:
+        await state_is(task, FAILED)
+        told = task.status()
+        assert (told["why"], told["cure"]) == ("the account is empty", "Fill it")
+        (problem,) = task.problems
+        assert (problem.condition, problem.cure[:8]) == ("anchor-failed", "Fill it.")
+        world.poor = False
+        await anchored(task, world, 2)
+        assert task.status()["why"] == ""
+    assert len(set(world.sent)) == 1
+
+
+async def test_what_can_never_stand_there_gives_way_to_the_next(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+        world.pool = [b"no " + data for data in world.pool]
+        world.mine()
+        await state_is(task, FAILED)
+        assert task.status()["why"] == "it was refused for good"
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        await grow(pipe)
+        await anchored(task, world, 3)
+        assert await pipe.store.anchors.counts("coop") == (1, 1)
+
+
+async def test_what_no_block_takes_is_told_as_late_and_then_given_up(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+        pipe.clock.advance(SETTINGS.late_s + 1)
+        assert [one.condition for one in task.problems] == ["anchor-late"]
+        pipe.clock.advance(SETTINGS.late_s * 4)
+        await state_is(task, FAILED)
+        former = await row_of(pipe.store)
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        await grow(pipe)
+        await state_is(task, SUBMITTED, 3)
+    assert (await row_of(pipe.store)).data.startswith(b"1 "), "made with the one that it has to exclude"
+    assert former.data.startswith(b"0 ")
+
+
+async def test_what_the_pool_forgot_is_sent_again(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+        world.pool.clear()
+        pipe.clock.advance(limits.ANCHOR_RESEND_S + 1)
+        await until(lambda: len(world.sent) == 2)
+        await anchored(task, world, 2)
+    assert len(set(world.sent)) == 1
+
+
+async def test_a_call_without_an_end_is_ended(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ANCHOR_CALL_S", 0.02)
+    world, hangs = World(), asyncio.Event()
+
+    class Hanging(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            if not hangs.is_set():
+                await asyncio.sleep(3_600)
+            return await super().look(submission)
+
+    async with anchoring(pipe, world, Hanging) as task:
+        await until(lambda: [one.values["detail"] for one in task.problems] == ["it did not answer in time"])
+        hangs.set()
+        await anchored(task, world, 2)
+
+
+async def test_a_bug_of_a_kind_harms_nothing_but_itself(pipe: Pipeline) -> None:
+    world, broken = World(), [True]
+
+    class Broken(LittleChain):
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            if broken[0]:
+                raise ZeroDivisionError
+            return await super().make(statement, former)
+
+    async with anchoring(pipe, world, Broken) as task:
+        await until(lambda: [one.condition for one in task.problems] == ["anchor-fault"])
+        assert "ZeroDivisionError" in task.problems[0].what
+        broken[0] = False
+        await anchored(task, world, 2)
+
+
+async def test_a_chain_that_cannot_be_opened_is_tried_again(pipe: Pipeline) -> None:
+    world, tries = World(), iter([StoreFullError("no room"), OSError("no"), None])
+
+    def opened(world: World) -> LittleChain:
+        error = next(tries)
+        if error is not None:
+            raise error
+        return LittleChain(world)
+
+    async with anchoring(pipe, world, opened) as task:
+        await anchored(task, world, 2)
+
+
+async def test_a_fault_of_ours_ends_it(pipe: Pipeline) -> None:
+    class Long(LittleChain):
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            return bytes(limits.ANCHOR_DATA_BYTES + 1)
+
+    task = Anchoring("coop", SETTINGS, NAME, opener(World(), Long), pipe.store, pipe.clock, random.Random(1))
+    with pytest.raises(BugError):
+        await task.run()
+
+
+async def test_another_chain_under_the_same_name_begins_anew(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+    other = Anchoring("coop", SETTINGS, "two", opener(world), pipe.store, pipe.clock, random.Random(1))
+    running = asyncio.create_task(other.run())
+    try:
+        await state_is(other, FAILED, 2)
+        assert other.status()["why"] == "[anchor.NAME] was changed to another chain"
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_rows_are_bounded_and_every_entry_stays_covered(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ANCHORS_KEPT", 8)
+    monkeypatch.setattr(limits, "ANCHORS_FAILED_KEPT", 2)
+    anchors = pipe.store.anchors
+    for size in range(1, 200):
+        row = AnchorRow("coop", size, bytes(32), KIND, NAME, size, ANCHORED, over=True, evidence=b"", time_s=size)
+        await anchors.save(row)
+        await anchors.save(replace(row, name="other", state=FAILED, evidence=None))
+        assert (await anchors.counts("coop")).anchored <= 8
+        assert (await anchors.counts("other")).failed <= 2
+    for height in range(199):
+        (covering,) = await anchors.covering(height)
+        assert covering.size > height
+    assert (await anchors.covering(198))[0].size == 199
+    assert await anchors.covering(199) == []
