@@ -22,11 +22,13 @@ from gateway.clock import Clock, SystemClock, facts, known_s, watch
 from gateway.conditions import Problem
 from gateway.config.past import Past
 from gateway.configured import Configured, read
+from gateway.core import limits
 from gateway.device import Device
 from gateway.driving import Wanted
-from gateway.errors import HeldError, Stop
+from gateway.errors import HeldError, Stop, StoreFullError
 from gateway.intake import Intake
 from gateway.logs import Log
+from gateway.notify import Notifier
 from gateway.reload import Apply, Reloader
 from gateway.retention import Retention, keepers
 from gateway.roster import Roster, end
@@ -43,6 +45,7 @@ from gateway.store.rollup import ROLLUP, Rollup
 from gateway.supervise import Supervisor
 from gateway.upstream import Upstream
 from gateway.watch import Watch
+from gateway.watchdog import Watchdog, patience, wait_on
 from gateway.web import Services, WebServer
 
 log = logging.getLogger(__name__)
@@ -52,16 +55,16 @@ _HEARTBEATS = 3.0  # without a co-signature, after which a gateway is not ready
 _PUSH_S = 10.0  # at stop, for one last push to the nodes
 
 
-def run(path: Path, records: Log | None = None) -> int:
+def run(path: Path, records: Log | None = None, notifier: Notifier | None = None) -> int:
     """Runs the gateway of a configuration until SIGTERM or SIGINT; returns its exit code.
 
     Raises FieldgateError where it cannot go on. SIGHUP has the configuration taken over again. records: where this
-    process logs, for whoever asks for the newest of them.
+    process logs, for whoever asks for the newest of them. notifier: whom to tell that it runs.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is listened for: what it would have read is being read
     configured = read(path)
     try:
-        asyncio.run(serve(path, configured, SystemClock(), records))
+        asyncio.run(serve(path, configured, SystemClock(), records, notifier))
     except BaseExceptionGroup as group:
         leaves = list(_leaves(group))
         raise next((leaf for leaf in leaves if isinstance(leaf, Stop)), leaves[0]) from group
@@ -76,19 +79,31 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-async def serve(path: Path, configured: Configured, clock: Clock, records: Log | None = None) -> None:
+async def serve(
+    path: Path,
+    configured: Configured,
+    clock: Clock,
+    records: Log | None = None,
+    notifier: Notifier | None = None,
+) -> None:
     """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
-    signals, settings = _catch_signals(), configured.settings
-    store = await open_store(Path(settings.gateway.data_dir), settings.retention, signals.stop)
-    if store is None:
-        return
-    try:
-        linger_s, most = settings.journal.linger_ms / 1000, settings.seal.max_count
-        journal = await open_journal(store, linger_s=linger_s, max_count=most, monotonic=clock.monotonic)
-        seen = await newest_keys(store.db, settings.broker)
-        await Gateway(path, configured, clock, store, journal, seen, signals, records).run()
-    finally:
-        await store.close()
+    signals, settings, told = _catch_signals(), configured.settings, notifier or Notifier()
+    async with patience(told, limits.START_S) as started:
+        data_dir, waits = Path(settings.gateway.data_dir), partial(_waits_for_room, told)
+        store = await open_store(data_dir, settings.retention, signals.stop, waits)
+        if store is None:
+            return
+        try:
+            linger_s, most = settings.journal.linger_ms / 1000, settings.seal.max_count
+            journal = await open_journal(store, linger_s=linger_s, max_count=most, monotonic=clock.monotonic)
+            seen = await newest_keys(store.db, settings.broker)
+            await Gateway(path, configured, clock, store, journal, seen, signals, records, told).run(started)
+        finally:
+            await store.close()
+
+
+def _waits_for_room(notifier: Notifier, error: StoreFullError) -> None:
+    wait_on(notifier, f"The store cannot be opened, and is tried again: {error}")
 
 
 class Signals(NamedTuple):
@@ -119,8 +134,10 @@ class Gateway:
         seen: Redeliveries,
         signals: Signals,
         records: Log | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         settings = configured.settings
+        self._notifier = notifier or Notifier()
         self._configured, self._clock, self._store, self._journal = configured, clock, store, journal
         self._signals = signals
         self._rng = random.Random()  # noqa: S311 -- jitter
@@ -157,8 +174,16 @@ class Gateway:
             keep=Past(path, store.data_dir).keep,
             late=lambda: self._drivers.late,
             wake=signals.reload,
+            notifier=self._notifier,
         )
         self._watch = Watch(self._problems, records)
+        self._watchdog = Watchdog(
+            self._notifier,
+            commits=lambda: journal.commits,
+            probe=store.db.probe,
+            stuck=lambda: journal.stuck,
+            headline=lambda: str(self._snapshot()["headline"]),
+        )
         self._announcers = Roster[Announced, Announcer]("status", self._announcer)
         self._services = Services(
             status=self._snapshot,
@@ -234,6 +259,7 @@ class Gateway:
             "signing": self._signing.run,
             "clock": lambda: watch(self._clock, self._intake.beat, self._journal.grown.set),
             "watch": self._watch.run,
+            "watchdog": self._watchdog.run,
             "web": self._web.run,
             "scrub": self._scrub.run,
             "rollup": self._rollup.run,
@@ -241,8 +267,8 @@ class Gateway:
             "reload": self._reloader.run,
         }
 
-    async def run(self) -> None:
-        """Runs until it is told to stop. A Stop raised by any part ends all of them."""
+    async def run(self, started: Callable[[], object] = lambda: None) -> None:
+        """Runs until it is told to stop. A Stop raised by any part ends all of them. started: called when all runs."""
         wanted = await self._wanted(self._configured)
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(self._signing.close)
@@ -259,9 +285,13 @@ class Gateway:
             # What is there now stays: a full collection that looks through all of it takes longer than any turn may.
             gc.collect()
             gc.freeze()
+            started()
+            self._notifier.ready()
             await self._signals.stop.wait()
             log.info("stopping")
-            await self._stop(tasks)
+            self._notifier.stopping()
+            async with patience(self._notifier, limits.STOP_S):
+                await self._stop(tasks)
 
     def _tell_start(self) -> None:
         self._intake.event("start", version=__version__, **facts(self._clock))
@@ -283,7 +313,8 @@ class Gateway:
         await asyncio.gather(*(node.push_until(deadline) for node in self._nodes.members.values()))
         await self._nodes.end()
         await self._announcers.end()
-        await end(*(tasks[name] for name in ("journal", "watch", "web", "retention", "scrub", "rollup", "device")))
+        await end(*(tasks[name] for name in ("journal", "watchdog", "watch", "web")))
+        await end(*(tasks[name] for name in ("retention", "scrub", "rollup", "device")))
         await self._rollup.close()
 
     # -- what page and control socket ask for (web/services.py) -------------------------------------------------------

@@ -22,6 +22,7 @@ from gateway.config import ConfigFile
 from gateway.configured import Changes, Configured
 from gateway.errors import ConfigError, FieldgateError, UnreachableError
 from gateway.intake import Intake
+from gateway.notify import Notifier
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Reloader:
 
     prepare: FieldgateError where a configuration cannot be brought about; what it returns does it. keep: the files are
     the last good ones; called in a thread. late: drivers that were told to end and have not. wake: set by SIGHUP, too.
+    notifier: the service manager hears when a reload begins and ends.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class Reloader:
         keep: Callable[[Sequence[ConfigFile]], object],
         late: Callable[[], Iterable[str]],
         wake: asyncio.Event,
+        notifier: Notifier,
     ) -> None:
         self._path, self._intake, self._clock = path, intake, clock
         self._prepare, self._keep, self._late, self._wake = prepare, keep, late, wake
+        self._notifier = notifier
         self._started = started.settings  # what needs a restart stays as it is here
         self._now = started
         self._since_ms = 0
@@ -114,7 +118,11 @@ class Reloader:
                 self._wake.clear()
                 request, self._next = self._next, None
                 request = request or _Request(RELOAD, asyncio.get_running_loop().create_future())
-                request.done.set_result(await self._reload(request.asked))
+                self._notifier.reloading()
+                try:
+                    request.done.set_result(await self._reload(request.asked))
+                finally:
+                    self._notifier.ready()
         finally:
             self._ended = True
             for one in (request, self._next):

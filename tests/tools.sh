@@ -15,6 +15,7 @@ command -v go >/dev/null || missing="$missing golang-go"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v zbarimg >/dev/null || missing="$missing zbar-tools"
 [ -n "$(ls /usr/share/fonts/truetype/wqy/*.ttc /usr/share/fonts/opentype/noto/NotoSansCJK*.ttc 2>/dev/null)" ] || missing="$missing fonts-wqy-zenhei"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 command -v promtool >/dev/null || missing="$missing prometheus"
 [ -n "$missing" ] || exit 0
 

@@ -84,7 +84,7 @@ def run(config_file: Path) -> int:
     """
     settings = config.load_node(config_file)
     logs.begin(debug=bool(click.get_current_context().obj), stream=config.journal_stream())
-    code: int = import_module("gateway.node.run").run(settings, config.open_signer)
+    code: int = import_module("gateway.node.run").run(settings, config.open_signer, config.notifier())
     return code
 
 

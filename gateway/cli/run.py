@@ -25,5 +25,5 @@ def run(config_file: Path | None) -> int:
     """
     path = find_config(config_file)
     log = logs.begin(debug=bool(click.get_current_context().obj), stream=config.journal_stream())
-    code: int = import_module("gateway.app").run(path, log)
+    code: int = import_module("gateway.app").run(path, log, config.notifier())
     return code

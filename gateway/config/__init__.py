@@ -18,6 +18,7 @@ from gateway import keys
 from gateway.core.limits import WATCH_TOKEN_CHARS
 from gateway.core.note import ED25519, VerifierKey
 from gateway.errors import ConfigError, KeyFileError
+from gateway.notify import Notifier
 from gateway.settings import NodeSettings, Settings, SourceSettings
 
 from . import checks, documents, words
@@ -39,6 +40,7 @@ __all__ = [
     "load_node",
     "log_signer",
     "node_settings_of",
+    "notifier",
     "open_signer",
     "read_secret",
     "restart_needed",
@@ -144,6 +146,13 @@ def watch_token(settings: Settings) -> str:
 def journal_stream() -> str:
     """By what a service knows that its stderr leads to the system's journal (systemd.exec(5)); "" outside of one."""
     return os.environ.get("JOURNAL_STREAM", "")
+
+
+def notifier() -> Notifier:
+    """Whom to tell how this daemon does (sd_notify(3)), and how often (sd_watchdog_enabled(3))."""
+    address, pid, usec = (os.environ.get(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"))
+    ours = pid in ("", str(os.getpid())) and usec.isascii() and usec.isdecimal()
+    return Notifier(address, int(usec[:18]) / 1_000_000 if ours else 0.0)
 
 
 def _credentials() -> Path | None:

@@ -177,6 +177,12 @@ PULL_BUNDLE_BYTES = 256 * (2 + ENTRY_BYTES)
 PULL_REQUEST_S = 60.0
 PULL_BACKOFF_S = 60.0
 
+# the service manager (gateway/notify.py, gateway/watchdog.py)
+NOTIFY_STATUS_CHARS = 1_000
+WATCHDOG_LAG_S = 5.0  # by which the event loop may be late where the watchdog is fed
+START_S = 900.0  # for which a start asks for more time; waiting for room is not counted
+STOP_S = 120.0  # for which a stop does
+
 # looking for damage (gateway/scrub.py, gateway/store)
 QUICK_CHECK_BYTES = 8 * 1024 * 1024  # of a file that SQLite checks at start
 START_BLOCKS = 4  # newest ones that are checked at start

@@ -32,7 +32,9 @@ from gateway.node.reader import Reader
 from gateway.node.server import NodeServer, Shelf
 from gateway.node.sqlite import SqliteStore
 from gateway.node.store import NodeStore
+from gateway.notify import Notifier
 from gateway.settings import EnrolledGateway, NodeSelf, NodeSettings
+from gateway.watchdog import Watchdog, patience
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +46,13 @@ OpenSigner = Callable[[str], Signer]
 """A key's URI to its signer: gateway.config has one."""
 
 
-def run(settings: NodeSettings, open_signer: OpenSigner) -> int:
-    """Runs a node until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on."""
+def run(settings: NodeSettings, open_signer: OpenSigner, notifier: Notifier | None = None) -> int:
+    """Runs a node until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on.
+
+    notifier: whom to tell that it runs.
+    """
     try:
-        asyncio.run(_until_signal(settings, open_signer))
+        asyncio.run(_until_signal(settings, open_signer, notifier or Notifier()))
     except* FieldgateError as group:
         raise _first(group) from None
     return 0
@@ -58,13 +63,14 @@ def _first(group: BaseExceptionGroup[FieldgateError]) -> FieldgateError:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-async def _until_signal(settings: NodeSettings, open_signer: OpenSigner) -> None:
+async def _until_signal(settings: NodeSettings, open_signer: OpenSigner, notifier: Notifier) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    node = await Node.open(settings, open_signer)
-    await node.serve(stop)
+    async with patience(notifier, limits.START_S):
+        node = await Node.open(settings, open_signer)
+    await node.serve(stop, notifier)
 
 
 def store_path(settings: NodeSelf) -> Path:
@@ -116,8 +122,9 @@ class Node:
             undo.pop_all()
         return node
 
-    async def serve(self, stop: asyncio.Event) -> None:
+    async def serve(self, stop: asyncio.Event, notifier: Notifier | None = None) -> None:
         """Serves and pulls until `stop` is set. A Stop raised by any part ends all of it and is raised from here."""
+        told = notifier or Notifier()
         listener = await serve(self.server.app, self.door, self._tls, _GRACE_S)
         scheme = "https" if self._tls else "http"
         log.info("listening on %s://%s, logs: %d", scheme, self._address(), len(self._ledgers))
@@ -125,7 +132,17 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 parts = [tasks.create_task(self._watch(), name="watch")]
                 parts += [tasks.create_task(puller.run(), name=f"pull {puller.name}") for puller in self._pullers]
+                watchdog = Watchdog(
+                    told,
+                    commits=lambda: self.store.commits,
+                    probe=self.store.probe,
+                    stuck=lambda: False,
+                    headline=lambda: f"Serves {len(self._ledgers)} logs on {scheme}://{self._address()}",
+                )
+                parts.append(tasks.create_task(watchdog.run(), name="watchdog"))
+                told.ready()
                 await stop.wait()
+                told.stopping()
                 for part in parts:
                     part.cancel()
         finally:

@@ -47,6 +47,7 @@ class SqliteStore:
         self._writer = writer
         self._reader = reader
         self._writing = asyncio.Lock()  # owner: whoever is inside _transact
+        self.commits = 0
         self._written = 0  # bytes handed to transactions since the last checkpoint
         self._lost = False  # a write failed in a way that must not be tried again
         self._ids: dict[str, int] = {}  # a log's id -> its row
@@ -86,6 +87,14 @@ class SqliteStore:
                 raise _translated(error, self.path) from error
             finally:
                 await self._writer.close()
+
+    async def probe(self) -> None:
+        """See NodeStore.probe. Of a setting that has its value already SQLite writes the page all the same."""
+
+        async def work(con: aiosqlite.Connection) -> None:
+            await con.execute_fetchall(f"PRAGMA application_id={schema.APPLICATION_ID}")
+
+        await self._transact(work)
 
     # Headers
 
@@ -287,6 +296,7 @@ class SqliteStore:
                     if con.in_transaction:
                         await con.execute("ROLLBACK")
                     raise
+                self.commits += 1
                 self._written += _TRANSACTION_BYTES + size
                 if self._written >= _WAL_BYTES:
                     await self._checkpoint()

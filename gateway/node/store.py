@@ -239,6 +239,15 @@ class Proofs(Protocol):
 class NodeStore(Headers, Notes, Bodies, Proofs, Protocol):
     """All of it, as one engine provides it."""
 
+    @property
+    def commits(self) -> int:
+        """Writes that this process has made durable."""
+        ...
+
+    async def probe(self) -> None:
+        """Makes something durable that changes nothing that is kept: whether the store still writes."""
+        ...
+
     async def close(self) -> None:
         """Lets a running write end, then closes."""
         ...

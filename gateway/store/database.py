@@ -123,8 +123,10 @@ class Database:
         reader: aiosqlite.Connection,
         quota: Quota | None,
         flushes: Flushes | None,
+        application_id: int,
     ) -> None:
         self.path = path
+        self._application_id = application_id
         self._quota = quota
         self._writer = writer
         self._reader = reader
@@ -174,7 +176,7 @@ class Database:
             if isinstance(error, _ERRORS):
                 raise _translated(error, path) from error
             raise
-        return cls(path, writer, reader, quota, flushes)
+        return cls(path, writer, reader, quota, flushes, schema.application_id)
 
     async def insert(self, sql: str, params: Params) -> int:
         """Runs one INSERT as its own transaction in one hop to the thread; durable when it returns the last row id."""
@@ -222,6 +224,19 @@ class Database:
             self.flushes.committed()
         await self._checkpoint_if_due(sum(_pages(params) for _, params in statements))
         return changed
+
+    async def probe(self) -> None:
+        """Makes a transaction durable that changes nothing: one page, written as it is. Errors as for a write.
+
+        Of a setting that has its value already SQLite writes the page all the same; of a row it would not.
+        """
+        async with self._writing:
+            try:
+                await self._write.execute_fetchall(f"PRAGMA application_id={self._application_id}")
+                self.flushes.committed()
+                await self._checkpoint_if_due(1)
+            except _ERRORS as error:
+                raise self._failed(error) from error
 
     async def change_quota(self, quota: Quota) -> None:
         """From now on the file may have these pages. Where it has more, it does not grow."""

@@ -140,8 +140,16 @@ class Journal:
     @property
     def stores(self) -> bool:
         """Whether the last commit went well, none takes longer than COMMIT_S, and none is held."""
-        slow = self._since is not None and self._monotonic() - self._since > limits.COMMIT_S
-        return not (self.full or self.held or slow)
+        return not (self.full or self.held or self._slow)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a commit takes longer than COMMIT_S, and not for want of room."""
+        return self._slow and not (self.full or self.held)
+
+    @property
+    def _slow(self) -> bool:
+        return self._since is not None and self._monotonic() - self._since > limits.COMMIT_S
 
     def hold(self, why: str) -> None:
         """From now on batches wait as they do where there is no room: nothing is acknowledged, and drivers pause."""

@@ -16,10 +16,15 @@ log = logging.getLogger(__name__)
 _ROOM_RETRY_S = 1.0
 
 
-async def open_store(data_dir: Path, settings: RetentionSettings, stopping: asyncio.Event) -> Store | None:
+async def open_store(
+    data_dir: Path,
+    settings: RetentionSettings,
+    stopping: asyncio.Event,
+    waits: Callable[[StoreFullError], object] = lambda _: None,
+) -> Store | None:
     """The store. On a full disk the ballast is given up for it, and without one it is waited for room.
 
-    None where the gateway is told to stop before there is any.
+    None where the gateway is told to stop before there is any. waits: called at each try that finds none.
     """
     quota = space.quota_of(settings)
     told = False
@@ -31,6 +36,7 @@ async def open_store(data_dir: Path, settings: RetentionSettings, stopping: asyn
                 if not told:
                     log.error("the store cannot be opened, and is tried again: %s", error)
                 told = True
+                waits(error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_ROOM_RETRY_S):
                         await stopping.wait()

@@ -136,7 +136,7 @@ def test_the_manual_knows_every_command_and_exit_code() -> None:
 @pytest.mark.parametrize("unit", ["fieldgate.service", "fieldgate-node.service"])
 def test_the_units_start_commands_that_exist(unit: str) -> None:
     text = (ROOT / "systemd" / unit).read_text()
-    commands = re.findall(r"^Exec(?:Start|Reload)=/opt/fieldgate/bin/fieldgate (.*)$", text, re.MULTILINE)
+    commands = re.findall(r"^Exec(?:Start|Reload)=/usr/bin/fieldgate (.*)$", text, re.MULTILINE)
     assert len(commands) == text.count("\nExecStart=") + text.count("\nExecReload=")
     for command in commands:
         with pytest.raises(SystemExit) as caught:

@@ -335,3 +335,11 @@ async def test_real_entries_and_sizes_survive(store: NodeStore) -> None:
     await store.grow(LOG, step)
     assert await store.entries(LOG, 0, 3) == maker.entries
     assert (await store.head(LOG)).frontier.root() == maker.root()
+
+
+async def test_a_probe_is_a_commit_that_changes_nothing(engine: Engine) -> None:
+    await engine.store.enrol(LOG, "vkey", 0)
+    before, head = engine.store.commits, await engine.store.head(LOG)
+    await engine.store.probe()
+    assert engine.store.commits == before + 1
+    assert await (await engine.again()).head(LOG) == head

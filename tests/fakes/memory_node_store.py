@@ -43,6 +43,12 @@ class MemoryStore:
     def __init__(self, disk: Disk, step: Callable[[], Awaitable[None]] = _at_once) -> None:
         self._disk = disk
         self._step = step
+        self.commits = 0
+
+    async def probe(self) -> None:
+        """There is nothing that could fail."""
+        await self._step()
+        self.commits += 1
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -362,3 +362,42 @@ async def test_small_commits_are_not_folded_one_by_one(db: Database) -> None:
     for n in range(20):
         await db.insert(PUT, (n, b""))
     assert db.path.stat().st_size == before
+
+
+# A probe
+
+
+def frames_of(path: Path) -> int:
+    """Pages in the WAL."""
+    return (path.with_name(path.name + "-wal").stat().st_size - 32) // (24 + PAGE_BYTES)
+
+
+async def test_a_probe_writes_one_page_and_changes_nothing(db: Database, path: Path) -> None:
+    await db.insert(PUT, (1, b"one"))
+    watcher = sqlite3.connect(path, isolation_level=None)
+    (version,) = watcher.execute("PRAGMA data_version").fetchone()
+    dump = list(watcher.iterdump())
+    frames, commits = frames_of(path), db.flushes.commits
+    await db.probe()
+    assert watcher.execute("PRAGMA data_version").fetchone() != (version,), "a transaction was made durable"
+    assert frames_of(path) == frames + 1
+    assert db.flushes.commits == commits + 1
+    assert list(watcher.iterdump()) == dump
+    watcher.close()
+    reopened = await Database.open(path, SCHEMA)
+    assert await reopened.read("SELECT data FROM thing") == [(b"one",)]
+    await reopened.close()
+
+
+async def test_probes_for_ever_fill_no_disk(db: Database, path: Path) -> None:
+    for _ in range(1_000):
+        await db.probe()
+    assert frames_of(path) < 500
+    assert (await db.pages()).total < 20
+
+
+async def test_a_probe_of_what_is_only_read_is_a_bug(path: Path) -> None:
+    reader = await Database.open(path, SCHEMA, read_only=True)
+    with pytest.raises(BugError):
+        await reader.probe()
+    await reader.close()

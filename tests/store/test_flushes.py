@@ -34,7 +34,7 @@ async def main(path, seed):
         await db.fold()
     for number in range(250):
         size = rng.choice((10, 300, 3_000))
-        what = rng.randrange(12)
+        what = rng.randrange(13)
         if what < 8:
             await db.insert("INSERT INTO t(b) VALUES(?)", (rng.randbytes(size),))
         elif what == 8:
@@ -54,6 +54,8 @@ async def main(path, seed):
         elif what == 11 and reader is not None:
             reader.close()
             reader = None
+        elif what == 12:
+            await db.probe()
     mark("end")
     print(db.flushes.commits, db.flushes.total(), flush=True)
     os._exit(0)
