@@ -60,6 +60,11 @@ ANCHOR_CALL_S = 120.0  # one of the four calls of a kind
 ANCHOR_BACKOFF_S = 900.0
 ANCHOR_RECENT_S = 604_800.0  # for which an anchor is looked at again before the next one
 ANCHOR_RESEND_S = 300.0  # without a block for it, after which the same bytes are sent again
+BSN_LISTED = 10_000  # items of one list in an answer of a city node's gateway
+BSN_NUMBER_MAX = 2**64 - 1
+FABRIC_SIGNATURES = 64  # of orderers, under one block
+FABRIC_BLOCK_BYTES = 4 * 1024 * 1024  # of one block's transactions
+PROTOBUF_FIELDS = 65_536  # of one message
 
 # sync (section 8)
 SYNC_ENTRIES = 1_024

@@ -11,10 +11,12 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 from fakes import recordings
 from fakes.decoding import decode
+from fakes.fabric_ledger import FabricLedger
 from fakes.log_maker import LogMaker, signer
 
 from drivers.api import Delivery, Reject, Sample
@@ -26,7 +28,24 @@ from drivers.kinds import Kind
 from drivers.limits import EXAMPLE_BYTES
 from drivers.mqtt_frames import Packets, ProtocolError, Publish
 from gateway import httpsig
-from gateway.core import block, body, cbor, merkle, note, policy, receipt, senml, tiles
+from gateway.core import (
+    anchor_fabric,
+    anchor_kinds,
+    block,
+    body,
+    bsn,
+    cbor,
+    der,
+    fabric,
+    merkle,
+    note,
+    policy,
+    receipt,
+    rlp,
+    senml,
+    tiles,
+)
+from gateway.core.anchor import Statement
 from gateway.core.merkle import Frontier
 from gateway.errors import AuthError, FormatError, StoreFullError
 from gateway.httpsig import Checker
@@ -43,6 +62,7 @@ NODE = signer("node.example", note.COSIGNATURE)
 READER = signer("reader.example")
 HOST = "gateway.example:8440"
 NOW = 1_795_500_000
+STATEMENT = Statement.of("fuzz.example/1", 6, LOG.root())
 
 
 # CBOR, and what is decoded out of it
@@ -219,6 +239,38 @@ def proofs(data: bytes) -> bool:
     return taken
 
 
+# Chains
+
+
+def chains(data: bytes) -> bool:
+    """Blocks, transactions and evidence of chains, and the answers of a city node's gateway."""
+    taken = 0
+    with suppress(FormatError):
+        block = fabric.read_block(data)
+        assert sha256(block.header.encoded).digest() == block.header.hash
+        taken += 1
+    for reader in (fabric.read_transaction, fabric.read_seals, der.read_signature):
+        with suppress(FormatError):
+            reader(data)
+            taken += 1
+    with suppress(FormatError):
+        assert rlp.encode(rlp.decode(data)) == data
+        taken += 1
+    with suppress(FormatError):
+        evidence = cbor.decode(data)
+        for check in anchor_kinds.KINDS.values():
+            with suppress(FormatError):
+                check(STATEMENT, evidence, ())
+                taken += 1
+    with suppress(ValueError):
+        answer = json.loads(data)
+        for call in (bsn.APP_INFO, bsn.FABRIC_CALL, bsn.FABRIC_BLOCK, bsn.FISCO_BLOCK):
+            with suppress(FormatError):
+                bsn.answer_text(0, "", call, bsn.read_body(answer, call.answer))
+                taken += 1
+    return taken > 0
+
+
 # HTTP
 
 
@@ -332,7 +384,10 @@ def codec_of(kind: Kind) -> Callable[[bytes], bool]:
 
 KINDS = {f"codec_{kind.name}": kind for kind in recordings.kinds() if kind.name in recordings.RECORDINGS}
 TARGETS: dict[str, Callable[[bytes], bool]] = {
-    **{one.__name__: one for one in (strict_cbor, sync, bodies_of_blocks, compressed, notes, proofs, requests, mqtt)},
+    **{
+        one.__name__: one
+        for one in (strict_cbor, sync, bodies_of_blocks, compressed, notes, proofs, chains, requests, mqtt)
+    },
     **{name: codec_of(kind) for name, kind in KINDS.items()},
 }
 
@@ -408,6 +463,22 @@ def _proof_seeds() -> list[bytes]:
     return [*[text.encode() for text in texts], *trees]
 
 
+def _chain_seeds() -> list[bytes]:
+    ledger = FabricLedger("channel1")
+    ledger.order(b"creator", b"nonce", "cc_00", [b"set", anchor_fabric.written(STATEMENT)])
+    ledger.cut()
+    block = fabric.read_block(ledger.blocks[1].data)
+    answer = {"txId": "7", "blockInfo": {"status": 0}, "blockNumber": 7, "transactions": [{"txId": "7", "value": 1}]}
+    return [
+        ledger.blocks[1].data,
+        block.envelopes[0],
+        block.seals[0].signature,
+        cbor.encode(anchor_fabric.evidence("channel1", block, 0)),
+        rlp.encode([b"", b"dog", [bytes(60), []]]),
+        json.dumps(answer).encode(),
+    ]
+
+
 def _request_seeds() -> list[bytes]:
     made = []
     for target in ("/checkpoint", "/tile/0/000", "/tile/entries/000.p/6", "/blocks/3", "/receipts/climate?at=1"):
@@ -448,6 +519,7 @@ _SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "compressed": _compressed_seeds,
     "notes": _note_seeds,
     "proofs": _proof_seeds,
+    "chains": _chain_seeds,
     "requests": _request_seeds,
     "mqtt": _mqtt_seeds,
 }
