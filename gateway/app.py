@@ -55,16 +55,22 @@ _HEARTBEATS = 3.0  # without a co-signature, after which a gateway is not ready
 _PUSH_S = 10.0  # at stop, for one last push to the nodes
 
 
-def run(path: Path, records: Log | None = None, notifier: Notifier | None = None) -> int:
+def run(
+    path: Path,
+    records: Log | None = None,
+    notifier: Notifier | None = None,
+    passphrase: Callable[[], str] | None = None,
+) -> int:
     """Runs the gateway of a configuration until SIGTERM or SIGINT; returns its exit code.
 
     Raises FieldgateError where it cannot go on. SIGHUP has the configuration taken over again. records: where this
     process logs, for whoever asks for the newest of them. notifier: whom to tell that it runs.
+    passphrase: opens a sealed key.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is listened for: what it would have read is being read
     configured = read(path)
     try:
-        asyncio.run(serve(path, configured, SystemClock(), records, notifier))
+        asyncio.run(serve(path, configured, SystemClock(), records, notifier, passphrase))
     except BaseExceptionGroup as group:
         leaves = list(_leaves(group))
         raise next((leaf for leaf in leaves if isinstance(leaf, Stop)), leaves[0]) from group
@@ -85,6 +91,7 @@ async def serve(
     clock: Clock,
     records: Log | None = None,
     notifier: Notifier | None = None,
+    passphrase: Callable[[], str] | None = None,
 ) -> None:
     """Opens the store, starts everything, waits for a signal, stops in order: drivers, journal, sealer, nodes, web."""
     signals, settings, told = _catch_signals(), configured.settings, notifier or Notifier()
@@ -97,7 +104,8 @@ async def serve(
             linger_s, most = settings.journal.linger_ms / 1000, settings.seal.max_count
             journal = await open_journal(store, linger_s=linger_s, max_count=most, monotonic=clock.monotonic)
             seen = await newest_keys(store.db, settings.broker)
-            await Gateway(path, configured, clock, store, journal, seen, signals, records, told).run(started)
+            gateway = Gateway(path, configured, clock, store, journal, seen, signals, records, told, passphrase)
+            await gateway.run(started)
         finally:
             await store.close()
 
@@ -135,6 +143,7 @@ class Gateway:
         signals: Signals,
         records: Log | None = None,
         notifier: Notifier | None = None,
+        passphrase: Callable[[], str] | None = None,
     ) -> None:
         settings = configured.settings
         self._notifier = notifier or Notifier()
@@ -152,7 +161,7 @@ class Gateway:
 
         seal = settings.seal
         self._sealer = Sealer(store.blocks, journal, clock, max_age_s=seal.max_age_s, heartbeat_s=seal.heartbeat_s)
-        self._signing = Signing(settings, store, self._sealer)
+        self._signing = Signing(settings, store, self._sealer, passphrase)
         self._scrub = Scrub(store)
         self._device = Device(store.data_dir)
         self._retention = Retention(

@@ -78,6 +78,9 @@ class GatewaySettings(Table, kw_only=True, frozen=True):
     ] = 1
     data_dir: Annotated[Folder, Meta(title="Journal, blocks, sign-state and control socket; mode 0700")]
     key: Annotated[Secret, Meta(title="The log's private key")]
+    key_passphrase: Annotated[
+        Secret | None, Meta(title="What opens a key that is sealed with a passphrase. Absent: `run` asks on a terminal")
+    ] = None
     read_key: Annotated[
         Secret | None, Meta(title="With it `fieldgate recover` reads this log back from a node; a key of its own")
     ] = None

@@ -1,6 +1,7 @@
 """From key and sign-state to a sealer that may sign, or to the reason why it must not (invariant 4 of DESIGN.md)."""
 
 import asyncio
+from collections.abc import Callable
 
 from gateway import config, place
 from gateway.errors import FieldgateError, HeldError, Stop, StoreFullError
@@ -15,8 +16,10 @@ _ROOM_RETRY_S = 1.0
 class Signing:
     """Owner of the sign-state. What stands against signing is told, and readings are journaled all the same."""
 
-    def __init__(self, settings: Settings, store: Store, sealer: Sealer) -> None:
-        self._settings, self._store, self._sealer = settings, store, sealer
+    def __init__(
+        self, settings: Settings, store: Store, sealer: Sealer, passphrase: Callable[[], str] | None = None
+    ) -> None:
+        self._settings, self._store, self._sealer, self._passphrase = settings, store, sealer, passphrase
         self.state: SignState | None = None
         self._waits = True  # for room, to be tried again
 
@@ -24,7 +27,7 @@ class Signing:
         """Opens key and sign-state; where there is no room for the latter, `run` tries again."""
         self._waits = False
         try:
-            signer = await asyncio.to_thread(config.log_signer, self._settings)
+            signer = await asyncio.to_thread(config.log_signer, self._settings, self._passphrase)
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
             here = await asyncio.to_thread(place.find, self._store.data_dir)

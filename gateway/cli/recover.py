@@ -14,6 +14,7 @@ from gateway import config, epoch, keys, place
 from gateway import recover as mend
 from gateway.cli import HELD, OK, completion, say
 from gateway.cli.common import config_option, find_config
+from gateway.cli.key import opened
 from gateway.core import note as notes
 from gateway.core.note import ED25519, VerifierKey
 from gateway.core.text import plain
@@ -115,7 +116,7 @@ def _locked(data_dir: Path) -> Iterator[None]:
 async def _log_key(settings: Settings) -> tuple[VerifierKey, Signer | None]:
     """The log's key: the private one where it can be had, else its public half as the store names it."""
     try:
-        signer = config.log_signer(settings)
+        signer = opened(settings)
     except KeyFileError as error:
         say(str(error))
     else:

@@ -6,6 +6,7 @@ environment: the secrets that a configuration names are opened through `read_sec
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,7 @@ from .documents import ConfigFile, data_dir
 __all__ = [
     "Change",
     "ConfigFile",
+    "asks_for_passphrase",
     "broker_address",
     "changes",
     "check_apart",
@@ -39,6 +41,7 @@ __all__ = [
     "load_as",
     "load_node",
     "log_signer",
+    "look_at_key",
     "node_settings_of",
     "notifier",
     "open_signer",
@@ -96,14 +99,32 @@ def text_of(uri: str) -> str:
     return keys.text_of(uri, credentials=_credentials(), environment=os.environ)
 
 
-def open_signer(uri: str) -> keys.Signer:
+def open_signer(uri: str, passphrase: Callable[[], str] | None = None) -> keys.Signer:
     """The private key that a Secret of the settings names. KeyFileError where it cannot be had."""
-    return keys.open_signer(uri, credentials=_credentials(), environment=os.environ)
+    return keys.open_signer(uri, credentials=_credentials(), environment=os.environ, passphrase=passphrase)
 
 
-def log_signer(settings: Settings) -> keys.Signer:
-    """The log's key. KeyFileError unless its name is the origin, it is Ed25519, and no node's key is the same."""
-    signer = open_signer(settings.gateway.key)
+def look_at_key(uri: str) -> keys.Look:
+    """What can be told of a key without opening it. KeyFileError where nothing can."""
+    return keys.look(uri, credentials=_credentials(), environment=os.environ)
+
+
+def asks_for_passphrase(settings: Settings) -> bool:
+    """Whether the log's key is sealed with a passphrase that the configuration names no place of."""
+    try:
+        return settings.gateway.key_passphrase is None and look_at_key(settings.gateway.key).guard == "passphrase"
+    except KeyFileError:
+        return False
+
+
+def log_signer(settings: Settings, passphrase: Callable[[], str] | None = None) -> keys.Signer:
+    """The log's key. KeyFileError unless its name is the origin, it is Ed25519, and no node's key is the same.
+
+    passphrase: asks for it, where the configuration names no place of it.
+    """
+    place = settings.gateway.key_passphrase
+    ask = passphrase if place is None else partial(read_secret, place)
+    signer = open_signer(settings.gateway.key, ask)
     vkey, where = signer.vkey, settings.gateway.key
     if vkey.name != settings.origin or vkey.algorithm != ED25519:
         raise KeyFileError(

@@ -10,6 +10,7 @@ EXAMPLE: dict[str, Any] = {
         "name": "henhouse-3.example.farm",
         "data_dir": "/var/lib/fieldgate",
         "key": "file:/etc/fieldgate/log.key",
+        "#key_passphrase": "credential:log.passphrase",
         "read_key": "file:/etc/fieldgate/read.key",
     },
     "broker": {

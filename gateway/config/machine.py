@@ -156,7 +156,7 @@ def _depth(mount: Mount) -> int:
 def _secrets(settings: Settings, user: str) -> Iterator[Advice]:
     """Those in files. What systemd and the environment have, only the service sees."""
     restore = "Restore it from where its copy is kept safe, or correct the path"
-    for field in ("key", "read_key"):
+    for field in ("key", "key_passphrase", "read_key"):
         yield from _secret(("gateway", field), getattr(settings.gateway, field), user, restore)
     for name, broker in settings.broker.items():
         cure = f"Type the password into: sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"

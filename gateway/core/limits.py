@@ -47,6 +47,9 @@ LOG_PATH_HASHES = 63
 POLICY_BYTES = 1024 * 1024
 POLICY_NAMES = 1_024
 KEY_FILE_BYTES = 4_096
+PASSPHRASE_CHARS = 12  # at least, where a key is sealed with one
+SEALED_KEY_KIB = 128 * 1024  # of memory that a sealed key may ask for: the service has 256 MiB
+SEALED_KEY_OPS = 16
 
 # anchors (section 12; gateway/anchors)
 PINS_BYTES = 256 * 1024

@@ -27,6 +27,8 @@ async def look(case: Case) -> Outcome:
         if refused is not None:
             return refused
     try:
+        if await beside(config.asks_for_passphrase, settings):
+            return await _of_store(settings, (await beside(config.look_at_key, uri)).vkey, "is sealed")
         vkey = await beside(_vkey, settings)
     except KeyFileError as error:
         values = {"detail": error.what, "cure": error.cure or "Restore it from its safe place"}
@@ -60,12 +62,12 @@ def _judge_file(path: Path, owner: User | None) -> Outcome | None:
         return unseen("the log key", error.strerror or str(error), as_user(owner))
 
 
-async def _of_store(settings: Settings, vkey: VerifierKey) -> Outcome:
+async def _of_store(settings: Settings, vkey: VerifierKey, what: str = "can be used") -> Outcome:
     figures = {"vkey": str(vkey)}
     try:
         store = await Store.open(Path(settings.gateway.data_dir), read_only=True)
     except (FieldgateError, OSError):  # the check of the store tells it
-        return Outcome("the key can be used", (), figures)
+        return Outcome(f"the key {what}", (), figures)
     try:
         if store.vkey != vkey:
             return Outcome(
@@ -75,4 +77,4 @@ async def _of_store(settings: Settings, vkey: VerifierKey) -> Outcome:
             )
     finally:
         await store.close()
-    return Outcome("the key can be used, and is this store's", (), figures)
+    return Outcome(f"the key {what}, and is this store's", (), figures)

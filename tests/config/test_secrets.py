@@ -110,6 +110,7 @@ def test_which_types_are_secrets() -> None:
     }
     assert secret == {
         (GatewaySettings, "key"),
+        (GatewaySettings, "key_passphrase"),
         (GatewaySettings, "read_key"),
         (BrokerSettings, "password"),
         (WebSettings, "watch_token"),

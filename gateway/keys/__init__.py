@@ -1,0 +1,47 @@
+"""Private keys and passwords: the one package that touches them.
+
+A key is a file of one line in the encoding of Go's note signers,
+``PRIVATE+KEY+<name>+<8 hex digits of the key id>+<base64 of algorithm byte and 32-byte seed>``, or a sealed one
+(sealed.py), and is opened by URI:
+
+``file:/etc/fieldgate/log.key``
+    a file that only its owner may read (mode 0600 or 0400)
+``credential:log.key``
+    a file of that name in the service manager's credentials folder, which guards it itself
+``env:FIELDGATE_KEY``
+    a variable of the environment
+
+The folder, the environment and whoever asks for a passphrase are handed in; nothing is looked up here. No message,
+`repr` or exception of this package holds any part of a secret.
+"""
+
+from gateway.keys.opening import Guard, Look, look, open_signer
+from gateway.keys.places import read_secret, text_of, write_key
+from gateway.keys.sealed import seal
+from gateway.keys.signer import (
+    Signer,
+    cosign,
+    encode_key,
+    generate,
+    parse_key,
+    sign_checkpoint,
+    sign_entry,
+)
+
+__all__ = [
+    "Guard",
+    "Look",
+    "Signer",
+    "cosign",
+    "encode_key",
+    "generate",
+    "look",
+    "open_signer",
+    "parse_key",
+    "read_secret",
+    "seal",
+    "sign_checkpoint",
+    "sign_entry",
+    "text_of",
+    "write_key",
+]
