@@ -55,6 +55,7 @@ Topic = Annotated[str, _text(_TOPIC, "a topic of at most four levels, without + 
 TopicOrNone = Annotated[str, _text(f"({_TOPIC})?", 'a topic of at most four levels, without + and #, or ""')]
 CaFile = Annotated[File, Meta(title="With TLS: the certificate authorities to trust. Empty: the system's")]
 
+Height = Annotated[int, Meta(ge=0)]
 Size = Annotated[str, _text(r"[0-9]{1,6}(\.[0-9]{1,3})? ?[KMGT]iB", 'a size like "8 GiB" or "512 MiB"')]
 
 
@@ -293,6 +294,10 @@ class EnrolledGateway(Table, kw_only=True, frozen=True):
     stored_from: Annotated[
         int, Meta(ge=0, title='The first block that "stored" speaks of; fixed when the log is enrolled')
     ] = 0
+    frozen_at: Annotated[
+        Height | None,
+        Meta(title="For a stolen key: blocks from this height on are refused, those below stay valid"),
+    ] = None
 
 
 class NodeSettings(Table, kw_only=True, frozen=True):

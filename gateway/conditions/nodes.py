@@ -39,7 +39,8 @@ NODE_UNKNOWN_LOG = condition(
 NODE_LOG_KEY = condition(
     "node-log-key",
     "error",
-    "Node {subject} does not take this log's signature: it is enrolled there with another key",
+    "Node {subject} does not take this log's signature: another key is enrolled there, or its operator "
+    "believes this one no more",
     _ENROL + " in place of the other",
 )
 NODE_REFUSED = condition(

@@ -69,6 +69,7 @@ NODE_EXAMPLE: dict[str, Any] = {
         "henhouse-3": {
             "vkey": "henhouse-3.example.farm/1+42dda231+AYZhyLn2bw0dV68zZ6prFoQHuSVGyoafr/1/v3+Z5i36",
             "consumers": ["dairy.example/reader+1791d5d3+AeLoqvp9AEl4S4zPOEeC6yrXp48ZGOb3sfBAFf+QYDdz"],
+            "#frozen_at": 41_200,
         },
         "quay": {
             "vkey": "quay.example/1+6c0bc3b1+AQHzNkU4tkPn1P5hq8TBCQYA6vSIXdjOf5nAOpU9CEdB",

@@ -54,10 +54,14 @@ def log_id(origin: str) -> str:
 class Ledger:
     """One log. One event loop owns it; `_turn` lets one change at a time be decided, written and signed."""
 
-    def __init__(self, vkey: VerifierKey, stored_from: int, store: NodeStore, means: Means) -> None:
+    def __init__(
+        self, vkey: VerifierKey, stored_from: int, store: NodeStore, means: Means, *, frozen_at: int | None = None
+    ) -> None:
+        """frozen_at: entries and bodies of this height and above are refused; those below stay as good as ever."""
         self.vkey = vkey
         self.id = log_id(vkey.name)
         self._stored_from = stored_from
+        self._frozen_at = frozen_at
         self._store = store
         self._means = means
         self._turn = asyncio.Lock()
@@ -69,6 +73,9 @@ class Ledger:
             log.critical(
                 "ALARM: %s is frozen: %s; ask its operator, the evidence is in the store", self.vkey.name, head.frozen
             )
+        if self._frozen_at is not None and head.size > self._frozen_at:
+            what = "%s: %d blocks from frozen_at = %d on were taken before it was set: who verifies must be told"
+            log.warning(what, self.vkey.name, head.size - self._frozen_at, self._frozen_at)
         signed = await self._store.note_upto(self.id, head.size, "stored")
         reach = await self._reach(head)
         if signed is not None and signed.size > reach:
@@ -87,7 +94,7 @@ class Ledger:
             return await self._refuse(request)
         async with self._turn:
             head = await self.head()
-            step = await self._judge(head, request)
+            step = judge.bounded(await self._judge(head, request), request.size, self._frozen_at)
             if isinstance(step, Refusal):
                 return await self._refuse(step)
             seen = await self._take(step)
@@ -142,6 +149,7 @@ class Ledger:
             root, last = await self._own_root(head, request.checkpoint.size)
             now = int(self._means.now())
             step = await asyncio.to_thread(judge.judge_checkpoint, head, request, self.vkey, root, last, now)
+            step = judge.bounded(step, request.checkpoint.size, self._frozen_at)
             if isinstance(step, Refusal):
                 return await self._refuse(step)
             return Answer(200, (await self._take(step)).encode())
@@ -160,6 +168,7 @@ class Ledger:
                 return await self._refuse(judge.elsewhere(head.size))
             now = int(self._means.now())
             step = await asyncio.to_thread(judge.judge_unnoted, head, entries, self.vkey, now)
+            step = judge.bounded(step, old + len(entries), self._frozen_at)
             if isinstance(step, Refusal):
                 return await self._refuse(step)
             await self._take(step)
@@ -176,6 +185,8 @@ class Ledger:
         head = await self.head()
         if head.frozen:
             return await self._refuse(judge.frozen(head))
+        if self._frozen_at is not None and height >= self._frozen_at:
+            return answer(judge.stopped(self._frozen_at))
         if height >= head.size:
             return Answer(404, b"no entry has this height")
         if not await self._means.room():
@@ -228,7 +239,10 @@ class Ledger:
     async def _sign_stored(self) -> None:
         """Signs the largest seen size that every body reaches, once."""
         head = await self.head()
-        seen = await self._store.note_upto(self.id, await self._reach(head), "seen")
+        reach = await self._reach(head)
+        if self._frozen_at is not None:
+            reach = min(reach, self._frozen_at)
+        seen = await self._store.note_upto(self.id, reach, "seen")
         if head.frozen or seen is None or seen.stored or seen.size <= head.stored_from:
             return
         note = parse_note(seen.note)

@@ -384,6 +384,16 @@ def elsewhere(size: int) -> Refusal:
     return Refusal(409, f"{size}\n", size=size)
 
 
+def bounded(step: Growth | Refusal, size: int, frozen_at: int | None) -> Growth | Refusal:
+    """A step that leads to `size`, unless the operator takes nothing of the log from height `frozen_at` on."""
+    return step if isinstance(step, Refusal) or frozen_at is None or size <= frozen_at else stopped(frozen_at)
+
+
+def stopped(frozen_at: int) -> Refusal:
+    """The operator believes this key no more. 403: nothing is wrong with what is below, and nobody has forked."""
+    return Refusal(403, f"the operator of this node takes nothing of this log from block {frozen_at} on (frozen_at)")
+
+
 def frozen(head: Head) -> Refusal:
     """Nothing more is taken of this log."""
     return Refusal(422, f"the log is frozen: {head.frozen}")

@@ -100,7 +100,9 @@ class Node:
         )
         self.port = int(door.getsockname()[1])
         self._ledgers = {
-            name: Ledger(VerifierKey.parse(gateway.vkey), gateway.stored_from, store, means)
+            name: Ledger(
+                VerifierKey.parse(gateway.vkey), gateway.stored_from, store, means, frozen_at=gateway.frozen_at
+            )
             for name, gateway in settings.gateway.items()
         }
         self.server = NodeServer({ledger.id: self._shelf(name) for name, ledger in self._ledgers.items()})
