@@ -360,6 +360,7 @@ class Gateway:
         told = (
             self._scrub.problems,
             self._retention.problems,
+            self._device.problems,
             self._reloader.problems,
             self._web.problems,
             self._rollup.problems,

@@ -69,6 +69,9 @@ METRICS: Final = (
     Kind("fieldgate_store_quota_bytes", "gauge", "What readings may fill"),
     Kind("fieldgate_store_prunable_readings", "gauge", "Readings that can be pruned"),
     Kind("fieldgate_disk_free_bytes", "gauge", "Free on the store's file system, for this user"),
+    Kind("fieldgate_disk_written_bytes_total", "counter", "Bytes that reached the disk since boot, by all programs"),
+    Kind("fieldgate_disk_worn_ratio", "gauge", "Share of its writes that an eMMC has used, at most; absent: not told"),
+    Kind("fieldgate_disk_spare_used_ratio", "gauge", "Share of its spare blocks that it has used; 0: below 0.8"),
     Kind("fieldgate_clock_synchronised", "gauge", "1: the kernel knows how wrong the clock is at most"),
     Kind("fieldgate_clock_error_seconds", "gauge", "How wrong the clock is at most; absent: not known"),
     Kind("fieldgate_journal_commits_total", "counter", "Commits that made readings durable"),
@@ -132,7 +135,7 @@ def _samples(state: Table, vitals: Vitals) -> Iterator[Sample]:
     for name, node in state["nodes"].items():
         yield from _node(name, node)
     yield from _chain(state["chain"], state["journal"])
-    yield from _device(state["disk"], state["clock"])
+    yield from _device(state["disk"], state["device"], state["clock"])
     yield from _process(vitals)
 
 
@@ -178,12 +181,17 @@ def _chain(chain: Table, journal: Table) -> Iterator[Sample]:
     yield "fieldgate_journal_commits_total", (), chain["commits"]
 
 
-def _device(disk: Table, clock: Table) -> Iterator[Sample]:
+def _device(disk: Table, device: Table, clock: Table) -> Iterator[Sample]:
     if disk:  # after retention's first look
         yield "fieldgate_store_used_bytes", (), disk["used"]
         yield "fieldgate_store_quota_bytes", (), disk["quota"]
         yield "fieldgate_store_prunable_readings", (), disk["prunable"]
         yield "fieldgate_disk_free_bytes", (), disk["free"]
+    if device.get("written") is not None:
+        yield "fieldgate_disk_written_bytes_total", (), device["written"]
+    for metric, percent in (("worn", device.get("worn")), ("spare_used", device.get("spare"))):
+        if percent is not None:
+            yield f"fieldgate_disk_{metric}_ratio", (), percent / 100
     yield "fieldgate_clock_synchronised", (), clock["synchronised"]
     if clock["error_ms"] is not None:
         yield "fieldgate_clock_error_seconds", (), clock["error_ms"] / 1000

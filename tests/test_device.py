@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.device import Device, look
+from gateway.device import Device, a_day, look
 
 PI = {
     "proc/meminfo": "MemTotal:  3884336 kB\nMemFree:  200 kB\nMemAvailable:    2500000 kB\nHugePages: 0\n",
@@ -19,6 +19,11 @@ PI = {
     "sys/class/thermal/thermal_zone0/temp": "48312\n",
     "sys/class/thermal/thermal_zone1/temp": "51000\n",
     "sys/class/thermal/thermal_zone2/temp": "-274000\n",
+    "proc/self/mountinfo": "22 1 179:2 / / rw,noatime - ext4 /dev/root rw\n",
+    "proc/self/io": "rchar: 1\nwrite_bytes: 5000\n",
+    "proc/self/stat": f"7 (a) b) S {' '.join(map(str, range(1, 19)))} 372351 9\n",
+    "sys/dev/block/179:2/stat": " 1 2 3 4 5 6 1953125 8 9 10 11\n",
+    "sys/dev/block/179:2/device/type": "SD\n",
 }
 
 
@@ -40,9 +45,37 @@ def test_a_pi(tmp_path: Path) -> None:
         "memory": 3_884_336 * 1024,
         "memory_free": 2_500_000 * 1024,
         "memory_own": 48_400 * 1024,
+        "card": "SD",
+        "worn": None,
+        "spare": None,
+        "written": 1_000_000_000,
+        "written_a_day": round(1_000_000_000 * 86_400 / 93_723.51),
+        "written_a_day_own": 4_800,  # from a process that began 3,723.51 s after the start, so it is 90,000 s old
     }
     assert cores > 0
     assert disk > free > 0
+
+
+@pytest.mark.parametrize(
+    ("life", "spare", "told"),
+    [
+        ("0x01 0x01", "0x01", []),
+        ("0x08 0x02", "0x01", []),
+        ("0x09 0x02", "0x01", ["disk-worn"]),
+        ("0x02 0x0b", "0x01", ["disk-worn"]),
+        ("0x00 0x00", "0x00", []),
+        ("0x01 0x01", "0x02", ["disk-spare"]),
+        ("0x0a 0x0a", "0x03", ["disk-worn", "disk-spare"]),
+        ("x", "-1", []),
+    ],
+)
+async def test_an_emmc_near_its_end_is_told_of(tmp_path: Path, life: str, spare: str, told: list[str]) -> None:
+    folder = "sys/dev/block/179:2/device"
+    files = {f"{folder}/life_time": life, f"{folder}/pre_eol_info": spare, f"{folder}/type": "MMC\n"}
+    device = Device(tmp_path, machine(tmp_path, PI | files))
+    device.told = await asyncio.to_thread(look, tmp_path, tmp_path)
+    assert device.told["card"] == "MMC"
+    assert [one.condition for one in device.problems] == told
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
@@ -64,6 +97,14 @@ def test_this_machine(tmp_path: Path) -> None:
     told = look(tmp_path)
     assert told["memory"] > told["memory_own"] > 1_000_000
     assert told["uptime_s"] > 0
+    assert a_day(told["written"], told["uptime_s"]) == told["written_a_day"]
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "found"), [(1_000, 3_600.0, 24_000), (1_000, 3_599.0, None), (None, 1e9, None), (1, None, None)]
+)
+def test_a_day_is_told_after_an_hour(size: int | None, seconds: float | None, found: int | None) -> None:
+    assert a_day(size, seconds) == found
 
 
 async def test_it_looks_in_a_thread_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,8 @@ def _device(state: State) -> list[Line]:
         device.get("temperature") is not None and f"{device['temperature']:.0f} °C",
         device.get("memory_free") is not None and f"memory {size(device['memory_free'])} free",
         device.get("disk_free") is not None and f"disk {size(device['disk_free'])} free",
+        device.get("written_a_day") is not None and f"{size(device['written_a_day'])} written a day",
+        device.get("worn") is not None and f"flash worn up to {device['worn']} %",
     ]
     if any(facts):
         lines.append(_fact("device", ", ".join(str(fact) for fact in facts if fact)))

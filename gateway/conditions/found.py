@@ -125,8 +125,8 @@ DISK_VOLATILE = _found(
 DISK_NO_RIGHTS = _found(
     "disk-no-rights",
     "warning",
-    "The store lies on {kind} ({point}), which knows no owners and does not survive a power cut well",
-    "Put data_dir on ext4",
+    "The store lies on {kind} ({point}): it does not keep what a flush has promised, or has no owners and modes",
+    "Put data_dir on ext4, xfs or btrfs of this computer",
 )
 DISK_SYNC = _found(
     "disk-sync",
@@ -140,11 +140,25 @@ DISK_NOATIME = _found(
     "The file system at {point} notes each time that a file is read, which wears the card",
     "Add noatime in /etc/fstab",
 )
-DISK_WORN = _found(
-    "disk-worn",
+DISK_NO_BARRIER = _found(
+    "disk-no-barrier",
+    "error",
+    "The file system at {point} is mounted with {option}: a flush does not reach the card, and a power cut may take "
+    "what was acknowledged",
+    "Take {option} out of /etc/fstab, and restart the computer",
+)
+DISK_WRITEBACK = _found(
+    "disk-writeback",
     "warning",
-    "The flash memory has used up to {percent} % of the writes that its maker promises",
-    "Plan a new one soon: copy the keys to a safe place, and see `fieldgate recover --from NODE`",
+    "The file system at {point} is mounted with data=writeback: after a power cut a file may hold what was never "
+    "written to it",
+    "Take data=writeback out of /etc/fstab, and restart the computer: data=ordered is what ext4 does by itself",
+)
+DISK_GOES_ON = _found(
+    "disk-goes-on",
+    "note",
+    "The file system at {point} is written to even after it was found damaged (errors=continue)",
+    "Add errors=remount-ro to its line in /etc/fstab, or: sudo tune2fs -e remount-ro {device}",
 )
 
 # -- the clock and names ----------------------------------------------------------------------------------------------

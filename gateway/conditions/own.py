@@ -23,6 +23,18 @@ DISK_LOW = condition(
     "Bring the nodes back, or add one: readings that {needed} of them store can be deleted here. Or free some space, "
     "or raise max_bytes in [retention]",
 )
+DISK_WORN = condition(
+    "disk-worn",
+    "warning",
+    "The flash memory has used up to {percent} % of the writes that its maker promises",
+    "Plan a new one soon: copy the keys to a safe place, and see `fieldgate recover --from NODE`",
+)
+DISK_SPARE = condition(
+    "disk-spare",
+    "error",
+    "The flash memory has used {percent} % of the spare blocks that replace worn ones",
+    "Take a new one now: copy the keys to a safe place, and see `fieldgate recover --from NODE`",
+)
 SIGNING_HELD = condition("signing-held", "error", "Signing is held: {what}", "{cure}")
 STORE_DAMAGED = condition("store-damaged", "error", "The store is damaged: {what}", "{cure}")
 CLOCK_OFF = condition(

@@ -5,24 +5,19 @@ Nothing is opened. It is advice, no fault: a port may be plugged in later, and w
 
 import os
 import pwd
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from drivers.port_paths import there_are
 from gateway.conditions import Condition
+from gateway.device.mounts import FSTAB, MOUNTINFO, UNSAFE, VOLATILE, Mount, mount_of, mounted, wanted
 from gateway.settings import Settings, size_bytes
 
 from .advice import Advice, advise
 from .documents import SUFFIX, ConfigFile, folder_of
 from .words import Path as Place
 
-MOUNTINFO, FSTAB = Path("/proc/self/mountinfo"), Path("/etc/fstab")
-_VOLATILE = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
-_FOREIGN = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk"})
 _PROBE = "`fieldgate probe` lists those there are"
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 SECRET_MISSING = Condition("config-secret-missing", "warning", "There is no {path}", "{cure}")
 SECRET_OPEN = Condition(
@@ -87,21 +82,12 @@ WRITABLE = Condition(
 CONDITIONS = tuple(one for one in list(globals().values()) if isinstance(one, Condition))
 
 
-class Mount(NamedTuple):
-    """A file system that is mounted: where, and its type as the kernel calls it."""
-
-    point: Path
-    kind: str
-
-
-def look(
-    settings: Settings, files: Sequence[ConfigFile], mounts: Path = MOUNTINFO, fstab: Path = FSTAB
-) -> list[Advice]:
-    """Blocking. All of it, in the order of the tables."""
+def look(settings: Settings, files: Sequence[ConfigFile], root: Path = Path("/")) -> list[Advice]:
+    """Blocking. All of it, in the order of the tables. root: in place of `/` for /proc and /etc."""
     user = _user(Path(settings.gateway.data_dir))
     return [
         *_files(files),
-        *_data_dir(settings, _mounts(mounts), _wanted_mounts(fstab)),
+        *_data_dir(settings, mounted(root / MOUNTINFO), wanted(root / FSTAB)),
         *_secrets(settings, user),
         *_paths(settings),
         *_ports(settings),
@@ -130,16 +116,16 @@ def _user(folder: Path) -> str:
         return ""
 
 
-def _data_dir(settings: Settings, mounts: list[Mount], wanted: list[Path]) -> Iterator[Advice]:
+def _data_dir(settings: Settings, mounts: list[Mount], points: list[Path]) -> Iterator[Advice]:
     folder, place = Path(settings.gateway.data_dir), ("gateway", "data_dir")
-    for point in wanted:
+    for point in points:
         if folder.is_relative_to(point) and point not in {mount.point for mount in mounts}:
             yield advise(place, DATA_UNMOUNTED, mount=point)
     there = next(one for one in (folder, *folder.parents) if os.path.exists(one))  # noqa: PTH110  False, too, where it cannot be looked at
-    mount = max((one for one in mounts if there.resolve().is_relative_to(one.point)), default=None, key=_depth)
-    if mount and mount.kind in _VOLATILE:
+    mount = mount_of(there.resolve(), mounts)
+    if mount and mount.kind in VOLATILE:
         yield advise(place, DATA_VOLATILE, path=folder, kind=mount.kind)
-    elif mount and mount.kind in _FOREIGN:
+    elif mount and mount.kind in UNSAFE:
         yield advise(place, DATA_FOREIGN, path=folder, kind=mount.kind)
     if there != folder:
         yield advise(place, DATA_MISSING, path=folder)
@@ -147,10 +133,6 @@ def _data_dir(settings: Settings, mounts: list[Mount], wanted: list[Path]) -> It
     size = told.f_blocks * told.f_frsize
     if 0 < size < size_bytes(settings.retention.max_bytes):
         yield advise(("retention", "max_bytes"), DISK_SMALL, size=f"{size / 2**30:.3g}")
-
-
-def _depth(mount: Mount) -> int:
-    return len(mount.point.parts)
 
 
 def _secrets(settings: Settings, user: str) -> Iterator[Advice]:
@@ -214,27 +196,3 @@ def _ports(settings: Settings) -> Iterator[Advice]:
         port = getattr(source.options, "port", None)
         if port and not os.path.lexists(port):
             yield advise(("source", name, "port"), PORT_MISSING, path=port, there=there_are(port) or _PROBE)
-
-
-def _mounts(path: Path) -> list[Mount]:
-    """proc_pid_mountinfo(5): the fifth field is the mount point, the type stands behind the hyphen."""
-    rows = [row.split() for row in _lines(path)]
-    return [Mount(_unescaped(row[4]), row[row.index("-") + 1]) for row in rows if "-" in row[5:-1] and len(row) > 4]
-
-
-def _wanted_mounts(path: Path) -> list[Path]:
-    """fstab(5): the second field; but for those that are not mounted by themselves, and the root."""
-    rows = [row.split() for row in _lines(path) if not row.lstrip().startswith("#")]
-    found = [_unescaped(row[1]) for row in rows if len(row) >= 4 and "noauto" not in row[3].split(",")]
-    return [point for point in found if point.is_absolute() and point != Path("/")]
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return []
-
-
-def _unescaped(text: str) -> Path:
-    return Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), text))

@@ -1,12 +1,13 @@
 """Is there room, for how long, and does what is written stay?"""
 
 import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from gateway.conditions import DISK_FULL, Problem
 from gateway.conditions.found import (
+    DISK_GOES_ON,
+    DISK_NO_BARRIER,
     DISK_NO_RIGHTS,
     DISK_NOATIME,
     DISK_READ_ONLY,
@@ -14,11 +15,15 @@ from gateway.conditions.found import (
     DISK_SOON,
     DISK_SYNC,
     DISK_VOLATILE,
-    DISK_WORN,
+    DISK_WRITEBACK,
 )
 from gateway.core.block import parse_entry
+from gateway.device import a_day, worn_out
+from gateway.device.card import Card, options
+from gateway.device.card import look as look_at
+from gateway.device.mounts import MOUNTINFO, UNSAFE, VOLATILE, Mount, mount_of, mounted
 from gateway.doctor.case import Case, Outcome, beside
-from gateway.doctor.system import Mount, mount_of
+from gateway.doctor.system import text
 from gateway.errors import FieldgateError
 from gateway.settings import RetentionSettings, size_bytes
 from gateway.store import DATABASE, Store
@@ -27,21 +32,19 @@ _MIB = 2**20
 _DAY_MS = 86_400_000
 _LEAST_MS = 3_600_000  # of a log's life, before a rate can be told
 _SOON_DAYS = 14
-_VOLATILE = frozenset(("tmpfs", "ramfs", "overlay", "aufs", "squashfs"))
-_NO_RIGHTS = frozenset(("vfat", "exfat", "msdos", "ntfs", "ntfs3", "fuseblk"))
-_WORN = 9  # of 11 steps: 80 to 90 % of the writes that the maker promises (JEDEC eMMC 5.0, DEVICE_LIFE_TIME_EST)
-_PARTITION = re.compile(r"p[0-9]+$|(?<=[a-z])[0-9]+$")
+_NO_BARRIER = frozenset(("nobarrier", "barrier=0"))  # ext4(5), btrfs(5)
 
 
 class Facts(NamedTuple):
-    """Bytes. `wear`: an eMMC's own estimate, 1 to 11; `a_day`: what the store has grown by; None: not told."""
+    """Bytes. `a_day`: what the store has grown by; `written`: what reached the disk in a day; None: not told."""
 
     free: int
     total: int
     used: int
     mount: Mount | None
-    wear: int | None = None
+    card: Card = Card()
     a_day: int | None = None
+    written: int | None = None
 
 
 async def look(case: Case) -> Outcome:
@@ -57,19 +60,20 @@ def _facts(folder: Path, root: Path) -> Facts:
     there = next(one for one in (folder, *folder.parents) if one.exists())
     told = os.statvfs(there)
     used = sum(one.stat().st_size for one in folder.glob(f"{DATABASE}*")) if there == folder else 0
-    mount = mount_of(there, root)
-    return Facts(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, used, mount, _wear(mount, root))
+    facts = Facts(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, used, None)
+    mount = mount_of(Path(os.path.realpath(there)), mounted(root / MOUNTINFO))
+    if mount is None:
+        return facts
+    card = look_at(mount, root)
+    mount = mount._replace(options=options(mount, root))
+    return facts._replace(mount=mount, card=card, written=a_day(card.written, _up_s(root)))
 
 
-def _wear(mount: Mount | None, root: Path) -> int | None:
-    """The worse of an eMMC's two estimates. SD cards tell none."""
-    if mount is None or not mount.device.startswith("/dev/"):
-        return None
-    name = _PARTITION.sub("", mount.device.removeprefix("/dev/"))
-    path = root / "sys/block" / name.replace("/", "!") / "device/life_time"
+def _up_s(root: Path) -> float | None:
+    """Since the machine has started."""
     try:
-        return max((int(part, 16) for part in path.read_text("ascii").split()), default=0) or None
-    except (OSError, ValueError):
+        return float((text(root / "proc/uptime") or "").split()[0])
+    except (IndexError, ValueError):
         return None
 
 
@@ -104,38 +108,43 @@ def judge(facts: Facts, settings: RetentionSettings, *, keepers: int) -> Outcome
     days = room // facts.a_day if facts.a_day else None
     if days is not None and days < _SOON_DAYS and not keepers:
         problems.append(DISK_SOON.problem(days=days))
-    problems += _of_mount(facts)
+    problems += _of_mount(facts.mount) if facts.mount else []
+    problems += worn_out(facts.card.worn, facts.card.spare)
     return Outcome("there is room, and what is written stays", problems, _figures(facts, days))
 
 
-def _of_mount(facts: Facts) -> list[Problem]:
-    mount, problems = facts.mount, list[Problem]()
-    if mount is not None:
-        values = {"point": mount.point, "kind": mount.kind}
-        if "ro" in mount.options:
-            problems.append(DISK_READ_ONLY.problem(**values))
-        if mount.kind in _VOLATILE:
-            problems.append(DISK_VOLATILE.problem(**values))
-        elif mount.kind in _NO_RIGHTS:
-            problems.append(DISK_NO_RIGHTS.problem(**values))
-        if mount.options & {"sync", "dirsync"}:
-            problems.append(DISK_SYNC.problem(**values))
-        if mount.device.startswith("/dev/mmcblk") and not mount.options & {"noatime", "relatime"}:
-            problems.append(DISK_NOATIME.problem(**values))
-    if facts.wear is not None and facts.wear >= _WORN:
-        problems.append(DISK_WORN.problem(percent=min(facts.wear * 10, 100)))
+def _of_mount(mount: Mount) -> list[Problem]:
+    values = {"point": str(mount.point), "kind": mount.kind, "device": mount.device}
+    problems: list[Problem] = []
+    if "ro" in mount.options:
+        problems.append(DISK_READ_ONLY.problem(**values))
+    if mount.kind in VOLATILE:
+        problems.append(DISK_VOLATILE.problem(**values))
+    elif mount.kind in UNSAFE:
+        problems.append(DISK_NO_RIGHTS.problem(**values))
+    problems += [DISK_NO_BARRIER.problem(option=one, **values) for one in sorted(mount.options & _NO_BARRIER)]
+    if "data=writeback" in mount.options:
+        problems.append(DISK_WRITEBACK.problem(**values))
+    if "errors=continue" in mount.options:
+        problems.append(DISK_GOES_ON.problem(**values))
+    if mount.options & {"sync", "dirsync"}:
+        problems.append(DISK_SYNC.problem(**values))
+    if mount.device.startswith("/dev/mmcblk") and not mount.options & {"noatime", "relatime"}:
+        problems.append(DISK_NOATIME.problem(**values))
     return problems
 
 
 def _figures(facts: Facts, days: int | None) -> dict[str, str]:
     figures = {"free": mib(facts.free), "of": mib(facts.total), "store": mib(facts.used)}
     if facts.mount:
-        figures |= {"file system": facts.mount.kind, "mounted at": facts.mount.point}
+        figures |= {"file system": facts.mount.kind, "mounted at": str(facts.mount.point)}
     if facts.a_day is not None:
         figures["grows a day"] = mib(facts.a_day)
     if days is not None:
         figures["lasts days"] = str(days)
-    figures["wear"] = "not told" if facts.wear is None else f"up to {min(facts.wear * 10, 100)} %"
+    if facts.written is not None:
+        figures["written a day, by all"] = mib(facts.written)
+    figures["wear"] = "not told" if facts.card.worn is None else f"up to {facts.card.worn} %"
     return figures
 
 

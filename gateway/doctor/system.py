@@ -1,15 +1,11 @@
 """What the kernel and the system tell in files, all below one root folder. Everything here blocks."""
 
 import contextlib
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from gateway.core.limits import SYSTEM_FILE_BYTES
-
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def text(path: Path) -> str | None:
@@ -27,32 +23,6 @@ def number(path: Path, base: int = 10) -> int | None:
         return int(text(path) or "", base)
     except ValueError:
         return None
-
-
-class Mount(NamedTuple):
-    """A line of /proc/mounts."""
-
-    device: str
-    point: str
-    kind: str
-    options: frozenset[str]
-
-
-def mount_of(folder: Path, root: Path) -> Mount | None:
-    """The mount that holds a folder: the longest mount point above it, of several over each other the last."""
-    found: Mount | None = None
-    for one in mounts(root):
-        under = Path(os.path.realpath(folder)).is_relative_to(one.point)
-        if under and (found is None or len(one.point) >= len(found.point)):
-            found = one
-    return found
-
-
-def mounts(root: Path) -> list[Mount]:
-    """/proc/mounts."""
-    lines = (text(root / "proc/mounts") or "").splitlines()
-    parts = [[_ESCAPED.sub(lambda at: chr(int(at[1], 8)), part) for part in line.split(" ")] for line in lines]
-    return [Mount(part[0], part[1], part[2], frozenset(part[3].split(","))) for part in parts if len(part) >= 4]
 
 
 class Process(NamedTuple):

@@ -10,6 +10,7 @@ from fakes.configs import GATEWAY, SEEN, write
 from gateway import config
 from gateway.config import machine
 from gateway.config.words import dotted
+from gateway.device.mounts import FSTAB, MOUNTINFO
 
 
 class Machine:
@@ -17,7 +18,9 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.data = folder, folder / "data"
-        self.mounts, self.fstab = folder / "mountinfo", folder / "fstab"
+        self.mounts, self.fstab = folder / MOUNTINFO, folder / FSTAB
+        for path in (self.mounts, self.fstab):
+            path.parent.mkdir(parents=True)
         self.mount("/", "ext4")
         self.fstab.write_text(
             "# <device> <mount point> <type> <options>\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n"
@@ -37,7 +40,7 @@ class Machine:
     def look(self, text: str = "") -> list[tuple[str, str, str]]:
         """(condition, place, what and cure) of all advice."""
         path = write(self.folder, text or self.text)
-        found = machine.look(config.load(path), config.files(path), self.mounts, self.fstab)
+        found = machine.look(config.load(path), config.files(path), self.folder)
         return [(one.problem.condition, dotted(one.place), f"{one.problem.what}. {one.problem.cure}") for one in found]
 
 

@@ -11,6 +11,8 @@ from fakes.tree import tree
 
 from gateway.clock import RELEASED_MS
 from gateway.core.limits import SYSTEM_FILE_BYTES
+from gateway.device.card import Card
+from gateway.device.mounts import Mount, mount_of, mounted
 from gateway.doctor import Case, Outcome, clock, disk, memory, power, system, versions
 from gateway.settings import RetentionSettings
 
@@ -73,7 +75,10 @@ async def test_memory(tmp_path: Path, files: dict[str, str], found: list[str]) -
 
 
 def facts(mount: str = "", **more: Any) -> disk.Facts:
-    found = system.Mount(*mount.split()[:3], frozenset(mount.split()[3].split(","))) if mount else None
+    found = None
+    if mount:
+        device, point, kind, options = mount.split()
+        found = Mount(Path(point), kind, device, "", frozenset(options.split(",")))
     return disk.Facts(**{"free": 9000 * MIB, "total": 10000 * MIB, "used": MIB, "mount": found} | more)
 
 
@@ -94,12 +99,18 @@ def facts(mount: str = "", **more: Any) -> disk.Facts:
         (facts("tmpfs /var tmpfs rw"), ["disk-volatile"]),
         (facts("overlayroot / overlay rw"), ["disk-volatile"]),
         (facts("/dev/sda1 /mnt vfat rw"), ["disk-no-rights"]),
-        (facts(wear=8), []),
-        (facts(wear=9), ["disk-worn"]),
+        (facts("node:/x /mnt nfs4 rw"), ["disk-no-rights"]),
+        (facts("/dev/sda1 / ext4 rw,nobarrier"), ["disk-no-barrier"]),
+        (facts("/dev/sda1 / ext4 rw,barrier=0"), ["disk-no-barrier"]),
+        (facts("/dev/sda1 / ext4 rw,barrier,data=ordered,errors=remount-ro,commit=60"), []),
+        (facts("/dev/sda1 / ext4 rw,data=writeback"), ["disk-writeback"]),
+        (facts("/dev/sda1 / ext4 rw,errors=continue"), ["disk-goes-on"]),
+        (facts(card=Card("MMC", 89, 0)), []),
+        (facts(card=Card("MMC", 90, 80)), ["disk-spare", "disk-worn"]),
     ],
 )
 def test_disk(given: disk.Facts, found: list[str]) -> None:
-    assert ids(disk.judge(given, RetentionSettings(), keepers=0)) == found
+    assert sorted(ids(disk.judge(given, RetentionSettings(), keepers=0))) == found
 
 
 def test_a_disk_whose_readings_nodes_hold_may_fill_up() -> None:
@@ -107,30 +118,45 @@ def test_a_disk_whose_readings_nodes_hold_may_fill_up() -> None:
 
 
 MOUNTS = """\
-/dev/root / ext4 rw,noatime 0 0
-/dev/mmcblk0p1 /boot\\040files vfat rw 0 0
-tmpfs {point} tmpfs rw 0 0
-/dev/mmcblk0p3 {point} ext4 rw,relatime 0 0
+22 1 179:2 / / rw,noatime shared:1 - ext4 /dev/root rw,commit=60
+23 22 179:1 / /boot\\040files rw - vfat /dev/mmcblk0p1 rw
+24 22 0:9 / {point} rw - tmpfs tmpfs rw
+25 24 179:3 / {point} rw,relatime - ext4 /dev/mmcblk0p3 rw,errors=remount-ro
 broken line
 """
 
 
-def test_the_mount_and_the_wear_of_the_folder(tmp_path: Path) -> None:
+def test_the_mount_and_the_card_of_the_folder(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    files = {"proc/mounts": MOUNTS.format(point=data), "sys/block/mmcblk0/device/life_time": "0x0a 0x01\n"}
+    files = {
+        "proc/self/mountinfo": MOUNTS.format(point=data),
+        "proc/uptime": "7200.00 1.00\n",
+        "proc/fs/ext4/mmcblk0p3/options": "rw\nbarrier\nerrors=remount-ro\ndata=ordered\n",
+        "sys/block/mmcblk0/device/life_time": "0x0a 0x01\n",
+        "sys/block/mmcblk0/device/pre_eol_info": "0x02\n",
+        "sys/block/mmcblk0/device/type": "MMC\n",
+        "sys/block/mmcblk0/stat": " 1 2 3 4 5 6 2048 8 9 10 11\n",
+        "sys/block/mmcblk0/mmcblk0p3/partition": "3\n",
+    }
     root = tree(tmp_path / "root", files)
+    (root / "sys/dev/block").mkdir(parents=True)
+    (root / "sys/dev/block/179:3").symlink_to("../../block/mmcblk0/mmcblk0p3")
     found = disk._facts(data / "deeper" / "not-there", root)
     assert found.mount is not None
-    assert (found.mount.device, found.mount.kind, found.wear) == ("/dev/mmcblk0p3", "ext4", 10)
-    assert system.mounts(root)[1].point == "/boot files"
-    assert disk._facts(Path("/nowhere"), root).mount == system.mounts(root)[0]
+    assert (found.mount.device, found.mount.kind, found.mount.point) == ("/dev/mmcblk0p3", "ext4", data)
+    assert found.mount.options >= {"rw", "relatime", "barrier", "data=ordered", "errors=remount-ro"}
+    assert found.card == Card("MMC", worn=100, spare=80, written=2048 * 512)
+    assert found.written == 12 * 2048 * 512
+    other = disk._facts(Path("/nowhere"), root)
+    assert other.mount is not None
+    assert (other.mount.point, other.card) == (Path("/"), Card())
     assert disk._facts(data, tmp_path / "empty").mount is None
 
 
 def test_this_machine_has_mounts_processes_and_users() -> None:
     root = Path("/")
-    mount = system.mount_of(Path("/proc/self"), root)
+    mount = mount_of(Path("/proc/self"), mounted())
     assert mount is not None
     assert mount.kind == "proc"
     assert os.getpid() in [one.pid for one in system.processes(root)]

@@ -91,6 +91,12 @@ def status(**fields: Any) -> dict[str, Any]:
             "memory_own": 50_000_000,
             "disk": 31_000_000_000,
             "disk_free": 20_000_000_000,
+            "card": "SD",
+            "worn": None,
+            "spare": None,
+            "written": 800_000_000,
+            "written_a_day": 737_000_000,
+            "written_a_day_own": 61_000_000,
         },
         "configuration": {
             "files": [["fieldgate.toml", "5f" * 32]],

@@ -53,9 +53,23 @@ def _machine(view: View) -> Markup:
     if told.get("disk") and told.get("disk_free") is not None:
         used = told["disk"] - told["disk_free"]
         pairs.append((words("File system"), _meter(words, used, told["disk"], ill=used > 0.98 * told["disk"])))
+    if told.get("card"):
+        pairs.append((words("Card"), _card(words, told)))
+    if told.get("written_a_day") is not None:
+        pairs.append((words("Written to the disk a day"), show.size(told["written_a_day"])))
+    if told.get("written_a_day_own") is not None:
+        pairs.append((words("By this program"), show.size(told["written_a_day_own"])))
     if told.get("uptime_s") is not None:
         pairs.append((words("Up for"), show.age(view, view.now_ms - int(told["uptime_s"]) * 1000)))
     return show.card(words("Machine"), show.facts(pairs) if pairs else show.note(words("not looked at yet")))
+
+
+def _card(words: Words, told: Table) -> str:
+    """What kind of card it is, and how worn it says it is."""
+    kind = "eMMC" if told["card"] == "MMC" else "SD"
+    if told.get("worn") is None:
+        return words("{kind}, which does not tell how worn it is", kind=kind)
+    return words("{kind}, worn up to {percent} %", kind=kind, percent=told["worn"])
 
 
 def _clock(view: View) -> Markup:

@@ -7,9 +7,16 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from gateway.conditions import DISK_SPARE, DISK_WORN, Problem
 from gateway.core.text import plain
+from gateway.device import card
+from gateway.device.mounts import MOUNTINFO, mount_of, mounted
 
 _EVERY_S = 5.0
+_DAY_S = 86_400
+_LEAST_S = 3_600.0  # that writing was counted, before a day of it is told
+_IO, _STAT = "proc/self/io", "proc/self/stat"  # proc_pid_io(5), proc_pid_stat(5)
+_BEGAN = 19  # of the fields behind the name: clock ticks from the machine's start to the process's
 _MODELS = ("sys/firmware/devicetree/base/model", "sys/class/dmi/id/product_name")
 _KIB = 1024
 
@@ -22,6 +29,11 @@ class Device:
     def __init__(self, data_dir: Path, root: Path = Path("/")) -> None:
         self._data_dir, self._root = data_dir, root
         self.told: dict[str, Any] = {}
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What a person has to know of."""
+        return worn_out(self.told.get("worn"), self.told.get("spare"))
 
     async def run(self) -> None:
         """Until cancelled. Never ends for what it finds."""
@@ -38,9 +50,11 @@ def look(data_dir: Path, root: Path = Path("/")) -> dict[str, Any]:
         disk: os.statvfs_result | None = os.statvfs(data_dir)
     except OSError:
         disk = None
+    under = _card(data_dir, root)
+    up_s = uptime[0] if uptime else None
     return {
         "model": _text(root / _MODELS[0]) or _text(root / _MODELS[1]) or None,
-        "uptime_s": uptime[0] if uptime else None,
+        "uptime_s": up_s,
         "load": load or None,
         "cores": os.cpu_count(),
         "temperature": _temperature(root),
@@ -49,7 +63,47 @@ def look(data_dir: Path, root: Path = Path("/")) -> dict[str, Any]:
         "memory_own": own.get("VmRSS"),
         "disk": disk.f_blocks * disk.f_frsize if disk else None,
         "disk_free": disk.f_bavail * disk.f_frsize if disk else None,
+        "card": under.kind,
+        "worn": under.worn,
+        "spare": under.spare,
+        "written": under.written,
+        "written_a_day": a_day(under.written, up_s),
+        "written_a_day_own": _own_a_day(root, up_s),
     }
+
+
+def worn_out(worn: int | None, spare: int | None) -> list[Problem]:
+    """What is to be told of a card that has used so many percent of its writes, and of its spare blocks."""
+    problems = [DISK_WORN.problem(percent=worn)] if worn is not None and worn >= card.WORN_PERCENT else []
+    return [*problems, *([DISK_SPARE.problem(percent=spare)] if spare else [])]
+
+
+def a_day(size: int | None, seconds: float | None) -> int | None:
+    """What comes in a day where `size` came in so many seconds; None where that was too short, or is not known."""
+    return None if size is None or seconds is None or seconds < _LEAST_S else round(size * _DAY_S / seconds)
+
+
+def _card(data_dir: Path, root: Path) -> card.Card:
+    mount = mount_of(Path(os.path.realpath(data_dir)), mounted(root / MOUNTINFO))
+    return card.look(mount, root) if mount else card.Card()
+
+
+def _own_a_day(root: Path, up_s: float | None) -> int | None:
+    """What the kernel has charged this process for writes."""
+    lines = dict(line.partition(": ")[::2] for line in _raw(root / _IO).splitlines())
+    fields = _raw(root / _STAT).rpartition(")")[2].split()
+    try:
+        began_s = int(fields[_BEGAN]) / os.sysconf("SC_CLK_TCK")
+        return a_day(int(lines["write_bytes"]), None if up_s is None else up_s - began_s)
+    except (IndexError, KeyError, ValueError):
+        return None
+
+
+def _raw(path: Path) -> str:
+    try:
+        return path.read_text("ascii", "replace")
+    except OSError:
+        return ""
 
 
 def _text(path: Path) -> str:
