@@ -1,5 +1,5 @@
-"""Signatures over short Weierstrass curves, checked: ECDSA over P-256 (FIPS 186-5) and secp256k1 (SEC 2), and SM2
-(GB/T 32918.2, with the curve of GB/T 32918.5).
+"""Signatures over short Weierstrass curves, checked: ECDSA over P-256, P-384, P-521 (FIPS 186-5) and secp256k1
+(SEC 2), and SM2 (GB/T 32918.2, with the curve of GB/T 32918.5).
 
 In Python, so that a proof is checked where nothing else is installed: some 3 ms a signature on a desktop. Only public
 values are handled, so its time may tell of them. Nothing here signs.
@@ -30,15 +30,16 @@ class Curve:
     base: Point
 
     def point(self, data: bytes) -> Point:
-        """The point in 64 bytes, x and y, or in 65 that begin with 04. FormatError where it is not on the curve."""
-        if len(data) == 65 and data[0] == 4:
+        """The point in x and y, 64 bytes on most curves, or with 04 before. FormatError where it is off the curve."""
+        size = (self.p.bit_length() + 7) // 8
+        if len(data) == 1 + 2 * size and data[0] == 4:
             data = data[1:]
-        if len(data) != 64:
+        if len(data) != 2 * size:
             raise FormatError(
-                f"a {self.name} key is a bare point of 65 bytes, 04 first, not {len(data)} bytes",
+                f"a {self.name} key is a bare point of {1 + 2 * size} bytes, 04 first, not {len(data)} bytes",
                 cure="Write the point alone in hexadecimal: no certificate, no compressed form",
             )
-        x, y = int.from_bytes(data[:32], "big"), int.from_bytes(data[32:], "big")
+        x, y = int.from_bytes(data[:size], "big"), int.from_bytes(data[size:], "big")
         if x >= self.p or y >= self.p or (y * y - x * x * x - self.a * x - self.b) % self.p:
             raise FormatError(f"the point is not on {self.name}", cure="Check the key, and which algorithm it is for")
         return x, y
@@ -53,6 +54,40 @@ P256 = Curve(
     (
         0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
         0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+    ),
+)
+P384 = Curve(
+    "P-384",
+    2**384 - 2**128 - 2**96 + 2**32 - 1,
+    -3,
+    0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
+    0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+    (
+        0xAA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E082542A385502F25DBF55296C3A545E3872760AB7,
+        0x3617DE4A96262C6F5D9E98BF9292DC29F8F41DBD289A147CE9DA3113B5F0B8C00A60B1CE1D7E819D7A431D7C90EA0E5F,
+    ),
+)
+P521 = Curve(
+    "P-521",
+    2**521 - 1,
+    -3,
+    int(
+        "0051953eb9618e1c9a1f929a21a0b68540eea2da725b99b315f3b8b489918ef109e156193951ec7e937b1652c0bd3bb1bf07"
+        "3573df883d2c34f1ef451fd46b503f00",
+        16,
+    ),
+    2**521 - 0x5AE79787C40D069948033FEB708F65A2FC44A36477663B851449048E16EC79BF7,
+    (
+        int(
+            "00c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1dc127a2ffa8de"
+            "3348b3c1856a429bf97e7e31c2e5bd66",
+            16,
+        ),
+        int(
+            "011839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e662c97ee72995ef42640c550b9013fad0761"
+            "353c7086a272c24088be94769fd16650",
+            16,
+        ),
     ),
 )
 SECP256K1 = Curve(
@@ -80,12 +115,16 @@ SM2 = Curve(
 
 
 def is_ecdsa(curve: Curve, public: Point, digest: bytes, r: int, s: int) -> bool:
-    """Whether (r, s) is an ECDSA signature over a digest of 32 bytes. A high s is for the caller to refuse."""
+    """Whether (r, s) is an ECDSA signature over a digest, of which as many bits count as n has.
+
+    A high s is for the caller to refuse.
+    """
     n = curve.n
     if not (0 < r < n and 0 < s < n):
         return False
     inverse = pow(s, -1, n)
-    x = _combine(curve, int.from_bytes(digest, "big") * inverse % n, public, r * inverse % n)
+    e = int.from_bytes(digest, "big") >> max(0, 8 * len(digest) - n.bit_length())
+    x = _combine(curve, e * inverse % n, public, r * inverse % n)
     return x is not None and x[0] % n == r
 
 

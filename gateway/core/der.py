@@ -2,7 +2,7 @@
 
 from gateway.errors import FormatError
 
-_INTEGER, _OCTETS, _SEQUENCE = 0x02, 0x04, 0x30
+_BOOLEAN, _INTEGER, _OCTETS, _NULL, _OID, _SEQUENCE = 0x01, 0x02, 0x04, 0x05, 0x06, 0x30
 
 
 def integer(value: int) -> bytes:
@@ -13,6 +13,29 @@ def integer(value: int) -> bytes:
 def octets(data: bytes) -> bytes:
     """An OCTET STRING."""
     return _item(_OCTETS, data)
+
+
+def null() -> bytes:
+    """A NULL."""
+    return _item(_NULL, b"")
+
+
+def boolean(value: bool) -> bytes:
+    """A BOOLEAN."""
+    return _item(_BOOLEAN, b"\xff" if value else b"\x00")
+
+
+def oid(dotted: str) -> bytes:
+    """An OBJECT IDENTIFIER of numbers with dots between them."""
+    first, second, *others = map(int, dotted.split("."))
+    return _item(_OID, b"".join([_base128(number) for number in (40 * first + second, *others)]))
+
+
+def _base128(number: int) -> bytes:
+    digits = [number & 0x7F]
+    while number := number >> 7:
+        digits.append(0x80 | number & 0x7F)
+    return bytes(reversed(digits))
 
 
 def sequence(*items: bytes) -> bytes:

@@ -14,6 +14,7 @@ from gateway.core.sm3 import in_python, sm3
 from gateway.errors import FormatError
 
 CURVES = {curves.P256: ec.SECP256R1(), curves.SECP256K1: ec.SECP256K1()}
+LONGER = {curves.P384: ec.SECP384R1(), curves.P521: ec.SECP521R1()}
 SECRETS = st.integers(1, 2**255)
 few = settings(max_examples=15, deadline=None)
 
@@ -45,6 +46,20 @@ def test_what_another_library_signs(curve):
         assert public in [curves.recover(curve, digest, r, s, odd) for odd in (0, 1)]
 
     check()
+
+
+@pytest.mark.parametrize("hashed", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=lambda hashed: hashed.name)
+@pytest.mark.parametrize("curve", [curves.P256, *LONGER], ids=lambda curve: curve.name)
+def test_digests_and_curves_of_other_lengths(curve, hashed):
+    key = ec.generate_private_key({**CURVES, **LONGER}[curve])
+    hasher = hashes.Hash(hashed)
+    hasher.update(b"message")
+    digest = hasher.finalize()
+    r, s = decode_dss_signature(key.sign(b"message", ec.ECDSA(hashed)))
+    assert curves.is_ecdsa(curve, public_of(key), digest, r, s)
+    assert not curves.is_ecdsa(curve, public_of(key), digest[::-1], r, s)
+    size = (curve.p.bit_length() + 7) // 8
+    assert curve.point(b"\4" + b"".join(value.to_bytes(size, "big") for value in public_of(key))) == public_of(key)
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=lambda curve: curve.name)
