@@ -26,7 +26,7 @@ class Kind(NamedTuple):
     example: Mapping[str, object]
 
 
-_MODULES: Mapping[str, str] = MappingProxyType({})
+_MODULES: Mapping[str, str] = MappingProxyType({"fabric": "gateway.anchors.fabric"})
 """In the order of docs/anchors.md and deploy/fieldgate.toml. Each module has one constant, KIND."""
 
 

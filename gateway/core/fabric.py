@@ -15,9 +15,7 @@ from gateway.core.limits import FABRIC_SIGNATURES, NUMBER_MAX
 from gateway.core.protobuf import Message, repeated, write
 from gateway.errors import FormatError
 
-VALID = 0
-"""A transaction's flag: it was committed (peer/transaction.proto, TxValidationCode)."""
-
+_VALID = 0  # peer/transaction.proto, TxValidationCode
 _SIGNATURES, _FLAGS = 0, 2
 _ENDORSER_TRANSACTION = 3
 _GOLANG = 1
@@ -67,6 +65,10 @@ class Block:
     envelopes: tuple[bytes, ...]
     seals: tuple[Seal, ...]
     flags: bytes
+
+    def is_valid(self, place: int) -> bool:
+        """Whether the peer says that the transaction at a place was committed."""
+        return place < len(self.flags) and self.flags[place] == _VALID
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ The folder, the environment and whoever asks for a passphrase are handed in; not
 `repr` or exception of this package holds any part of a secret.
 """
 
+from gateway.keys.access import AccessKey, parse_access_key
 from gateway.keys.opening import Guard, Look, look, open_signer
 from gateway.keys.places import read_secret, text_of, write_key
 from gateway.keys.sealed import seal
@@ -29,6 +30,7 @@ from gateway.keys.signer import (
 )
 
 __all__ = [
+    "AccessKey",
     "Guard",
     "Look",
     "Signer",
@@ -37,6 +39,7 @@ __all__ = [
     "generate",
     "look",
     "open_signer",
+    "parse_access_key",
     "parse_key",
     "read_secret",
     "seal",

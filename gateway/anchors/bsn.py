@@ -1,0 +1,153 @@
+"""Calls to a BSN city node's gateway (core/bsn.py): signed, and believed only where its own key signed the answer."""
+
+import asyncio
+from types import TracebackType
+from typing import Annotated, Any, Literal, Self, cast
+
+import msgspec
+from msgspec import Meta
+
+from gateway.anchors.api import LieError, RefusedError
+from gateway.anchors.http import Server, told
+from gateway.core import bsn
+from gateway.core.bsn import Body, Call, PublicKey
+from gateway.core.note import b64encode
+from gateway.errors import FormatError, UnreachableError
+from gateway.keys import AccessKey
+from gateway.settings import CaFile, Secret, Table, Url
+
+Algorithm = Literal["p256", "secp256k1", "sm2"]
+HOSTED, UPLOADED = "hosted", "uploaded"
+_TYPES = {HOSTED: 1, UPLOADED: 2}
+"""getAppInfo's caType."""
+
+Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,64}\Z", description="letters, digits and _")]
+Point = Annotated[
+    str, Meta(pattern=r"^04[0-9a-fA-F]{128}\Z", description="a bare point in hexadecimal, 130 digits, 04 first")
+]
+
+
+class Access(Table, kw_only=True, frozen=True):
+    """The fields of every kind that goes through a city node's gateway."""
+
+    url: Annotated[Url, Meta(title="The city node's gateway, without /api")]
+    user: Annotated[Code, Meta(title="The user code of the account (userCode)")]
+    app: Annotated[Code, Meta(title="The code of the application (appCode)")]
+    access_key: Annotated[
+        Secret, Meta(title="The application's private access key: the base64 of its PKCS#8 file, in one line")
+    ]
+    gateway_key: Annotated[Point, Meta(title="The key that signs the gateway's answers. Nothing else is believed")]
+    algorithm: Annotated[Algorithm, Meta(title="That of both keys")]
+    keys: Annotated[
+        Literal["hosted", "uploaded"],
+        Meta(title='Who signs the transactions: "hosted", the city node ("key trust"); "uploaded", a key of yours'),
+    ] = "hosted"
+    ca_file: CaFile = ""
+
+
+class UnsignedRefusalError(UnreachableError):
+    """A refusal that the gateway's key did not sign: perhaps the gateway's, perhaps anybody's."""
+
+
+class Gateway:
+    """A city node's gateway, as one application reaches it. Macs are made and checked in a thread."""
+
+    def __init__(self, access: Access, key: AccessKey, *, service: str, channel: str = "") -> None:
+        """service: getAppInfo's appType; channel: its channelId, where the service has channels.
+
+        RefusedError where the keys do not fit the algorithm.
+        """
+        self._access, self._key, self._service, self._channel = access, key, service, channel
+        try:
+            self._theirs = PublicKey.parse(access.algorithm, access.gateway_key)
+        except FormatError as exc:
+            raise RefusedError(f"gateway_key: {exc.what}", cure=exc.cure) from exc
+        self.server = Server(access.url, ca_file=access.ca_file)
+        self._ready = False
+
+    async def __aenter__(self) -> Self:
+        await self.server.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.server.__aexit__(kind, error, trace)
+
+    def signed(self, call: Call, body: Body) -> bytes:
+        """The request, complete."""
+        access = self._access
+        mac = b64encode(self._key.sign(bsn.request_text(access.user, access.app, call, body).encode()))
+        return msgspec.json.encode({"header": self._header, "mac": mac, "body": body})
+
+    async def ask(self, call: Call, **body: Any) -> Body:
+        """What is answered to a call. RefusedError in the gateway's words, UnreachableError, LieError."""
+        return await self.post(call, await asyncio.to_thread(self.signed, call, body))
+
+    async def post(self, call: Call, request: bytes) -> Body:
+        """The same for a request that `signed` made. The first one in a life asks what the application is."""
+        if not self._ready:
+            await self._check_application()
+        return await self._post(call, request)
+
+    @property
+    def _header(self) -> dict[str, str]:
+        return {"userCode": self._access.user, "appCode": self._access.app}
+
+    async def _post(self, call: Call, request: bytes) -> Body:
+        answer = await self.server.post(call.path, request)
+        match answer:
+            case {"header": {"code": int(code), "msg": str(message)}}:
+                mac, body = answer.get("mac"), answer.get("body")
+            case _:
+                raise LieError("its answer has no code and no message", cure="Check that the url is a city node's")
+        try:
+            values = None if body is None else bsn.read_body(body, call.answer)
+            text = bsn.answer_text(code, message, call, values)
+            await asyncio.to_thread(self._theirs.check, text, mac if isinstance(mac, str) else "")
+        except FormatError as exc:
+            if code != 0:  # refusals are not always signed; nothing rests on one but that it is tried again
+                raise UnsignedRefusalError(
+                    f"it refuses the call, in an answer that is not its own key's: {told(message)}",
+                    cure="Check url, user, app, access_key and gateway_key; it is tried again",
+                ) from exc
+            raise LieError(f"its answer is not believed: {exc.what}", cure="Check gateway_key and algorithm") from exc
+        if code != 0:
+            raise RefusedError(f"it refuses the call: {told(message)}", cure="Ask the city node's operator")
+        if values is None:
+            raise LieError("its answer has no body", cure="Ask the city node's operator")
+        return values
+
+    async def _check_application(self) -> None:
+        """getAppInfo against the configuration. Its request is not signed, so it tells nothing that would be believed
+        by itself.
+        """
+        request = msgspec.json.encode({"header": self._header, "mac": "", "body": {}})
+        told_of = await self._post(bsn.APP_INFO, request)
+        wanted = {
+            "appType": self._service,
+            "caType": _TYPES[self._access.keys],
+            "algorithmType": self._theirs.code,
+            "channelId": self._channel or told_of["channelId"],
+        }
+        for name, value in wanted.items():
+            found = told_of[name]
+            if str(found).lower() != str(value).lower():
+                raise RefusedError(
+                    f"the application's {name} is {told(str(found))} there, and {value} in the configuration",
+                    cure="Correct [anchor.NAME], or look for who answers in the city node's place",
+                )
+        self._ready = True
+
+
+def text(body: Body, name: str) -> str:
+    """A text of an answer."""
+    return cast(str, body[name])
+
+
+def number(body: Body, name: str) -> int:
+    """A number of an answer. LieError where it is negative."""
+    value = cast(int, body[name])
+    if value < 0:
+        raise LieError(f"its answer's {name} is negative")
+    return value

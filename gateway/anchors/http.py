@@ -1,0 +1,114 @@
+"""Posts to one server of a chain, within bounds of time and size; what goes wrong is told in words of our own."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from gateway import __version__
+from gateway.anchors.api import LieError, RefusedError
+from gateway.core import limits
+from gateway.core.text import plain
+from gateway.errors import UnreachableError
+
+_CURE = "Check the url, the network and the server; it is tried again"
+_NO_ANSWER = "Check that the url is the service's; it is tried again"
+
+
+class Server:
+    """A server's base URL, and connections to it while it is entered. Entering contacts nobody."""
+
+    def __init__(self, url: str, *, ca_file: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self._url, self._ca_file, self._headers = url.rstrip("/"), ca_file, dict(headers or {})
+        self._http: aiohttp.ClientSession | None = None
+        self.requests, self.bytes_sent, self.bytes_received = 0, 0, 0
+
+    async def __aenter__(self) -> Self:
+        """RefusedError where ca_file cannot be read."""
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=1, ssl=await self._tls(), keepalive_timeout=5.0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"fieldgate/{__version__}", "Accept-Encoding": "identity", **self._headers},
+            timeout=aiohttp.ClientTimeout(
+                total=limits.CHAIN_REQUEST_S, connect=limits.CHAIN_CONNECT_S, sock_connect=limits.CHAIN_CONNECT_S
+            ),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def post(self, path: str, data: bytes, *, most: int = limits.CHAIN_ANSWER_BYTES) -> Any:
+        """The JSON that is answered to JSON. UnreachableError, and LieError for an answer that is none or too long."""
+        if self._http is None:
+            raise UnreachableError("it is not open", cure=_CURE)
+        self.requests += 1
+        self.bytes_sent += len(data)
+        try:
+            async with self._http.post(
+                self._url + path, data=data, headers={"Content-Type": "application/json"}, allow_redirects=False
+            ) as response:
+                answered = await _bounded(response, most)
+                status = response.status
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnreachableError(_words(error), cure=_CURE) from error
+        self.bytes_received += len(answered)
+        if status != 200:
+            raise UnreachableError(f"it answers with status {status}{_begin(answered)}", cure=_NO_ANSWER)
+        try:
+            return msgspec.json.decode(answered)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise LieError("its answer is no JSON", cure=_NO_ANSWER) from None
+
+    async def _tls(self) -> ssl.SSLContext | bool:
+        if not self._ca_file:
+            return True
+        try:
+            return await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
+        except (OSError, ValueError) as error:
+            what = f"the certificate authorities in {self._ca_file} cannot be read"
+            raise RefusedError(what, cure="Put the file back, or correct ca_file") from error
+
+
+def told(text: str) -> str:
+    """A server's words, fit to be shown."""
+    return plain(text[: limits.DETAIL_CHARS])
+
+
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > most:
+            raise LieError(f"its answer is longer than {most} bytes", cure=_NO_ANSWER)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _begin(answered: bytes) -> str:
+    text = told(answered[:100].decode(errors="replace"))
+    return f": {text}" if text else ""
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be looked up"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not valid"
+    if isinstance(error, aiohttp.ClientConnectorError | OSError):
+        return f"it cannot be reached: {(os.strerror(error.errno) if error.errno else 'the connection failed').lower()}"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return "it closed the connection before its answer was complete"
+    return "its answer is no HTTP"
