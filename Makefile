@@ -7,7 +7,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # together.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 
-.PHONY: help demo test check bench nightly clean
+.PHONY: help demo test check bench nightly clean lock wheel deb release audit
+DEB := PYTHONPATH=deploy $(BIN)/python -m deb
 
 help:
 	@echo "make demo     a broker, sensors, a gateway and a node on this machine, and one reading proved offline"
@@ -15,6 +16,9 @@ help:
 	@echo "make check    linters, types and layers alone"
 	@echo "make bench    the benchmarks; ONLY=ingest runs one"
 	@echo "make nightly  the tests that take longer"
+	@echo "make deb      Debian packages for amd64 and arm64 in dist/, with their lists of parts; make wheel: wheel and sdist"
+	@echo "make release  both, and dist/SHA256SUMS, signed with RELEASE_KEY=FILE"
+	@echo "make lock     locks the newest dependencies that pyproject.toml allows; make audit: asks who knows of holes in them"
 	@echo "make clean    removes what the others made"
 
 demo: $(VENV)/demo.stamp
@@ -40,6 +44,21 @@ nightly: $(VENV)/test.stamp
 	@$(BIN)/python -m pip install --quiet --editable ".[nightly]" || echo "atheris does not install here: no fuzzing by coverage"
 	@$(BIN)/python -m pytest -m nightly
 	@$(PYTEST)
+
+lock: $(VENV)/test.stamp
+	@$(DEB) lock
+
+wheel: $(VENV)/test.stamp
+	@$(DEB) wheel
+
+deb: $(VENV)/test.stamp
+	@$(DEB) build
+
+release: wheel deb
+	@$(DEB) release $(RELEASE_KEY)
+
+audit: $(VENV)/test.stamp
+	@$(DEB) audit
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

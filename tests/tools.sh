@@ -17,6 +17,8 @@ command -v zbarimg >/dev/null || missing="$missing zbar-tools"
 [ -n "$(ls /usr/share/fonts/truetype/wqy/*.ttc /usr/share/fonts/opentype/noto/NotoSansCJK*.ttc 2>/dev/null)" ] || missing="$missing fonts-wqy-zenhei"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 command -v promtool >/dev/null || missing="$missing prometheus"
+command -v shellcheck >/dev/null || missing="$missing shellcheck"
+command -v mandoc >/dev/null || missing="$missing mandoc"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then

@@ -51,8 +51,9 @@ def find_config(given: Path | None) -> Path:
     if given is not None:
         return given
     for place in CONFIG_PLACES:
-        if place.is_file():
-            return place
+        with suppress(PermissionError):  # a service's user, called from somebody's own folder
+            if place.is_file():
+                return place
     what = f"there is no such file here, and no {CONFIG_PLACES[1]}"
     raise ConfigError([Fault(str(CONFIG_PLACES[0]), 0, "", what, "Make one with fieldgate init, or name it: --config")])
 

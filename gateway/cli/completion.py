@@ -29,9 +29,14 @@ def completion(shell: str) -> None:
 
     Exit 0: printed.
     """
+    click.echo(script(shell))
+
+
+def script(shell: str) -> str:
+    """What the shell is to read: bash, zsh or fish."""
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(click.Command("fieldgate"), {}, "fieldgate", _VARIABLE).source())
+    return found(click.Command("fieldgate"), {}, "fieldgate", _VARIABLE).source()
 
 
 class Words(click.Command):

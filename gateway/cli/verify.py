@@ -17,21 +17,33 @@ from gateway.verify import Verified
 @click.argument("receipt", required=False, type=click.Path(path_type=Path), metavar="[RECEIPT]")
 @click.option("--policy", type=click.Path(path_type=Path), metavar="FILE", help="Whom you trust: a tlog-policy file.")
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Check a gateway's data_dir instead.")
+@click.option("--sums", type=click.Path(path_type=Path), metavar="FILE", help="Check a release's files by SHA256SUMS.")
+@click.option("--key", metavar="VKEY", help="The key that signs the releases: name+id+base64.")
 @click.option("-v", "--verbose", is_flag=True, help="Show each numbered step.")
-def verify(receipt: Path | None, policy: Path | None, store: Path | None, verbose: bool) -> int | None:
+def verify(
+    receipt: Path | None, policy: Path | None, store: Path | None, sums: Path | None, key: str | None, verbose: bool
+) -> int | None:
     """Verify RECEIPT against a policy: offline, and with trust in nobody that the policy does not name.
 
     With --store, verify the whole chain of a store: every entry, signature, body, checkpoint and co-signature. Its log
     key and its co-signatures are checked against --policy where one is given.
+
+    With --sums and --key, verify the files of a release that lie beside its signed list.
 
     \b
     Examples:
       fieldgate verify climate.tlog-proof --policy henhouse.policy
       fieldgate verify climate.tlog-proof --policy henhouse.policy -v
       fieldgate verify --store /var/lib/fieldgate --policy henhouse.policy
+      fieldgate verify --sums SHA256SUMS --key releases.example+...
 
     Exit 0: verified. 1: refused. 3: a file is not there.
     """
+    if (sums is None) != (key is None) or (sums and (receipt or store)):
+        raise click.UsageError("--sums FILE and --key VKEY belong together, and go with nothing else")
+    if sums is not None:
+        import_module("gateway.cli.verify_sums").verify_sums(sums, key)
+        return None
     if store is not None and receipt is None:
         trusted = read_file(policy, POLICY_BYTES, "a policy") if policy else None
         code: int = import_module("gateway.cli.verify_store").verify_store(store, trusted, verbose=verbose)
