@@ -19,6 +19,8 @@ The law, which tests/contracts/test_anchors.py holds every kind to:
     has checked that itself, so evidence that is stored verifies.
 5.  Where a reorganisation takes the block away, `look` finds no place, and `send` with the same bytes is called again.
 6.  Nothing blocks, waits without an end or keeps what grows. A call that is cancelled leaves nothing behind.
+    A kind without blocks (a time stamp authority) places a statement as soon as it is sent, for good, and under a
+    height that no confirmation has to be waited for.
 7.  Errors are: UnreachableError (tried again), LieError (tried again, and told as what it is), RefusedError (a person
     is needed; the same bytes are tried again, seldom), GoneError (these bytes can never stand there: the next
     statement takes their place). No other error leaves a kind but a Stop. None holds a secret, and none holds text of

@@ -50,13 +50,21 @@ class Server:
 
     async def post(self, path: str, data: bytes, *, most: int = limits.CHAIN_ANSWER_BYTES) -> Any:
         """The JSON that is answered to JSON. UnreachableError, and LieError for an answer that is none or too long."""
+        answered = await self.exchange(path, data, "application/json", most=most)
+        try:
+            return msgspec.json.decode(answered)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise LieError("its answer is no JSON", cure=_NO_ANSWER) from None
+
+    async def exchange(self, path: str, data: bytes, media: str, *, most: int) -> bytes:
+        """What is answered to bytes of a media type. UnreachableError, and LieError for an answer that is too long."""
         if self._http is None:
             raise UnreachableError("it is not open", cure=_CURE)
         self.requests += 1
         self.bytes_sent += len(data)
         try:
             async with self._http.post(
-                self._url + path, data=data, headers={"Content-Type": "application/json"}, allow_redirects=False
+                self._url + path, data=data, headers={"Content-Type": media}, allow_redirects=False
             ) as response:
                 answered = await _bounded(response, most)
                 status = response.status
@@ -65,10 +73,7 @@ class Server:
         self.bytes_received += len(answered)
         if status != 200:
             raise UnreachableError(f"it answers with status {status}{_begin(answered)}", cure=_NO_ANSWER)
-        try:
-            return msgspec.json.decode(answered)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            raise LieError("its answer is no JSON", cure=_NO_ANSWER) from None
+        return answered
 
     async def _tls(self) -> ssl.SSLContext | bool:
         if not self._ca_file:

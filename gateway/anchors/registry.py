@@ -26,7 +26,9 @@ class Kind(NamedTuple):
     example: Mapping[str, object]
 
 
-_MODULES: Mapping[str, str] = MappingProxyType({"fabric": "gateway.anchors.fabric"})
+_MODULES: Mapping[str, str] = MappingProxyType(
+    {"fabric": "gateway.anchors.fabric", "rfc3161": "gateway.anchors.rfc3161"}
+)
 """In the order of docs/anchors.md and deploy/fieldgate.toml. Each module has one constant, KIND."""
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import pytest
 from fakes.bsn_grounds import fabric_ground
 from fakes.little_chain import LittleGround
+from fakes.stamp_server import stamp_ground
 
 from gateway.anchors.api import Chain, LieError, Place, Submission
 from gateway.core import cbor, limits, merkle
@@ -65,13 +66,18 @@ GROUNDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {
     "fabric": fabric_ground,
 }
 """By kind, in a folder of the test's own. A kind joins by a line here."""
+AT_ONCE: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {"rfc3161": stamp_ground}
+"""Kinds without blocks, for which the laws of evidence hold: what is sent has its place, and keeps it.
+
+That no byte of a time stamp can be changed is in tests/core/test_timestamp.py, which has no time for all of them.
+"""
 FINAL = {"fabric"}
 """Kinds of chains that never take a block back: another history is a lie there."""
 
 
 @pytest.fixture(params=GROUNDS)
 async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ground]:
-    async with GROUNDS[request.param](tmp_path) as ground:
+    async with {**GROUNDS, **AT_ONCE}[request.param](tmp_path) as ground:
         yield ground
 
 
@@ -79,6 +85,9 @@ async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def chain(ground: Ground) -> AsyncIterator[Chain]:
     async with ground.open() as chain:
         yield chain
+
+
+of_evidence = pytest.mark.parametrize("ground", [*GROUNDS, *AT_ONCE], indirect=True)
 
 
 async def made(chain: Chain, statement: Statement = STATEMENT) -> Submission:
@@ -134,6 +143,7 @@ async def test_a_pin_of_another_block_proves_nothing_and_a_false_one_refuses(gro
         checked(ground, evidence, ground.pin(replace(place, hash=bytes(32))))
 
 
+@of_evidence
 async def test_evidence_is_of_one_statement_alone(ground: Ground, chain: Chain) -> None:
     submission = await sent(chain, await made(chain))
     await ground.mine(CONFIRMATIONS)
@@ -169,6 +179,7 @@ async def test_no_byte_of_the_evidence_can_be_changed(ground: Ground, chain: Cha
 NONE_AT_ALL: list[cbor.Value] = [0, "", b"", [], {}, [0], [[]], {0: b""}, [b"", [b""], b""], ["x", b"\x80", [b""]]]
 
 
+@of_evidence
 @pytest.mark.parametrize("evidence", NONE_AT_ALL)
 async def test_evidence_that_is_none_is_refused(ground: Ground, evidence: cbor.Value) -> None:
     with pytest.raises(FormatError):
