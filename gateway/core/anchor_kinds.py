@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from gateway.core import anchor_fabric, anchor_rfc3161, cbor, merkle
+from gateway.core import anchor_fabric, anchor_fisco, anchor_rfc3161, cbor, merkle
 from gateway.core.anchor import Anchored, Pin, Statement
 from gateway.core.receipt import Anchor
 
@@ -12,7 +12,11 @@ Check = Callable[[Statement, cbor.Value, Sequence[Pin]], Anchored]
 that chain fits. Its pins are checked as well: one that it does not understand is refused."""
 
 KINDS: Mapping[str, Check] = MappingProxyType(
-    {anchor_fabric.KIND: anchor_fabric.check, anchor_rfc3161.KIND: anchor_rfc3161.check}
+    {
+        anchor_fabric.KIND: anchor_fabric.check,
+        anchor_fisco.KIND: anchor_fisco.check,
+        anchor_rfc3161.KIND: anchor_rfc3161.check,
+    }
 )
 """By the kind that stands in a receipt. A new one: a module `anchor_NAME.py` here, and a line."""
 

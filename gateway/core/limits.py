@@ -76,6 +76,9 @@ BSN_LISTED = 10_000  # items of one list in an answer of a city node's gateway
 BSN_NUMBER_MAX = 2**64 - 1
 FABRIC_SIGNATURES = 64  # of orderers, under one block
 FABRIC_BLOCK_BYTES = 4 * 1024 * 1024  # of one block's transactions
+FISCO_SEALERS = 128  # keys, and signatures, of one header
+FISCO_LEVELS = 24  # of a Merkle proof
+FISCO_WIDTH = 16  # hashes of one level
 PROTOBUF_FIELDS = 65_536  # of one message
 
 # sync (section 8)
