@@ -43,6 +43,7 @@ from gateway.store.opening import open_journal, open_store
 from gateway.store.redeliveries import Redeliveries
 from gateway.store.rollup import ROLLUP, Rollup
 from gateway.supervise import Supervisor
+from gateway.upgraded import Upgraded
 from gateway.upstream import Upstream
 from gateway.watch import Watch
 from gateway.watchdog import Watchdog, patience, wait_on
@@ -164,6 +165,7 @@ class Gateway:
         self._signing = Signing(settings, store, self._sealer, passphrase)
         self._scrub = Scrub(store)
         self._device = Device(store.data_dir)
+        self._upgraded = Upgraded(__version__)
         self._retention = Retention(
             settings.retention,
             store,
@@ -273,6 +275,7 @@ class Gateway:
             "scrub": self._scrub.run,
             "rollup": self._rollup.run,
             "device": self._device.run,
+            "upgraded": self._upgraded.run,
             "reload": self._reloader.run,
         }
 
@@ -323,7 +326,7 @@ class Gateway:
         await self._nodes.end()
         await self._announcers.end()
         await end(*(tasks[name] for name in ("journal", "watchdog", "watch", "web")))
-        await end(*(tasks[name] for name in ("retention", "scrub", "rollup", "device")))
+        await end(*(tasks[name] for name in ("retention", "scrub", "rollup", "device", "upgraded")))
         await self._rollup.close()
 
     # -- what page and control socket ask for (web/services.py) -------------------------------------------------------
@@ -364,6 +367,7 @@ class Gateway:
             self._reloader.problems,
             self._web.problems,
             self._rollup.problems,
+            self._upgraded.problems,
             *(each.problems for each in announcers),
         )
         return [one for each in told for one in each]

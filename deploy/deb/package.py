@@ -116,6 +116,7 @@ def tree(library: Tree, copyrights: str, bom: str, moment: int) -> Tree:
     """Everything that is installed."""
     files = {f"{library_path()[1:]}/{path}": entry for path, entry in library.items()}
     files |= {"usr/bin/fieldgate": _script("fieldgate", {}, 0o755)}
+    files |= {"usr/lib/fieldgate/upgrade.py": Entry(_SCRIPTS.with_name("upgrade.py").read_bytes(), 0o755)}
     files |= {"usr/share/python3/runtime.d/fieldgate.rtupdate": _script("fieldgate.rtupdate", {}, 0o755)}
     files |= _of_systemd() | _completions()
     day = datetime.fromtimestamp(moment, UTC).date().isoformat()

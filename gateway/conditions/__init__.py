@@ -35,6 +35,8 @@ from gateway.conditions.own import (
     STATUS_UNSENT,
     STORE_DAMAGED,
     STORE_FULL,
+    UPGRADE_BAD,
+    UPGRADE_TAKEN_BACK,
 )
 from gateway.conditions.sources import SOURCE_AWAY, of_driver
 
@@ -57,6 +59,8 @@ __all__ = [
     "STATUS_UNSENT",
     "STORE_DAMAGED",
     "STORE_FULL",
+    "UPGRADE_BAD",
+    "UPGRADE_TAKEN_BACK",
     "Condition",
     "Problem",
     "Severity",

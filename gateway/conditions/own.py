@@ -76,3 +76,18 @@ RESTART_NEEDED = condition(
 )
 PAGE_AWAY = condition("page-away", "warning", "The page is away: {what}", "{cure}")
 STATUS_UNSENT = condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")
+UPGRADE_TAKEN_BACK = condition(
+    "upgrade-taken-back",
+    "warning",
+    "Version {new} did not do its work and was taken back, {old} runs again: {why}",
+    "Report it with a support archive (`fieldgate doctor --bundle`). The package is on hold: to try another version, "
+    "sudo apt-mark unhold fieldgate, then install it. sudo rm /var/lib/fieldgate-upgrade/outcome.json takes this "
+    "message away",
+)
+UPGRADE_BAD = condition(
+    "upgrade-bad",
+    "error",
+    "Version {new} does not do its work, and {old} could not be put back: {why}",
+    "Install a version that worked: sudo apt install --allow-downgrades ./fieldgate_VERSION_ARCH.deb, then start it. "
+    "If it says that the store is newer than it knows: what it tells to run. Report this with a support archive",
+)

@@ -199,6 +199,7 @@ PULL_BACKOFF_S = 60.0
 
 # the service manager (gateway/notify.py, gateway/watchdog.py)
 NOTIFY_STATUS_CHARS = 1_000
+OUTCOME_BYTES = 65_536  # of an update's outcome (gateway/upgraded.py)
 WATCHDOG_LAG_S = 5.0  # by which the event loop may be late where the watchdog is fed
 START_S = 900.0  # for which a start asks for more time; waiting for room is not counted
 STOP_S = 120.0  # for which a stop does

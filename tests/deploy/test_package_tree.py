@@ -60,7 +60,7 @@ def test_nothing_goes_into_the_systems_python_or_etc(tree: Tree) -> None:
 
 def test_files_have_the_modes_of_debian(tree: Tree) -> None:
     for path, entry in tree.items():
-        runs = path.startswith("usr/bin/") or path.endswith(".rtupdate")
+        runs = path.startswith("usr/bin/") or path.endswith((".rtupdate", "/upgrade.py"))
         assert entry.mode == (0o755 if runs else 0o644), path
         assert not entry.mode & (stat.S_ISUID | stat.S_ISGID), path
 
