@@ -13,9 +13,9 @@ class Kind(NamedTuple):
     """A kind of chain. Its options are a table of the configuration, [anchor.NAME] with `kind = NAME`.
 
     options: a Table whose fields explain themselves (gateway/settings.py), secrets by reference. chain(options): what
-    its evidence and its pins call the chain. opened(options, secrets): a chain; secrets has the texts that the fields
-    of type Secret name. RefusedError where that cannot work, a missing package among others. example: values for
-    deploy/fieldgate.toml, `#name` for a field that is shown as not set.
+    its evidence and its pins call the chain. opened(options, secrets): a chain; `secrets` has the text that each field
+    of type Secret names, by what stands in the field. RefusedError where that cannot work, a missing package among
+    others. example: values for deploy/fieldgate.toml, `#name` for a field that is shown as not set.
     """
 
     name: str
@@ -27,7 +27,11 @@ class Kind(NamedTuple):
 
 
 _MODULES: Mapping[str, str] = MappingProxyType(
-    {"fabric": "gateway.anchors.fabric", "rfc3161": "gateway.anchors.rfc3161"}
+    {
+        "evm": "gateway.anchors.evm.chain",
+        "fabric": "gateway.anchors.fabric",
+        "rfc3161": "gateway.anchors.rfc3161",
+    }
 )
 """In the order of docs/anchors.md and deploy/fieldgate.toml. Each module has one constant, KIND."""
 

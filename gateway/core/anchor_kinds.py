@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from gateway.core import anchor_fabric, anchor_fisco, anchor_rfc3161, cbor, merkle
+from gateway.core import anchor_evm, anchor_fabric, anchor_fisco, anchor_rfc3161, cbor, merkle
 from gateway.core.anchor import Anchored, Pin, Statement
 from gateway.core.receipt import Anchor
 
@@ -13,6 +13,7 @@ that chain fits. Its pins are checked as well: one that it does not understand i
 
 KINDS: Mapping[str, Check] = MappingProxyType(
     {
+        anchor_evm.KIND: anchor_evm.check,
         anchor_fabric.KIND: anchor_fabric.check,
         anchor_fisco.KIND: anchor_fisco.check,
         anchor_rfc3161.KIND: anchor_rfc3161.check,

@@ -1,0 +1,410 @@
+"""The kind `evm` against a real chain (anvil), a server that lies in front of it, and eth-account's signatures."""
+
+import asyncio
+import json
+import random
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from fakes import anvil, lying_rpc
+from fakes.anvil import ADDRESS, CHAIN_ID, KEY, Anvil
+from fakes.lying_rpc import Lie, LyingServer
+
+from gateway.anchors.api import Chain, GoneError, LieError, RefusedError, Submission
+from gateway.anchors.evm import chain as evm
+from gateway.anchors.evm import transactions
+from gateway.anchors.evm.options import EvmOptions
+from gateway.anchors.evm.transactions import Account, Price, Transaction
+from gateway.core import anchor_evm
+from gateway.core.anchor import Statement
+from gateway.core.keccak import keccak256
+from gateway.errors import FieldgateError, UnreachableError
+
+STATEMENT = Statement.of("quay.example/1", 7, bytes(range(32)))
+API_KEY = "a-key-of-the-server"
+
+
+# -- signatures -------------------------------------------------------------------------------------------------------
+
+
+def oracle(key: str, asked: list[dict[str, Any]]) -> dict[str, Any]:
+    """What eth-account makes of these transactions."""
+    script, given = Path(__file__).with_name("eth_oracle.py"), json.dumps({"key": key, "transactions": asked})
+    command = [sys.executable, str(script)]
+    ran = subprocess.run(command, input=given, capture_output=True, text=True, check=True, timeout=60)
+    told: dict[str, Any] = json.loads(ran.stdout)
+    return told
+
+
+def test_transactions_are_eth_accounts_to_the_byte() -> None:
+    rng, key = random.Random(9090), secrets.token_hex(32)
+    account, mine, asked = Account(key), list[Transaction](), list[dict[str, Any]]()
+    for number in range(120):
+        price = Price(
+            rng.choice([0, 1, rng.getrandbits(64)]), rng.choice([0, rng.getrandbits(64)]) if number % 2 else None
+        )
+        chain, nonce = rng.choice([1, 9090, rng.getrandbits(40) + 1]), rng.choice([0, 127, 128, rng.getrandbits(60)])
+        to, data, gas = (
+            rng.randbytes(20),
+            rng.randbytes(rng.choice([0, 1, 55, 56, 76, 300])),
+            rng.randint(21_000, 2**32),
+        )
+        mine.append(Transaction(chain, nonce, price, gas, to, data))
+        prices = {"gasPrice": price.most} if price.tip is None else of_type_2(price)
+        told = {"chainId": chain, "nonce": nonce, "gas": gas, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
+        asked.append({**told, **prices})
+    found = oracle(key, asked)
+    assert found["address"].lower() == "0x" + account.address.hex()
+    for one, (raw, hashed, sender) in zip(mine, found["signed"], strict=True):
+        signed = account.sign(one)
+        assert signed.hex() == raw.removeprefix("0x")
+        assert keccak256(signed).hex() == hashed.removeprefix("0x")
+        assert sender == found["address"]
+        assert transactions.read(signed) == (one.nonce, one.price.most)
+        assert anchor_evm.transaction_data(signed, one.chain) == one.data
+
+
+def of_type_2(price: Price) -> dict[str, Any]:
+    return {"type": 2, "maxFeePerGas": price.most, "maxPriorityFeePerGas": price.tip}
+
+
+def test_an_account_is_its_keys() -> None:
+    assert "0x" + Account(KEY).address.hex() == ADDRESS
+    assert "0x" + Account("0x" + KEY.upper()).address.hex() == ADDRESS
+
+
+@pytest.mark.parametrize("key", ["", "0x", "zz" * 32, "00" * 32, "ff" * 32, KEY[:-1], KEY + "00", "a key that is none"])
+def test_what_is_no_key_is_told_without_it(key: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        Account(key)
+    assert "mode 0600" in caught.value.cure
+    assert not key.strip("0x") or key not in str(caught.value)
+
+
+def test_a_missing_package_is_told_with_the_line_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "coincurve", None)
+    with pytest.raises(RefusedError) as caught:
+        Account(KEY)
+    assert "coincurve" in caught.value.what
+    assert "pip install 'fieldgate[evm]'" in caught.value.cure
+
+
+# -- the chain --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Anvil]:
+    async with anvil.running(tmp_path) as running:
+        yield running
+
+
+def opened(url: str, key: str = KEY, **options: Any) -> AbstractAsyncContextManager[Chain]:
+    made = EvmOptions(url=url, chain_id=CHAIN_ID, key="file:/none", api_key="file:/other", **options)
+    return evm.KIND.opened(made, {"file:/none": key, "file:/other": API_KEY})
+
+
+@asynccontextmanager
+async def through_a_liar(node: Anvil, **options: Any) -> AsyncIterator[tuple[LyingServer, Chain]]:
+    async with lying_rpc.lying(node.url) as server, opened(server.url, **options) as chain:
+        yield server, chain
+
+
+async def submitted(chain: Chain, statement: Statement = STATEMENT) -> Submission:
+    submission = Submission(statement, await chain.make(statement, None))
+    return submission.with_ticket(await chain.send(submission))
+
+
+def on(method: str, change: Callable[[Any], Any]) -> Lie:
+    """A lie about one question."""
+    return lambda asked, _, result: change(result) if asked == method and result is not None else result
+
+
+def of_block(**fields: Any) -> Lie:
+    return on("eth_getBlockByNumber", lambda block: {**block, **fields})
+
+
+def swapped(block: dict[str, Any]) -> dict[str, Any]:
+    return {**block, "transactions": block["transactions"][::-1]}
+
+
+OTHER = "0x" + "11" * 32
+LIES: dict[str, tuple[Lie, str]] = {
+    "another chain": (on("eth_chainId", lambda _: "0x1"), "it serves chain 1, not chain 9090"),
+    "a falling height": (on("eth_blockNumber", lambda _: "0x1"), "the chain's height fell from"),
+    "a block's hash": (of_block(hash=OTHER), "has another hash than its header"),
+    "a header's field": (of_block(stateRoot=OTHER), "has another hash than its header"),
+    "a header's time": (of_block(timestamp="0x0"), "has another hash than its header"),
+    "a receipt's block": (
+        on("eth_getTransactionReceipt", lambda told: {**told, "blockHash": OTHER}),
+        "is another than the one in which it says the transaction stands",
+    ),
+    "another receipt": (
+        on("eth_getTransactionReceipt", lambda told: {**told, "transactionHash": OTHER}),
+        "the receipt is of another transaction",
+    ),
+    "another place": (
+        on(
+            "eth_getTransactionReceipt",
+            lambda told: {**told, "transactionIndex": hex(1 - int(told["transactionIndex"], 16))},
+        ),
+        "does not hold the transaction where it says",
+    ),
+    "another block": (
+        on("eth_getTransactionReceipt", lambda told: {**told, "blockNumber": "0x1"}),
+        "is another than the one in which it says the transaction stands",
+    ),
+    "the order in a block": (on("eth_getBlockByNumber", swapped), "are not those of its header"),
+    "an empty block": (
+        on("eth_getBlockByNumber", lambda block: {**block, "transactions": []}),
+        "are not those of its header",
+    ),
+    "nonsense for a header": (of_block(parentHash="0x12"), "its parentHash is not what it should be"),
+    "nonsense for a number": (on("eth_blockNumber", lambda _: "many"), "its height is no number"),
+    "nonsense for a block": (on("eth_getBlockByNumber", lambda _: [1, 2]), "its block is none"),
+    "no JSON": (on("eth_blockNumber", lambda _: web.Response(text="{hello")), "its answer is no JSON"),
+    "another question": (
+        on("eth_blockNumber", lambda _: web.Response(text='{"id": 0, "result": "0x7"}')),
+        "its answer is to another question",
+    ),
+    "a block of another number": (
+        lambda asked, params, result: FIRST[0] if asked == "eth_getBlockByNumber" and params[1] is False else result,
+        "it answers with block 1 where block",
+    ),
+}
+FIRST: list[Any] = [None]  # block 1 as the chain has it
+
+
+@pytest.mark.parametrize("kind", LIES)
+async def test_every_lie_is_refused_with_its_reason_and_the_truth_is_taken_after_it(node: Anvil, kind: str) -> None:
+    lie, words = LIES[kind]
+    async with through_a_liar(node) as (server, chain):
+        await node.mine(2)
+        FIRST[0] = await node.rpc("eth_getBlockByNumber", "0x1", False)
+        await node.rpc("eth_sendTransaction", {"from": ADDRESS, "to": ADDRESS, "gasPrice": hex(2 * 10**9)})
+        await node.mine()
+        await node.rpc("eth_sendTransaction", transfer(1))
+        submission = await submitted(chain)
+        await node.mine()
+        assert (await chain.look(submission)).place is not None
+        await node.mine()
+        async with opened(server.url) as fresh:
+            asked = chain if kind == "a falling height" else fresh
+            server.lie = lie
+            with pytest.raises(LieError) as caught:
+                await asked.look(submission)
+            assert words in caught.value.what
+            server.lie = lying_rpc.honest
+            sight = await asked.look(submission)
+            assert sight.place is not None
+            await asked.prove(submission, sight.place, 2)
+
+
+def transfer(account: int) -> dict[str, str]:
+    """A transaction of another of anvil's accounts, so that a block holds two."""
+    addresses = ["", "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"]
+    return {"from": addresses[account], "to": ADDRESS, "gasPrice": hex(9 * 10**9), "value": "0x1"}
+
+
+async def test_another_hash_for_what_was_sent(node: Anvil) -> None:
+    async with through_a_liar(node) as (server, chain):
+        server.lie = on("eth_sendRawTransaction", lambda _: OTHER)
+        with pytest.raises(LieError, match="another hash than its own"):
+            await submitted(chain)
+
+
+async def test_a_place_that_is_gone_is_not_proved(node: Anvil) -> None:
+    async with opened(node.url) as chain:
+        submission = await submitted(chain)
+        await node.mine(3)
+        place = (await chain.look(submission)).place
+        assert place is not None
+        with pytest.raises(LieError, match="not so deep"):
+            await chain.prove(submission, place, 4)
+        await node.reorganise(3)
+        with pytest.raises(LieError, match="is not the chain's any more"):
+            await chain.prove(submission, place, 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (web.Response(status=401), RefusedError, "does not let this gateway in"),
+        (web.Response(status=403), RefusedError, "does not let this gateway in"),
+        (web.Response(status=429), UnreachableError, "has had enough requests"),
+        (web.Response(status=502, text="<html>"), UnreachableError, "answers with status 502"),
+        (lying_rpc.error(-32098, "Reaches the request limit"), UnreachableError, "Reaches the request limit"),
+        (lying_rpc.error(-32601, "no such method\x1b[2J"), UnreachableError, "its server refuses eth_chainId"),
+    ],
+)
+async def test_a_server_that_does_not_answer_as_it_should(
+    node: Anvil, answer: web.Response, error: type[FieldgateError], words: str
+) -> None:
+    async with through_a_liar(node) as (server, chain):
+        server.lie = lambda *_: web.Response(status=answer.status, body=answer.body)
+        with pytest.raises(error) as caught:
+            await chain.make(STATEMENT, None)
+        assert words in caught.value.what
+        assert "\x1b" not in str(caught.value)
+        assert API_KEY not in str(caught.value)
+        assert server.heads["x-api-key"] == API_KEY
+
+
+async def test_an_answer_without_an_end_is_cut(node: Anvil, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.core.limits.EVM_ANSWER_BYTES", 1_000)
+    async with through_a_liar(node) as (server, chain):
+        server.lie = lambda *_: "0x" + "00" * 600
+        with pytest.raises(LieError, match="more than 1000 bytes"):
+            await chain.make(STATEMENT, None)
+
+
+# -- what the chain does not take -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "cure"),
+    [
+        ({"max_price_gwei": 0.000001}, "more than max_price_gwei allows", "Raise max_price_gwei"),
+        ({"max_gas": 21_000}, "more than max_gas allows", "Raise max_gas"),
+        ({"transaction": "eip1559"}, "takes no transaction of type 2", 'Write transaction = "legacy"'),
+        ({"key": "11" * 32}, "has 0 wei", "filled up"),
+        ({"ca_file": "/none"}, "cannot be read", "correct ca_file"),
+    ],
+)
+async def test_nothing_is_made_that_cannot_be_paid_or_taken(
+    node: Anvil, options: dict[str, Any], words: str, cure: str
+) -> None:
+    async with opened(node.url, **options) as chain:
+        with pytest.raises(RefusedError) as caught:
+            await chain.make(STATEMENT, None)
+    assert words in caught.value.what
+    assert cure in caught.value.cure
+
+
+async def test_what_the_pool_refuses_is_told_with_a_cure(node: Anvil) -> None:
+    async with through_a_liar(node) as (server, chain):
+        for text, cure in (
+            ("insufficient funds for gas * price + value", "filled up"),
+            ("transaction underpriced", "Raise max_price_gwei"),
+            ("only on Sundays", "Ask the chain's operator"),
+        ):
+            server.lie = refusing(text, server)
+            with pytest.raises(RefusedError) as caught:
+                await submitted(chain)
+            assert text in caught.value.what
+            assert cure in caught.value.cure
+
+
+def refusing(text: str, server: LyingServer) -> Lie:
+    def lie(method: str, _: list[Any], result: Any) -> Any:
+        if method != "eth_sendRawTransaction":
+            return result
+        return lying_rpc.error(-32000, text, len(server.asked))
+
+    return lie
+
+
+async def test_a_contract_refuses_a_size_that_does_not_rise(node: Anvil) -> None:
+    contract = await node.deploy(anvil.CREATION)
+    lower = STATEMENT._replace(size=STATEMENT.size - 1)
+    async with opened(node.url, contract=contract) as chain:
+        early = Submission(lower, await chain.make(lower, None))
+        await submitted(chain)
+        await node.mine()
+        with pytest.raises(RefusedError) as caught:
+            await chain.make(lower, None)
+        assert "size does not rise" in caught.value.what
+        assert "it takes only sizes that rise" in caught.value.cure
+        with pytest.raises(GoneError, match="has taken its nonce"):
+            await node.mine(20)
+            await chain.look(early.with_ticket(await chain.send(early)))
+
+
+async def test_what_a_contract_took_in_and_refused_is_gone(node: Anvil) -> None:
+    """Both were made when either size would have risen; the chain decides, and the receipt's proof tells."""
+    contract = await node.deploy(anvil.CREATION)
+    account, lower = Account(KEY), STATEMENT._replace(size=STATEMENT.size - 1)
+    async with opened(node.url, contract=contract) as chain:
+        first = await submitted(chain)
+        nonce = transactions.read(first.data).nonce + 1
+        data, to = anchor_evm.call(lower), bytes.fromhex(contract[2:])
+        raw = account.sign(Transaction(CHAIN_ID, nonce, Price(2 * 10**9, None), 100_000, to, data))
+        second = Submission(lower, raw)
+        await chain.send(second)
+        await node.mine()
+        assert (await chain.look(first)).place is not None
+        with pytest.raises(GoneError, match="the contract refused the statement"):
+            await chain.look(second)
+
+
+async def test_a_nonce_that_another_took_is_gone_only_when_that_is_settled(node: Anvil) -> None:
+    async with opened(node.url) as chain:
+        submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
+        await node.rpc("eth_sendTransaction", {"from": ADDRESS, "to": ADDRESS, "gasPrice": hex(2 * 10**9)})
+        await node.mine()
+        await chain.send(submission)
+        assert (await chain.look(submission)).place is None
+        await node.mine(15)
+        with pytest.raises(GoneError, match="has taken its nonce 0"):
+            await chain.look(submission)
+
+
+@pytest.mark.parametrize(("hardfork", "transaction"), [("istanbul", "legacy"), ("prague", "eip1559")])
+async def test_what_was_given_up_is_replaced_and_only_one_of_the_two_comes(
+    tmp_path: Path, hardfork: str, transaction: str
+) -> None:
+    async with anvil.running(tmp_path, hardfork=hardfork) as node, opened(node.url, transaction=transaction) as chain:
+        former = await submitted(chain)
+        later = STATEMENT._replace(size=STATEMENT.size + 1)
+        second = Submission(later, await chain.make(later, former))
+        assert transactions.read(second.data).nonce == transactions.read(former.data).nonce
+        assert transactions.read(second.data).most > transactions.read(former.data).most
+        await chain.send(second)
+        await node.mine()
+        assert (await chain.look(second)).place is not None
+        assert (await chain.look(former)).place is None
+        assert await node.data() == [later.encode()]
+
+
+async def test_a_replacement_above_the_ceiling_is_not_made(node: Anvil) -> None:
+    async with opened(node.url) as chain:
+        former = await submitted(chain)
+    most = transactions.read(former.data).most / 10**9
+    async with opened(node.url, max_price_gwei=most) as chain:
+        with pytest.raises(RefusedError, match="more than max_price_gwei allows"):
+            await chain.make(STATEMENT._replace(size=99), former)
+
+
+async def test_a_chain_that_goes_on_is_followed_with_few_questions(node: Anvil) -> None:
+    async with through_a_liar(node) as (server, chain):
+        submission = await submitted(chain)
+        for blocks in (1, 1, 30, 60):
+            await node.mine(blocks)
+            sight = await chain.look(submission)
+            assert sight.place is not None
+        assert sight.height == sight.place.number + 63, "as far as evidence reaches"
+        before = len(server.asked)
+        await chain.look(submission)
+        assert len(server.asked) - before <= 4
+
+
+async def test_a_call_that_is_cancelled_leaves_nothing_behind(node: Anvil) -> None:
+    async with through_a_liar(node) as (server, chain):
+        submission = await submitted(chain)
+        await node.mine(3)
+        for waits in range(12):
+            looking = asyncio.create_task(chain.look(submission))
+            before = len(server.asked)
+            while len(server.asked) < before + waits % 6 and not looking.done():
+                await asyncio.sleep(0)
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        sight = await chain.look(submission)
+        assert sight.place is not None
+        await chain.prove(submission, sight.place, 3)
