@@ -24,7 +24,7 @@ from gateway.keys import Signer, sign_checkpoint, sign_entry
 from gateway.store.blocks import Blocks, Plan, inflate
 from gateway.store.database import Row
 from gateway.store.journal import Journal
-from gateway.store.signstate import CURE, CURE_DAMAGED, SignState
+from gateway.store.signstate import CURE, CURE_CLOSED, CURE_DAMAGED, SignState
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,8 @@ class Sealer:
             await self._blocks.drop_plan()
         else:
             raise HeldError(f"the sign-state has signed {head.size} blocks, the store holds {size}", cure=CURE)
+        if await self._blocks.closed():
+            raise _closed()
 
     async def _check_tree(self) -> None:
         """Nothing is signed over a tree that does not lead to the newest checkpoint under the log's own key."""
@@ -206,15 +208,24 @@ class Sealer:
         except HeldError as error:
             self.hold(error)
 
-    async def _seal_all(self, reason: int) -> None:
-        """Full blocks are sealed by count, empty ones as heartbeat, others for `reason`."""
+    async def close(self) -> None:
+        """Seals what the journal has closed, the last of it with reason 5: no entry follows, whoever tries."""
+        await self._seal_all(cose.REASON_AGE, last=self._journal.block.height - 1)
+        if self.held is not None:
+            raise self.held
+        self.hold(_closed())
+
+    async def _seal_all(self, reason: int, last: int | None = None) -> None:
+        """Full blocks are sealed by count, empty ones as heartbeat, others for `reason`; `last` closes the log."""
         while self.held is None and (height := self._blocks.size) < self._journal.block.height:
             try:
                 gathered = await self._gather(height)
             except (DamagedError, FormatError) as error:
                 what = f"readings of block {height}, which is not sealed yet, are damaged: {error.what}"
                 raise HeldError(what, cure=CURE_DAMAGED) from error
-            if gathered.plan.readings >= self._journal.max_count:
+            if height == last:
+                await self._seal(gathered, cose.REASON_CLOSED)
+            elif gathered.plan.readings >= self._journal.max_count:
                 await self._seal(gathered, cose.REASON_COUNT)
             else:
                 await self._seal(gathered, reason if gathered.plan.readings else cose.REASON_HEARTBEAT)
@@ -286,6 +297,10 @@ class Sealer:
     def _origin(self) -> str:
         assert self._signer is not None
         return self._signer.vkey.name
+
+
+def _closed() -> HeldError:
+    return HeldError("the log is closed, and the next one has not taken its place yet", cure=CURE_CLOSED)
 
 
 def _check_rows(rows: list[Row], height: int, newest: int) -> None:

@@ -60,6 +60,12 @@ RULES = (
     ),
     Rule("the reading's place in the block", "section 3, RFC 9162 section 2.1.3", _AGAIN),
     Rule("the reading", "section 2, SenML", _AGAIN),
+    Rule(
+        "the succession",
+        "section 5, next-vkey and successor-of",
+        "Ask for the receipts of the last reading of the old log and of the first of the new one; where both are, the "
+        "second log is not the planned successor of the first",
+    ),
 )
 
 
@@ -153,6 +159,68 @@ def verify_receipt(receipt: bytes, policy: bytes) -> Verified:
         anchors=parts.anchors,
         unknown_lines=_count_unknown(parts.note, log, trusted),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """The new log is the planned successor of the old one, by the word of both. Each receipt passed its seven steps."""
+
+    old: Verified
+    new: Verified
+    step: Step
+
+
+def verify_succession(last: bytes, first: bytes, policy: bytes) -> Succession:
+    """Check that one log goes on for another: `last`, the receipt of the reading that closes the old log, and `first`,
+    that of the new log's first one. The policy lists both logs: that is where the trust comes from (section 5).
+
+    VerifyError and FormatError as for `verify_receipt`; `old` or `new` in `where` says which of the two it is.
+    """
+    old, new = _named("old", last, policy), _named("new", first, policy)
+    steps: list[Step] = []
+    with _step(steps, 8) as found:
+        _check_closing(old, new)
+        _check_first(old, new)
+        found(f"{old.log.name} was closed with block {old.header.height} for {new.log.name}, which cites it")
+    return Succession(old, new, steps[0])
+
+
+def _named(which: str, receipt: bytes, policy: bytes) -> Verified:
+    try:
+        return verify_receipt(receipt, policy)
+    except VerifyError as error:
+        error.where = f"{which}: {error.where}"
+        raise
+
+
+def _check_closing(old: Verified, new: Verified) -> None:
+    """The old log's word: its last block, which says that none follows, names the new key."""
+    if old.header.reason != block.REASON_CLOSED:
+        raise FormatError(f"block {old.header.height} of the old log does not close it")
+    if old.checkpoint.size != old.header.height + 1:
+        raise FormatError("the old log was signed with more blocks than the one that closes it")
+    if _told(old, "next-vkey") != [str(new.log)]:
+        raise FormatError("the reading that closes the old log names another successor, or none")
+
+
+def _check_first(old: Verified, new: Verified) -> None:
+    """The new log's word: its very first reading holds the old log's checkpoint, the one that was proved."""
+    if (new.header.height, new.index) != (0, 0):
+        raise FormatError("this is not the new log's first reading")
+    if _told(new, "log") != [str(old.log)] or _told(new, "event") != ["successor-of"]:
+        raise FormatError("the new log's first reading names another log before it, or none")
+    (cited,) = _told(new, "checkpoint") or [""]
+    signed = note.parse_note(cited)
+    note.verify_note(signed, old.log)
+    if note.parse_checkpoint(signed.text) != old.checkpoint:
+        raise FormatError("the new log cites another checkpoint of the old one than its last")
+
+
+def _told(receipt: Verified, name: str) -> list[str]:
+    """The values of that name in a reading of the gateway itself; a source that bears such a name says nothing."""
+    if receipt.reading.source != "gateway":
+        return []
+    return [str(record.value) for record in receipt.reading.records if record.name == name]
 
 
 @contextmanager

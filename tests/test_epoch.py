@@ -4,8 +4,9 @@ from pathlib import Path
 
 from fakes.configs import GATEWAY, LOG, READ, SEEN, STORED, vkey, write
 
-from gateway import config, epoch, place
+from gateway import config, place
 from gateway.core.note import VerifierKey
+from gateway.epoch import making
 
 
 def test_an_old_log_keeps_every_node_that_had_it(tmp_path: Path) -> None:
@@ -15,8 +16,8 @@ def test_an_old_log_keeps_every_node_that_had_it(tmp_path: Path) -> None:
     witness = f'[node.w]\nurl = "https://w"\nseen_key = "{vkey("w.example")}"\nshare = []\n'
     write(tmp_path / "fieldgate.d", witness, "10.toml")
     settings = config.load(main)
-    plan = epoch.Plan(main, tmp_path / "data", settings, VerifierKey.parse(LOG), None, place.UNKNOWN, 0)
-    old = config.load(write(tmp_path, epoch._old_config(plan, main.read_text()), "old.toml"))
+    plan = making.Plan(main, tmp_path / "data", settings, VerifierKey.parse(LOG), None, place.UNKNOWN, 0)
+    old = config.load(write(tmp_path, making._old_config(plan, main.read_text()), "old.toml"))
     assert old.gateway.data_dir == str(tmp_path / "data" / "epoch-1")
     assert set(old.node) == {"coop", "w"}
     assert (old.source, old.broker) == ({}, {})

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import click
 
 from gateway import config
 from gateway.cli import say
 from gateway.errors import KeyFileError
+from gateway.keys import Signer
 from gateway.settings import Settings
 
 _TRIES = 3
@@ -28,6 +30,22 @@ def passphrase(settings: Settings) -> Callable[[], str] | None:
         else:
             return lambda: given
     raise error
+
+
+def opened(settings: Settings) -> Signer:
+    """The log's key; asks for a passphrase on a terminal where it needs one."""
+    return opened_with(settings)[0]
+
+
+def opened_with(settings: Settings) -> tuple[Signer, Callable[[], str] | None]:
+    """The log's key, and what gives the passphrase that it is sealed with; None where it is not."""
+    place = settings.gateway.key_passphrase
+    if config.asks_for_passphrase(settings):
+        given = passphrase(settings)
+        return config.log_signer(settings, given), given
+    signer = config.log_signer(settings)
+    sealed = place is not None and config.look_at_key(settings.gateway.key).guard == "passphrase"
+    return signer, partial(config.read_secret, place) if place is not None and sealed else None
 
 
 def new_passphrase(uri: str | None) -> str:

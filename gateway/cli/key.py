@@ -12,7 +12,7 @@ from typing import NamedTuple
 import click
 
 from gateway import config, keys
-from gateway.cli import HELD, OK, USAGE
+from gateway.cli import HELD, OK, USAGE, asking
 from gateway.cli.common import config_option, find_config
 from gateway.core import block
 from gateway.core.note import ED25519
@@ -113,7 +113,7 @@ async def _test(settings: Settings) -> int:
 async def _steps(settings: Settings) -> AsyncIterator[_Tested]:
     """In this order; what needs a step that failed is left out."""
     try:
-        signer = await asyncio.to_thread(opened, settings)
+        signer = await asyncio.to_thread(asking.opened, settings)
     except KeyFileError as error:
         yield _Tested("opens", wrong=error)
         return
@@ -154,13 +154,6 @@ async def _signs(settings: Settings, store: Store, signer: Signer) -> _Tested:
     return _Tested("signs", f"block {head.size - 1} again, with the same bytes")
 
 
-def opened(settings: Settings) -> Signer:
-    """The log's key; asks for a passphrase on a terminal where it needs one."""
-    if config.asks_for_passphrase(settings):
-        return config.log_signer(settings, import_module("gateway.cli.asking").passphrase(settings))
-    return config.log_signer(settings)
-
-
 @key.command()
 @click.option("--passphrase", metavar="URI", help="Where the passphrase is: file:/path, credential:NAME or env:NAME.")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), metavar="FILE", help="The sealed key's file.")
@@ -182,7 +175,7 @@ def seal(passphrase: str | None, out: Path | None, config_file: Path | None) -> 
     old = _key_file(settings)
     new = (out or old.with_name(f"{old.name}.sealed")).absolute()
     signer = config.log_signer(settings)
-    secret = import_module("gateway.cli.asking").new_passphrase(passphrase)
+    secret = asking.new_passphrase(passphrase)
     keys.write_key(new, keys.seal(config.read_secret(settings.gateway.key), secret), like=old)
     if config.open_signer(f"file:{new}", lambda: secret).vkey != signer.vkey:
         raise KeyFileError("what was written does not open", where=str(new), cure="Delete it, and check the disk")
@@ -195,6 +188,28 @@ def seal(passphrase: str | None, out: Path | None, config_file: Path | None) -> 
         "               a key that lay in clear on this card is only safe from its next thief after `key rotate`"
     )
     return OK
+
+
+@key.command()
+@click.option("--prepare", is_flag=True, help="Make the new key and end, so that the nodes can enrol it before.")
+@click.option("--without-nodes", is_flag=True, help="Go on although a node does not have all of the old log.")
+@config_option
+def rotate(prepare: bool, without_nodes: bool, config_file: Path | None) -> int:
+    """Change the log's key as planned: this log ends, and the next epoch goes on for it. The gateway is stopped.
+
+    The old log's last block names the new key, and the new log's first reading holds the old checkpoint.
+    If it was interrupted, run it again: every step may have been taken already.
+
+    \b
+    Examples:
+      fieldgate key rotate --prepare      (some days before: give the new key to the nodes' operators)
+      fieldgate key rotate
+
+    Exit 0: done. 1: refused. 2: a key cannot be used. 3: the gateway runs. 4: a node lacks blocks, or signing is held.
+    """
+    made = import_module("gateway.cli.key_rotate")
+    code: int = made.rotate(find_config(config_file).absolute(), prepare=prepare, without_nodes=without_nodes)
+    return code
 
 
 def _key_file(settings: Settings) -> Path:

@@ -18,7 +18,7 @@ from gateway.core.receipt import parse_receipt
 from gateway.errors import FormatError, NotFoundError
 from gateway.settings import NodeLink, Settings
 from gateway.store import Store
-from gateway.store.receipts import build_receipt
+from gateway.store.receipts import build_receipt, first_receipt
 
 _OUT = click.Path(path_type=Path)
 
@@ -28,15 +28,22 @@ _OUT = click.Path(path_type=Path)
 @click.option(
     "--at",
     "at_ms",
-    required=True,
     callback=moment,
     metavar="TIME",
     help="2026-11-23T06:30:00Z, Unix seconds, or now: the last reading up to then.",
 )
+@click.option("--first", is_flag=True, help="Of the log's first reading, which is one of the source gateway.")
 @click.option("-o", "--output", "out", type=_OUT, metavar="FILE", help="Where to write it. Without it: stdout.")
 @click.option("--policy", "policy_file", type=_OUT, metavar="FILE", help="The policy that the receipt has to meet.")
 @config_option
-def receipt(source: str, at_ms: int, out: Path | None, policy_file: Path | None, config_file: Path | None) -> None:
+def receipt(
+    source: str,
+    at_ms: int | None,
+    first: bool,
+    out: Path | None,
+    policy_file: Path | None,
+    config_file: Path | None,
+) -> None:
     """Write the receipt of SOURCE's last sealed reading up to a time. The gateway may be running meanwhile.
 
     The receipt carries the earliest co-signatures that meet the policy; without --policy, the earliest of any node.
@@ -45,10 +52,13 @@ def receipt(source: str, at_ms: int, out: Path | None, policy_file: Path | None,
     Examples:
       fieldgate receipt climate --at now -o climate.tlog-proof
       fieldgate receipt climate --at 2026-11-23T06:30:00+01:00 -o climate.tlog-proof --policy henhouse.policy
+      fieldgate receipt gateway --first -o first.tlog-proof
 
     Exit 0: written. 3: there is no such reading, or it is not sealed or co-signed yet.
     """
     _check_source(source)
+    if first == (at_ms is not None) or (first and source != "gateway"):
+        raise click.UsageError("name --at TIME, or, of the source gateway, --first")
     settings = config.load(find_config(config_file))
     wanted = parse_policy(read_file(policy_file, POLICY_BYTES, "a policy")) if policy_file else None
     text = asyncio.run(_receipt(settings, source, at_ms, wanted))
@@ -67,8 +77,10 @@ def _check_source(source: str) -> None:
         raise click.UsageError(f"SOURCE: {exc}") from None
 
 
-async def _receipt(settings: Settings, source: str, at_ms: int, wanted: Policy | None) -> str:
+async def _receipt(settings: Settings, source: str, at_ms: int | None, wanted: Policy | None) -> str:
     async with opened(settings.gateway.data_dir) as store:
+        if at_ms is None:
+            return await first_receipt(store, wanted)
         try:
             return await build_receipt(store, source, at_ms, wanted)
         except NotFoundError:
@@ -96,8 +108,9 @@ async def _waits(store: Store, source: str, at_ms: int) -> bool:
     metavar="any|all|none|N",
     help="How many of the configured nodes must have co-signed.",
 )
+@click.option("--log", "others", multiple=True, metavar="VKEY", help="A further log to trust: the one before this one.")
 @config_option
-def policy(out: Path | None, quorum: str, config_file: Path | None) -> None:
+def policy(out: Path | None, quorum: str, others: tuple[str, ...], config_file: Path | None) -> None:
     """Write a tlog-policy that trusts this gateway's log and the nodes of its configuration.
 
     A node counts by its stored key, or by its seen key where it has no other. Whoever verifies a receipt should get
@@ -117,8 +130,11 @@ def policy(out: Path | None, quorum: str, config_file: Path | None) -> None:
         quorum = "none"
     elif quorum not in ("any", "all", "none") and not (quorum.isdecimal() and 1 <= int(quorum) <= len(nodes)):
         raise click.UsageError(f"--quorum is any, all, none, or a number from 1 to {len(nodes)}")
-    log = asyncio.run(_log_key(settings))
-    data = make_policy([log], [_witness(node) for node in nodes], int(quorum) if quorum.isdecimal() else quorum)
+    try:
+        logs = [asyncio.run(_log_key(settings)), *map(VerifierKey.parse, others)]
+    except FormatError as exc:
+        raise click.UsageError(f"--log: {exc}") from None
+    data = make_policy(logs, [_witness(node) for node in nodes], int(quorum) if quorum.isdecimal() else quorum)
     with output(out) as file:
         file.write(data)
 

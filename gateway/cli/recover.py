@@ -13,8 +13,8 @@ import click
 from gateway import config, epoch, keys, place
 from gateway import recover as mend
 from gateway.cli import HELD, OK, completion, say
+from gateway.cli.asking import opened
 from gateway.cli.common import config_option, find_config
-from gateway.cli.key import opened
 from gateway.core import note as notes
 from gateway.core.note import ED25519, VerifierKey
 from gateway.core.text import plain

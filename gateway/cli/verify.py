@@ -19,9 +19,22 @@ from gateway.verify import Verified
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Check a gateway's data_dir instead.")
 @click.option("--sums", type=click.Path(path_type=Path), metavar="FILE", help="Check a release's files by SHA256SUMS.")
 @click.option("--key", metavar="VKEY", help="The key that signs the releases: name+id+base64.")
+@click.option(
+    "--successor-of",
+    "before",
+    type=click.Path(path_type=Path),
+    metavar="RECEIPT",
+    help="RECEIPT is of a log's first reading: check that it goes on for the log that this one closes.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show each numbered step.")
 def verify(
-    receipt: Path | None, policy: Path | None, store: Path | None, sums: Path | None, key: str | None, verbose: bool
+    receipt: Path | None,
+    policy: Path | None,
+    store: Path | None,
+    sums: Path | None,
+    key: str | None,
+    before: Path | None,
+    verbose: bool,
 ) -> int | None:
     """Verify RECEIPT against a policy: offline, and with trust in nobody that the policy does not name.
 
@@ -34,17 +47,18 @@ def verify(
     Examples:
       fieldgate verify climate.tlog-proof --policy henhouse.policy
       fieldgate verify climate.tlog-proof --policy henhouse.policy -v
+      fieldgate verify first.tlog-proof --successor-of last.tlog-proof --policy both.policy
       fieldgate verify --store /var/lib/fieldgate --policy henhouse.policy
       fieldgate verify --sums SHA256SUMS --key releases.example+...
 
     Exit 0: verified. 1: refused. 3: a file is not there.
     """
-    if (sums is None) != (key is None) or (sums and (receipt or store)):
+    if (sums is None) != (key is None) or (sums and (receipt or store or before)):
         raise click.UsageError("--sums FILE and --key VKEY belong together, and go with nothing else")
     if sums is not None:
         import_module("gateway.cli.verify_sums").verify_sums(sums, key)
         return None
-    if store is not None and receipt is None:
+    if store is not None and receipt is None and before is None:
         trusted = read_file(policy, POLICY_BYTES, "a policy") if policy else None
         code: int = import_module("gateway.cli.verify_store").verify_store(store, trusted, verbose=verbose)
         return code
@@ -53,6 +67,9 @@ def verify(
     if policy is None:
         raise click.UsageError("--policy FILE is needed: it says whose signatures you trust")
     data = read_file(receipt, RECEIPT_BYTES, "a receipt")
+    if before is not None:
+        _show_succession(before, data, read_file(policy, POLICY_BYTES, "a policy"), verbose=verbose)
+        return None
     try:
         verified = verifier.verify_receipt(data, read_file(policy, POLICY_BYTES, "a policy"))
     except VerifyError as exc:
@@ -62,6 +79,21 @@ def verify(
         raise
     _show(verified, verbose=verbose)
     return None
+
+
+def _show_succession(before: Path, first: bytes, policy: bytes, *, verbose: bool) -> None:
+    found = verifier.verify_succession(read_file(before, RECEIPT_BYTES, "a receipt"), first, policy)
+    if verbose:
+        for which, one in (("old", found.old), ("new", found.new)):
+            for step in one.steps:
+                click.echo(f"{which} {step.number}. {step.title}: {plain(step.found)}  [{step.clause}]")
+        click.echo(f"{found.step.number}. {found.step.title}: {plain(found.step.found)}  [{found.step.clause}]")
+    old, new = found.old, found.new
+    click.echo("verified: a planned change of the log's key")
+    click.echo(f"old log         {old.log}")
+    click.echo(f"closed          with block {old.header.height}, not later than {_not_later(old)}")
+    click.echo(f"new log         {new.log}")
+    click.echo(f"begun           not later than {_not_later(new)}")
 
 
 def _show_passed(step: int) -> None:

@@ -7,7 +7,7 @@ from gateway import place, scrub
 from gateway.core import block as cose
 from gateway.core.note import VerifierKey
 from gateway.errors import DamagedError, FieldgateError, HeldError, NotFoundError
-from gateway.recover.cures import DROP, FROM_NODE, NEW_EPOCH
+from gateway.recover.cures import DROP, FROM_NODE, NEW_EPOCH, ROTATE
 from gateway.store import DATABASE, SIGN_STATE, Store, wal
 from gateway.store.signstate import Head, SignState
 
@@ -105,3 +105,5 @@ async def _compare(store: Store, head: Head, found: Diagnosis) -> None:
         found.add(
             f"the sign-state and the store disagree about block {size - 1}: one is a copy of another life", NEW_EPOCH
         )
+    elif await store.blocks.closed():
+        found.add("the log is closed, and the next one has not taken its place yet", ROTATE)

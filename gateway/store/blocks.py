@@ -315,6 +315,11 @@ class Blocks:
             raise DamagedError("a checkpoint is damaged", where=str(self._db.path), cure=SOUND)
         return (rows[0][0], rows[0][1]) if rows else None
 
+    async def closed(self) -> bool:
+        """Whether the last block says that none follows (docs/format.md, section 3)."""
+        last = await self.entries(self.size - 1, 1) if self.size else []
+        return bool(last) and cose.parse_entry(last[0]).header.reason == cose.REASON_CLOSED
+
     async def root(self, size: int) -> bytes:
         """The root of the log's tree at any size up to the present one."""
         if size == self.size:

@@ -200,7 +200,7 @@ class Journal:
                 await self._turned.wait()
         self._turned.clear()
 
-    async def commit_alone(self, reading: Waiting, also: Callable[[int], tuple[str, Params]]) -> int:
+    async def commit_alone(self, reading: Waiting, also: Callable[[int], tuple[str, Params]] | None = None) -> int:
         """Makes one reading durable before all that waits, in the reserve, in a block of its own; returns its height.
 
         `also(height)` is run in the same transaction. The block is closed, so that it is sealed at once.
@@ -209,7 +209,8 @@ class Journal:
             begun = self.block.readings or self.block.secret is not None
             block, secret = OpenBlock(self.block.height + bool(begun)), os.urandom(32)
             row, _ = _row(block, secret, [reading], _items(block, secret, [reading]), None)
-            await self._db.transact([(_INSERT + _VALUES, row), also(block.height)], reserve=True)
+            more = [also(block.height)] if also else []
+            await self._db.transact([(_INSERT + _VALUES, row), *more], reserve=True)
             self.block = OpenBlock(block.height + 1)
             self.block_since = None
             self.commits += 1

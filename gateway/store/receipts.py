@@ -24,6 +24,19 @@ async def build_receipt(store: Store, source: str, at_ms: int, policy: Policy | 
     if found is None:
         what = f"no sealed reading of {source} at or before that time"
         raise NotFoundError(what, cure="Ask for a later time, or wait until the open block is sealed")
+    return await _receipt_of(store, found, policy)
+
+
+async def first_receipt(store: Store, policy: Policy | None = None) -> str:
+    """The same of the log's very first reading, which tells whether it goes on for another. NotFoundError as above."""
+    if not store.blocks.size:
+        raise NotFoundError("no block is sealed yet", cure="Ask again when the first one is")
+    async for pack, payload in store.blocks.items(0):
+        return await _receipt_of(store, Found(0, 0, pack, payload), policy)
+    raise NotFoundError("the first block is empty")
+
+
+async def _receipt_of(store: Store, found: Found, policy: Policy | None) -> str:
     row = await store.blocks.block(found.height)
     if row is None or row.secret is None:
         raise NotFoundError(f"the readings of block {found.height} are not here any more", cure="Ask a node for them")

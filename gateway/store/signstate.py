@@ -127,6 +127,10 @@ CURE_DAMAGED = (
     "Readings are still journaled. Stop the gateway, then `fieldgate recover --drop-damaged` keeps everything that is "
     "sound (docs/operations.md, Signing is held)"
 )
+CURE_CLOSED = (
+    "Readings are still journaled. When the nodes have all of it, stop the gateway and run `fieldgate key rotate` "
+    "again: the next log takes its place, with these readings first (docs/operations.md, Keys)"
+)
 CURE_SEALED = (
     "What is sound stays readable. Stop the gateway, then `fieldgate recover --from NODE` fetches the rest from a node "
     "(docs/operations.md, Signing is held)"

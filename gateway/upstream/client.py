@@ -86,6 +86,7 @@ class Upstream:
         self._http: aiohttp.ClientSession | None = None
         self._session: Session | None = None
         self._wake = asyncio.Event()
+        self._begun = asyncio.Event()  # there is a session
         self._turned = asyncio.Event()  # set after each action: push_until watches it
         self._last_ms: int | None = None
         self._cosigned: float | None = None  # when its newest co-signature came, monotonic
@@ -172,15 +173,16 @@ class Upstream:
 
         True when the node has everything; False when it failed once more, is held, or the time is over.
         """
-        now = self._session
-        if now is None:
-            return False
-        now.head(self._store.blocks.size)
-        now.hurry()
-        failures = now.failures
-        self._wake.set()
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                await self._begun.wait()
+                now = self._session
+                if now is None:
+                    return False
+                now.head(self._store.blocks.size)
+                now.hurry()
+                failures = now.failures
+                self._wake.set()
                 while not (now.level or now.held or now.failures > failures):
                     self._turned.clear()
                     await self._turned.wait()
@@ -202,6 +204,7 @@ class Upstream:
             seen=progress.seen,
             stored=progress.stored,
         )
+        self._begun.set()
         try:
             while True:
                 now.head(self._store.blocks.size)

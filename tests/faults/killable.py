@@ -1,8 +1,8 @@
 """A gateway or a node with a way to die at a numbered step.
 
     python killable.py CONFIG MARKS [HOW ...]          `fieldgate run` in this process
-    python killable.py --serve KIND CONFIG MARKS       for each line of HOWs on its input forks a KIND, gateway or node,
-                                                       prints `pid N`, and `end STATUS` when that one is gone
+    python killable.py --serve KIND CONFIG MARKS       for each line of HOWs on its input forks a KIND, gateway, node or
+                                                       rotate, prints `pid N`, and `end STATUS` when that one is gone
 
     STEP=N      SIGKILL of itself at the Nth passing of a step of STEPS; the step's name is appended to MARKS before
     ack-early   a control that must lose: a future completes before its commit
@@ -12,6 +12,7 @@ Whatever is signed is told first, a line each, in MARKS.signed: `entry HEIGHT HA
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -26,10 +27,12 @@ from typing import Any, NamedTuple
 from drivers.api import Item
 from drivers.mqtt_connection import Connection
 from drivers.mqtt_subscriptions import Subscriptions
-from gateway import app, config, logs, sealer
+from gateway import app, config, keys, logs, sealer
 from gateway.app import Gateway
+from gateway.cli import key_rotate
 from gateway.core import block
 from gateway.core.note import parse_checkpoint
+from gateway.epoch import making, rotation
 from gateway.errors import FieldgateError
 from gateway.intake import Intake
 from gateway.node import ledger
@@ -99,7 +102,19 @@ NODE_STEPS = {
     "node.body": Step(SqliteStore, "take_body", False),
     "node.body+": Step(SqliteStore, "take_body", True),
 }
-STEPS = {**GATEWAY_STEPS, **NODE_STEPS, **RELOAD_STEPS}
+ROTATE_STEPS = {
+    "rotate.1": Step(keys, "write_key", False),
+    "rotate.1+": Step(keys, "write_key", True),  # under another name
+    "rotate.2": Step(Journal, "commit_alone", False),
+    "rotate.2+": Step(Journal, "commit_alone", True),
+    **{name: step for name, step in _SEAL.items() if name != "seal.3"},  # 3
+    "rotate.4": Step(rotation, "_push", False),
+    "rotate.4+": Step(rotation, "_push", True),
+    "rotate.5": Step(making, "_make_store", False),
+    "rotate.5+": Step(making, "_make_store", True),
+    "rename": Step(Path, "rename", False),  # each of them; the fourth decides, and ten more or less come true after it
+}
+STEPS = {**GATEWAY_STEPS, **NODE_STEPS, **RELOAD_STEPS, **ROTATE_STEPS}
 _COUNTS: dict[str, Callable[..., bool]] = {"commit.1": _holds_deliveries, "commit.2": _holds_deliveries}
 
 
@@ -137,6 +152,9 @@ def _run(kind: str, path: Path, marks: Path, hows: Sequence[str]) -> int:
     try:
         if kind == "node":
             return node_run.run(config.load_node(path), config.open_signer)
+        if kind == "rotate":
+            with contextlib.redirect_stdout(sys.stderr):
+                return key_rotate.rotate(path, prepare=False, without_nodes=True)
         return app.run(path)
     except FieldgateError as error:
         print(error, file=sys.stderr, flush=True)

@@ -20,6 +20,7 @@ KINDS = {
     "dropped": ("ill", mark("messages were dropped")),
     "gone": ("ill", mark("blocks were dropped")),
     "lost": ("ill", mark("readings were lost")),
+    "next-vkey": ("idle", mark("this log ends, another goes on for it")),
     "successor-of": ("idle", mark("this log goes on for another")),
 }
 

@@ -78,22 +78,30 @@ class Plan:
         return self.data_dir / f"epoch-{self.settings.gateway.epoch}"
 
 
-async def begin(plan: Plan) -> tuple[VerifierKey, int, Lost]:
-    """Makes the new epoch, all of it or nothing; its log key, the readings carried over, those that were damaged."""
-    for path in (plan.new_key, plan.kept_config, plan.old_folder):
+async def begin(plan: Plan, made: VerifierKey | None = None) -> tuple[VerifierKey, int, Lost]:
+    """Makes the new epoch, all of it or nothing; its log key, the readings carried over, those that were damaged.
+
+    made: the new key is in its place already (rotation.py).
+    """
+    new = [plan.kept_config, plan.old_folder, *([] if made else [plan.new_key])]
+    for path in new:
         if path.exists():
             raise Refused("is there already, and nothing is overwritten", where=str(path), cure="Move it away")
     staging = await asyncio.to_thread(moves.stage, plan.data_dir)
-    part_key, part_config = _part(plan.new_key), _part(plan.config)
-    for path in (part_key, part_config):
+    part_key = _part(plan.new_key)
+    for path in (part_key, _part(plan.config), _part(plan.kept_config)):
         path.unlink(missing_ok=True)
-    await asyncio.to_thread(keys.write_key, part_key, keys.generate(plan.origin, ED25519))
-    vkey = keys.open_signer(f"file:{part_key}").vkey
+    vkey = made if made is not None else await asyncio.to_thread(_make_key, plan, part_key)
     carried, lost = await _make_store(plan, staging, vkey)
     await asyncio.to_thread(signstate.create, staging / SIGN_STATE, str(vkey), plan.here)
     text = await asyncio.to_thread(plan.config.read_text, "utf-8")
     await asyncio.to_thread(_put_in_place, plan, staging, text)
     return vkey, carried, lost
+
+
+def _make_key(plan: Plan, path: Path) -> VerifierKey:
+    keys.write_key(path, keys.generate(plan.origin, ED25519))
+    return keys.open_signer(f"file:{path}").vkey
 
 
 async def _make_store(plan: Plan, staging: Path, vkey: VerifierKey) -> tuple[int, Lost]:
@@ -133,8 +141,9 @@ def _put_in_place(plan: Plan, staging: Path, text: str) -> None:
     (staging / "old.toml").write_text(_old_config(plan, text), "utf-8")
     part.write_text(_new_config(plan, text), "utf-8")
     part.chmod(plan.config.stat().st_mode & 0o777)
-    plan.kept_config.write_text(text, "utf-8")
-    for path in (staging / DATABASE, staging / SIGN_STATE, staging / "old.toml", part, plan.kept_config):
+    kept = _part(plan.kept_config)
+    kept.write_text(text, "utf-8")
+    for path in (staging / DATABASE, staging / SIGN_STATE, staging / "old.toml", part, kept):
         sync_file(path)
     sync_folder(plan.config.parent, plan.old_key.parent)
     away = [(plan.data_dir / f"{DATABASE}{tail}", folder / f"{DATABASE}{tail}") for tail in _TAILS]
@@ -148,6 +157,7 @@ def _put_in_place(plan: Plan, staging: Path, text: str) -> None:
             (staging / DATABASE, plan.data_dir / DATABASE),
             (staging / SIGN_STATE, plan.data_dir / SIGN_STATE),
             (_part(plan.new_key), plan.new_key),
+            (kept, plan.kept_config),
         ],
         replacing=[(part, plan.config)],
     )

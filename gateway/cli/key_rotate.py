@@ -1,0 +1,105 @@
+"""`fieldgate key rotate`: the log ends, and the next one, with a new key, goes on for it."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+
+from gateway import config, epoch, keys, place
+from gateway.cli import HELD, OK
+from gateway.cli.asking import opened_with
+from gateway.core.note import VerifierKey
+from gateway.core.text import plain
+from gateway.errors import NotFoundError
+from gateway.store import moves, take_lock
+
+
+def rotate(path: Path, *, prepare: bool, without_nodes: bool) -> int:
+    """Every step that is left of it; the exit code."""
+    settings = config.load(path)
+    if _finished(Path(settings.gateway.data_dir)):
+        click.echo(f"What was interrupted here is finished: the log is {config.load(path).origin}. Start the gateway.")
+        return OK
+    data_dir = Path(settings.gateway.data_dir)
+    signer, passphrase = opened_with(settings)
+    plan = epoch.Plan(
+        config=path,
+        data_dir=data_dir,
+        settings=settings,
+        old_vkey=signer.vkey,
+        old_note=None,
+        here=place.find(data_dir),
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    make = partial(_new_key, passphrase)
+    closed = asyncio.run(epoch.close(plan, signer, make, prepare=prepare, without_nodes=without_nodes))
+    if not closed.note:
+        _tell_prepared(plan, closed.vkey)
+        return OK
+    click.echo(
+        f"The log {plain(signer.vkey.name)} is closed with its block {closed.size - 1}, which names the next key."
+    )
+    for name, what in closed.lacking.items():
+        click.echo(f"Node {name} does not have all of it: {plain(what)}.")
+    if closed.lacking and not without_nodes:
+        click.echo(
+            "Start the gateway: it journals, signs nothing, and serves the nodes. When they have all of it, stop it"
+        )
+        click.echo("and run this again; or go on without them at once: --without-nodes")
+        return HELD
+    _succeed(replace(plan, old_note=closed.note), closed)
+    return OK
+
+
+def _finished(data_dir: Path) -> bool:
+    """Whether something was interrupted while a new store took its place; it has done so now."""
+    with _locked(data_dir):
+        decided = (data_dir / moves.DECIDED).exists()
+        moves.finish(data_dir)
+    return decided
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    descriptor = take_lock(data_dir)
+    if descriptor is None:
+        raise NotFoundError("is not there", where=str(data_dir), cure="Name the configuration of the gateway: --config")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _new_key(passphrase: Callable[[], str] | None, name: str) -> str:
+    """A key of that name, guarded as the old one is."""
+    text = keys.generate(name)
+    return text if passphrase is None else keys.seal(text, passphrase())
+
+
+def _tell_prepared(plan: epoch.Plan, vkey: VerifierKey) -> None:
+    click.echo(f"new log key    {vkey}")
+    click.echo(f"in the file    {plain(str(plan.new_key))}: nothing uses it yet")
+    click.echo("Each node's operator enrols it in a table of its own beside the old one. Then: fieldgate key rotate")
+
+
+def _succeed(plan: epoch.Plan, closed: epoch.Closed) -> None:
+    """Step 5."""
+    with _locked(plan.data_dir):
+        _, carried, lost = asyncio.run(epoch.begin(plan, closed.vkey))
+    click.echo(f"Epoch {plan.epoch} has begun, with {carried} readings that came after the old log was closed.")
+    if lost.rows:
+        click.echo(f"Damaged, in no block yet, and lost: {lost.readings} readings at least. A reading tells of it.")
+    old = plain(str(plan.old_folder))
+    click.echo(f"new log key    {closed.vkey}")
+    click.echo(f"in the file    {plain(str(plan.new_key))} (keep a copy in a safe place)")
+    click.echo(f"old key        {plain(str(plan.old_key))}: it signs nothing any more. Delete it when you like")
+    click.echo(f"configuration  {plain(str(plan.config))}; as it was: {plain(str(plan.kept_config))}")
+    click.echo(f"the old log    fieldgate receipt, export, policy: --config {old}/fieldgate.toml")
+    click.echo("Every node's operator enrols the new log key beside the old one; a policy lists both logs.")
+    click.echo("Start the gateway again.")
