@@ -53,7 +53,7 @@ class Gateway:
     """A city node's gateway, as one application reaches it. Macs are made and checked in a thread."""
 
     def __init__(self, access: Access, key: AccessKey, *, service: str, channel: str = "") -> None:
-        """service: getAppInfo's appType; channel: its channelId, where the service has channels.
+        """service: how getAppInfo's appType begins; channel: its channelId, where the service has channels.
 
         RefusedError where the keys do not fit the algorithm.
         """
@@ -124,8 +124,9 @@ class Gateway:
         """
         request = msgspec.json.encode({"header": self._header, "mac": "", "body": {}})
         told_of = await self._post(bsn.APP_INFO, request)
+        kind = text(told_of, "appType")
         wanted = {
-            "appType": self._service,
+            "appType": kind if kind.lower().startswith(self._service) else self._service,
             "caType": _TYPES[self._access.keys],
             "algorithmType": self._theirs.code,
             "channelId": self._channel or told_of["channelId"],

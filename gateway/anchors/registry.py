@@ -30,6 +30,7 @@ _MODULES: Mapping[str, str] = MappingProxyType(
     {
         "evm": "gateway.anchors.evm.chain",
         "fabric": "gateway.anchors.fabric",
+        "fisco": "gateway.anchors.fisco",
         "rfc3161": "gateway.anchors.rfc3161",
     }
 )

@@ -218,7 +218,10 @@ async def test_headers_are_linked_one_after_the_other(node: CityNode, chain: Cha
     assert (await chain.look(submission)).height == 7
 
 
-async def test_a_gateway_that_was_away_for_long_is_followed_from_here_on(node: CityNode, chain: Chain) -> None:
+async def test_a_gateway_that_was_away_for_long_is_followed_from_here_on(
+    node: CityNode, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CHAIN_FOLLOWED", 8)
     submission = await standing(node, chain)
     await chain.look(submission)
     node.ledger.cut(limits.CHAIN_FOLLOWED + 1)

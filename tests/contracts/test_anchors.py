@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 from fakes import anvil
-from fakes.bsn_grounds import fabric_ground
+from fakes.bsn_grounds import fabric_ground, fisco_ground
 from fakes.little_chain import LittleGround
 from fakes.stamp_server import stamp_ground
 
@@ -68,6 +68,7 @@ GROUNDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {
     "evm-contract": anvil.ground_with_contract,
     "evm-eip1559": anvil.ground_with_bids,
     "fabric": fabric_ground,
+    "fisco": fisco_ground,
 }
 """By kind, in a folder of the test's own. A kind joins by a line here."""
 AT_ONCE: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {"rfc3161": stamp_ground}
@@ -75,7 +76,7 @@ AT_ONCE: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {"rf
 
 That no byte of a time stamp can be changed is in tests/core/test_timestamp.py, which has no time for all of them.
 """
-FINAL = {"fabric"}
+FINAL = {"fabric", "fisco"}
 """Kinds of chains that never take a block back: another history is a lie there."""
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for a BSN city node's gateway, on loopback, in front of a FabricLedger: no such gateway can be reached.
+"""A stand-in for a BSN city node's gateway, on loopback, in front of a chain made here: no such gateway can be reached.
 
 It follows the manual's text and nothing of the code under test: what is signed is written out here for each call, keys
 and macs are `cryptography`'s. It is strict where a real one may not be: a request's members, its mac, a low s. What a
@@ -20,6 +20,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from fakes import keypairs
 from fakes.fabric_ledger import Cut, FabricLedger, verifies
+from fakes.fisco_chain import FiscoChain
 
 USER, APP = "USER0001", "app0001"
 CHAINCODE = f"cc_{APP}_00"
@@ -62,6 +63,19 @@ _ANSWERS: dict[str, Callable[[Any], str]] = {
 }
 
 
+_FISCO_REQUESTS: dict[str, Callable[[Any], str]] = {
+    "node/reqChainCode": lambda b: f"{b['userId']}{b['contractName']}{b['funcName']}{b['funcParam']}",
+}
+_FISCO_MEMBERS = {"node/reqChainCode": {"userId", "contractName", "funcName", "funcParam"}}
+_FISCO_ANSWERS: dict[str, Callable[[Any], str]] = {
+    "app/getAppInfo": _ANSWERS["app/getAppInfo"],
+    "node/reqChainCode": lambda b: (
+        f"{'true' if b['constant'] else 'false'}{b['queryInfo']}{b['txId']}{b['blockHash']}{b['blockNumber']}"
+        f"{b['gasUsed']}{b['status']}{b['from']}{b['to']}{b['input']}{b['output']}{b['logs']}"
+    ),
+}
+
+
 class NoError(Exception):
     """The gateway refuses."""
 
@@ -72,6 +86,8 @@ def same(_: str, answer: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class CityNode:
+    """In front of a Fabric channel."""
+
     ledger: FabricLedger = field(default_factory=lambda: FabricLedger("channel1"))
     app: ec.EllipticCurvePrivateKey = field(default_factory=lambda: keypairs.derive(ec.SECP256R1(), "app"))
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: keypairs.derive(ec.SECP256R1(), "gateway"))
@@ -98,6 +114,11 @@ class CityNode:
     sent: int = 0
     url: str = ""
 
+    prefix = "fabric/v1/"
+    requests = _REQUESTS
+    members = _MEMBERS
+    answers = _ANSWERS
+
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["CityNode"]:
         application = web.Application()
@@ -115,7 +136,7 @@ class CityNode:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         data = await request.read()
         self.received += len(data)
-        call = request.path.removeprefix("/api/").removeprefix("fabric/v1/")
+        call = request.path.removeprefix("/api/").removeprefix(self.prefix)
         self.asked.append(call)
         await asyncio.sleep(self.slow_s)
         answer = self.spoil_signed(call, self._answer(call, json.loads(data)))
@@ -135,7 +156,7 @@ class CityNode:
             body = self.spoil(call, self._body(call, asked))
         except NoError as error:
             return self._signed({"code": -1, "msg": str(error)}, f"-1{error}", None)
-        return self._signed({"code": 0, "msg": GOOD}, f"0{GOOD}{_ANSWERS[call](body)}", body)
+        return self._signed({"code": 0, "msg": GOOD}, f"0{GOOD}{self.answers[call](body)}", body)
 
     def _signed(self, header: dict[str, Any], text: str, body: Any) -> dict[str, Any]:
         mac = base64.b64encode(keypairs.sign(self.key, text.encode(), high=self.high)).decode()
@@ -147,10 +168,10 @@ class CityNode:
             raise NoError("用户或应用不存在")
         if call == "app/getAppInfo":
             return dict(self.info)
-        if call not in _REQUESTS or set(body) != _MEMBERS[call]:
+        if call not in self.requests or set(body) != self.members[call]:
             raise NoError("参数错误")
         mac = base64.b64decode(asked["mac"], validate=True)
-        text = f"{USER}{APP}{_REQUESTS[call](body)}"
+        text = f"{USER}{APP}{self.requests[call](body)}"
         public = self.app.public_key()
         if not verifies(public, mac, text.encode()) or not keypairs.is_low(public, mac):
             raise NoError("签名验证失败")
@@ -214,3 +235,41 @@ class CityNode:
     def _of(self, number: int, block: Cut) -> dict[str, Any]:
         before = self.ledger.blocks[number - 1].hash.hex() if number else ""
         return {"blockHash": block.hash.hex(), "blockNumber": number, "preBlockHash": before}
+
+
+@dataclass
+class FiscoCityNode(CityNode):
+    """In front of a chain of FISCO BCOS. It answers before a block has the transaction."""
+
+    chain: FiscoChain = field(default_factory=FiscoChain)
+    app: ec.EllipticCurvePrivateKey = field(default_factory=lambda: keypairs.derive(ec.SECP256K1(), "app"))
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: keypairs.derive(ec.SECP256K1(), "gateway"))
+    constant: bool = False
+
+    prefix = "fiscobcos/v1/"
+    requests = _FISCO_REQUESTS
+    members = _FISCO_MEMBERS
+    answers = _FISCO_ANSWERS
+
+    def __post_init__(self) -> None:
+        self.info |= {"appType": "fiscobcos", "algorithmType": 3, "channelId": "", "mspId": ""}
+
+    def _reqChainCode(self, body: Any) -> dict[str, Any]:
+        key, statement = json.loads(body["funcParam"])
+        if (body["contractName"], body["funcName"]) != ("BsnBaseContract", "insert"):
+            raise NoError("合约不存在")
+        digest = self.chain.send(b"abi" + key.encode() + statement.encode())
+        return {
+            "constant": self.constant,
+            "queryInfo": "",
+            "txId": "0x" + digest.hex(),
+            "blockHash": "",
+            "blockNumber": 0,
+            "gasUsed": 0,
+            "status": "0x0",
+            "from": "0x11",
+            "to": "0x22",
+            "input": "",
+            "output": "",
+            "logs": "",
+        }

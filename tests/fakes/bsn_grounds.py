@@ -9,11 +9,12 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fakes import keypairs
-from fakes.bsn_gateway import APP, CHAINCODE, USER, CityNode
+from fakes.bsn_gateway import APP, CHAINCODE, USER, CityNode, FiscoCityNode
+from fakes.fisco_chain import FiscoChain
 
-from gateway.anchors import fabric
+from gateway.anchors import fabric, fisco
 from gateway.anchors.api import Chain, Place
-from gateway.core import anchor_fabric
+from gateway.core import anchor_fabric, anchor_fisco
 from gateway.core.anchor import Statement
 
 KEY = "env:BSN_KEY"
@@ -82,6 +83,71 @@ class FabricGround:
 @asynccontextmanager
 async def fabric_ground(_: Path) -> AsyncIterator[FabricGround]:
     ground = FabricGround(CityNode())
+    await ground.away(False)
+    try:
+        yield ground
+    finally:
+        await ground.away(True)
+
+
+def fisco_options(node: FiscoCityNode, **changes: object) -> fisco.Options:
+    chain, group = node.chain.chain
+    table = {
+        "url": node.url,
+        "user": USER,
+        "app": APP,
+        "access_key": KEY,
+        "gateway_key": keypairs.point(node.key),
+        "algorithm": "secp256k1",
+        "rpc": node.chain.url,
+        "version": node.chain.version,
+        "cryptography": "sm" if node.chain.sm else "ecdsa",
+        "sealers": node.chain.keys,
+        "chain": chain,
+        "group": group,
+        "contract": "BsnBaseContract",
+        "function": "insert",
+    }
+    return msgspec.convert(table | changes, fisco.Options)
+
+
+def opened_fisco(node: FiscoCityNode, **changes: object) -> AbstractAsyncContextManager[Chain]:
+    return fisco.opened(fisco_options(node, **changes), {KEY: one_line(node.app)})
+
+
+class FiscoGround:
+    kind, check = anchor_fisco.KIND, staticmethod(anchor_fisco.check)
+
+    def __init__(self, node: FiscoCityNode) -> None:
+        self.node, self._served = node, AsyncExitStack()
+
+    def open(self) -> AbstractAsyncContextManager[Chain]:
+        return opened_fisco(self.node)
+
+    async def mine(self, blocks: int = 1) -> None:
+        self.node.chain.seal(blocks)
+
+    async def reorganise(self, depth: int) -> None:
+        self.node.chain.fork(depth)
+
+    async def stands(self, statement: Statement) -> int:
+        written = statement.encode().hex().encode().hex()
+        return sum(written in one.told["input"] for block in self.node.chain.blocks for one in block.transactions)
+
+    async def away(self, away: bool) -> None:
+        if away:
+            await self._served.aclose()
+        else:
+            await self._served.enter_async_context(self.node.chain.serve())
+            await self._served.enter_async_context(self.node.serve())
+
+    def pin(self, place: Place) -> str:
+        return f"fisco {'/'.join(self.node.chain.chain)} block {place.number} {place.hash.hex()}"
+
+
+@asynccontextmanager
+async def fisco_ground(_: Path) -> AsyncIterator[FiscoGround]:
+    ground = FiscoGround(FiscoCityNode(chain=FiscoChain(2, sm=True)))
     await ground.away(False)
     try:
         yield ground

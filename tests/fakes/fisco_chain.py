@@ -285,8 +285,11 @@ class FiscoChain:
         if known is None or parameters[0] != where:
             answer["error"] = {"code": -32601, "message": "Method not found"}
         else:
-            result = known(*(parameters[1:] if self.version == 2 else parameters[2:]))
-            answer["result"] = self.spoil(method, json.loads(json.dumps(result)))
+            try:
+                result = known(*(parameters[1:] if self.version == 2 else parameters[2:]))
+                answer["result"] = self.spoil(method, json.loads(json.dumps(result)))
+            except IndexError:
+                answer["error"] = {"code": -40003, "message": "Block not found"}
         text = json.dumps(answer).encode()
         self.received, self.sent_bytes = self.received + len(data), self.sent_bytes + len(text)
         return web.Response(body=text, content_type="application/json")
