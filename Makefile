@@ -40,7 +40,7 @@ bench: $(VENV)/test.stamp
 	@$(BIN)/python -m tests.bench $(ONLY)
 
 nightly: $(VENV)/test.stamp
-	@sh tests/tools.sh
+	@sh tests/tools.sh nightly
 	@$(BIN)/python -m pip install --quiet --editable ".[nightly]" || echo "atheris does not install here: no fuzzing by coverage"
 	@$(BIN)/python -m pytest -m nightly
 	@$(PYTEST)

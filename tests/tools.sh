@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests drive and pip cannot bring: a real broker, a pty tool, an independent verifier's toolchain,
-# promtool, a browser.
+# promtool, a browser; with the word nightly also what the tests of the package need.
 set -eu
 
 missing=""
@@ -19,6 +19,11 @@ command -v systemd-analyze >/dev/null || missing="$missing systemd"
 command -v promtool >/dev/null || missing="$missing prometheus"
 command -v shellcheck >/dev/null || missing="$missing shellcheck"
 command -v mandoc >/dev/null || missing="$missing mandoc"
+if [ "${1:-}" = nightly ]; then
+    command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
+    command -v lintian >/dev/null || missing="$missing lintian"
+    command -v qemu-aarch64-static >/dev/null || missing="$missing qemu-user-static"
+fi
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then

@@ -35,11 +35,12 @@ def renew() -> None:
 @main.command()
 @click.option("--arch", type=click.Choice(list(lock.ARCHITECTURES)), multiple=True, default=list(lock.ARCHITECTURES))
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "dist", help="Where the packages go.")
-def build(arch: tuple[str, ...], out: Path) -> None:
+@click.option("--wheels", type=click.Path(path_type=Path), default=CACHE, help="Where locked wheels are kept.")
+def build(arch: tuple[str, ...], out: Path, wheels: Path) -> None:
     """Make the Debian packages, each with its list of parts beside it."""
     out.mkdir(parents=True, exist_ok=True)
     for one in arch:
-        made = package.build(one, CACHE)
+        made = package.build(one, wheels)
         (out / made.file).write_bytes(made.data)
         (out / made.file).with_suffix(".cdx.json").write_text(made.sbom, "utf-8")
         click.echo(out / made.file)
