@@ -45,6 +45,7 @@ from gateway.store.rollup import ROLLUP, Rollup
 from gateway.supervise import Supervisor
 from gateway.upgraded import Upgraded
 from gateway.upstream import Upstream
+from gateway.verified import Verified
 from gateway.watch import Watch
 from gateway.watchdog import Watchdog, patience, wait_on
 from gateway.web import Services, WebServer
@@ -166,6 +167,7 @@ class Gateway:
         self._scrub = Scrub(store)
         self._device = Device(store.data_dir)
         self._upgraded = Upgraded(__version__)
+        self._verified = Verified(store.data_dir, clock)
         self._retention = Retention(
             settings.retention,
             store,
@@ -276,6 +278,7 @@ class Gateway:
             "rollup": self._rollup.run,
             "device": self._device.run,
             "upgraded": self._upgraded.run,
+            "verified": self._verified.run,
             "reload": self._reloader.run,
         }
 
@@ -326,7 +329,7 @@ class Gateway:
         await self._nodes.end()
         await self._announcers.end()
         await end(*(tasks[name] for name in ("journal", "watchdog", "watch", "web")))
-        await end(*(tasks[name] for name in ("retention", "scrub", "rollup", "device", "upgraded")))
+        await end(*(tasks[name] for name in ("retention", "scrub", "verified", "rollup", "device", "upgraded")))
         await self._rollup.close()
 
     # -- what page and control socket ask for (web/services.py) -------------------------------------------------------
@@ -344,6 +347,7 @@ class Gateway:
             troubles=self._troubles(),
             disk=self._retention.status(),
             device=self._device.told,
+            verified=self._verified.status(),
             configuration=self._reloader.status(),
         )
 
@@ -364,6 +368,7 @@ class Gateway:
             self._scrub.problems,
             self._retention.problems,
             self._device.problems,
+            self._verified.problems,
             self._reloader.problems,
             self._web.problems,
             self._rollup.problems,

@@ -72,6 +72,8 @@ METRICS: Final = (
     Kind("fieldgate_disk_written_bytes_total", "counter", "Bytes that reached the disk since boot, by all programs"),
     Kind("fieldgate_disk_worn_ratio", "gauge", "Share of its writes that an eMMC has used, at most; absent: not told"),
     Kind("fieldgate_disk_spare_used_ratio", "gauge", "Share of its spare blocks that it has used; 0: below 0.8"),
+    Kind("fieldgate_store_verified_timestamp_seconds", "gauge", "When the whole store was verified last"),
+    Kind("fieldgate_store_verified_faults", "gauge", "Blocks that it found bad"),
     Kind("fieldgate_clock_synchronised", "gauge", "1: the kernel knows how wrong the clock is at most"),
     Kind("fieldgate_clock_error_seconds", "gauge", "How wrong the clock is at most; absent: not known"),
     Kind("fieldgate_journal_commits_total", "counter", "Commits that made readings durable"),
@@ -136,6 +138,9 @@ def _samples(state: Table, vitals: Vitals) -> Iterator[Sample]:
         yield from _node(name, node)
     yield from _chain(state["chain"], state["journal"])
     yield from _device(state["disk"], state["device"], state["clock"])
+    if state["verified"]["at_ms"] is not None:
+        yield "fieldgate_store_verified_timestamp_seconds", (), state["verified"]["at_ms"] / 1000
+        yield "fieldgate_store_verified_faults", (), state["verified"]["faults"]
     yield from _process(vitals)
 
 

@@ -47,6 +47,7 @@ def snapshot(
     troubles: Iterable[Problem],
     disk: Mapping[str, Any],
     device: Mapping[str, Any],
+    verified: Mapping[str, Any],
     configuration: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
@@ -81,6 +82,7 @@ def snapshot(
         "nodes": told,
         "disk": dict(disk),
         "device": dict(device),
+        "verified": dict(verified),
         "configuration": dict(configuration),
     }
 

@@ -45,6 +45,7 @@ def told(
         troubles=troubles,
         disk=disk or {},
         device={},
+        verified={},
         configuration=CONFIGURATION,
     )
     assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot

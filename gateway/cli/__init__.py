@@ -51,6 +51,7 @@ COMMANDS = {
     "policy": ("gateway.cli.receipt:policy", "Write whom a verifier of this gateway's receipts trusts."),
     "verify": ("gateway.cli.verify:verify", "Verify a receipt, or a whole store."),
     "key": ("gateway.cli.key:key", "Show, test and seal the log's private key."),
+    "scrub": ("gateway.cli.scrub:scrub", "Look at the whole store, and keep what is found for status."),
     "recover": ("gateway.cli.recover:recover", "Tell why signing is held or what is damaged, and mend it."),
     "export": ("gateway.cli.export:export", "Write a source's readings as SenML or CSV."),
     "probe": ("gateway.cli.probe:probe", "Find out what speaks on a serial port or a broker."),

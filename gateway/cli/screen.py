@@ -148,6 +148,10 @@ def _device(state: State) -> list[Line]:
     if disk:
         used = f"{size(disk['used'])} of {size(disk['quota'])}, {plural(disk['prunable'], 'reading')} can be pruned"
         lines.append([*_fact("store", used), Word(f", HELD: {disk['held']}" if disk["held"] else "", "bad")])
+    found = state["verified"]
+    if found["at_ms"] is not None:
+        good = Word("all good") if not found["faults"] else Word(f"{plural(found['faults'], 'bad block')}", "bad")
+        lines.append([*_fact("checked", f"all blocks {_ago(state, found['at_ms'])}, "), good])
     return lines
 
 

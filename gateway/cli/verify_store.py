@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -43,20 +43,22 @@ async def _verify(data_dir: Path, trusted: Policy | None, *, verbose: bool) -> i
     async with opened(data_dir) as store:
         if trusted is not None and store.vkey not in trusted.logs:
             raise Refused("this log's key is not in the policy", where=str(data_dir), cure=f"It is {store.vkey}")
-        report = await walk(store, trusted)
+        report = await walk(store, {witness.key for witness in trusted.witnesses} if trusted else ())
         if unread:
             report.fault(store.blocks.extent, unread)
     return _tell(data_dir, store.vkey, trusted, report, verbose=verbose)
 
 
-async def walk(store: Store, trusted: Policy | None) -> Report:
-    """Everything that is in a store, checked."""
+async def walk(store: Store, keys: Collection[note.VerifierKey], *, whole_file: bool = True) -> Report:
+    """Everything that is in a store, checked. keys: the co-signing ones that are trusted.
+
+    whole_file: by SQLite too, in one statement; what a gateway writes meanwhile is folded into the file after that.
+    """
     report = Report()
-    keys = {witness.key for witness in trusted.witnesses} if trusted else set()
     with _bar(store.blocks.extent) as bar:
         async for _ in Walk(store, report, keys).blocks():
             bar.advance(1)
-    for what in await store.file_damage():
+    for what in await store.file_damage() if whole_file else ():
         report.fault(store.blocks.extent, what)
     return report
 

@@ -37,6 +37,8 @@ from gateway.conditions.own import (
     STORE_FULL,
     UPGRADE_BAD,
     UPGRADE_TAKEN_BACK,
+    VERIFICATION_FAILED,
+    VERIFICATION_LATE,
 )
 from gateway.conditions.sources import SOURCE_AWAY, of_driver
 
@@ -61,6 +63,8 @@ __all__ = [
     "STORE_FULL",
     "UPGRADE_BAD",
     "UPGRADE_TAKEN_BACK",
+    "VERIFICATION_FAILED",
+    "VERIFICATION_LATE",
     "Condition",
     "Problem",
     "Severity",

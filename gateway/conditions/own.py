@@ -37,6 +37,20 @@ DISK_SPARE = condition(
 )
 SIGNING_HELD = condition("signing-held", "error", "Signing is held: {what}", "{cure}")
 STORE_DAMAGED = condition("store-damaged", "error", "The store is damaged: {what}", "{cure}")
+VERIFICATION_FAILED = condition(
+    "verification-failed",
+    "error",
+    "The verification of {when} has found the store damaged: {what}",
+    "What is sound stays readable. Stop the gateway, then `fieldgate recover --from NODE` fetches the rest from a "
+    "node, and sudo systemctl start fieldgate-verify looks again",
+)
+VERIFICATION_LATE = condition(
+    "verification-late",
+    "warning",
+    "The store was verified last at {when}",
+    "sudo systemctl enable --now fieldgate-verify.timer. If it is enabled: journalctl -u fieldgate-verify says why it "
+    "did not end",
+)
 CLOCK_OFF = condition(
     "clock-off",
     "error",

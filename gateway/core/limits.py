@@ -213,6 +213,8 @@ START_BLOCKS = 4  # newest ones that are checked at start
 START_READINGS = 8_192  # in them
 SCRUB_AFTER_S = 2.0  # from the start to the first walk
 SCRUB_EVERY_S = 86_400.0  # between two walks
+SCRUB_FILE_BYTES = 512 * 1024 * 1024  # of a file that SQLite checks in one statement beside a gateway that writes
+VERIFY_LATE_D = 3  # days after which there should have been another verification
 WAL_CHECKED_BYTES = 4 * 1024 * 1024
 FILE_FAULTS = 16  # that SQLite tells of one file
 

@@ -97,6 +97,7 @@ async def status_of_many_sources(gateway: Pipeline) -> float:
             troubles=(),
             disk={},
             device={},
+            verified={},
             configuration={},
         )
         await asyncio.sleep(0)

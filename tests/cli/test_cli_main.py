@@ -133,7 +133,7 @@ def test_the_manual_knows_every_command_and_exit_code() -> None:
         assert re.search(rf"^{code}\b", cli.__doc__ or "", re.MULTILINE)
 
 
-@pytest.mark.parametrize("unit", ["fieldgate.service", "fieldgate-node.service"])
+@pytest.mark.parametrize("unit", ["fieldgate.service", "fieldgate-node.service", "fieldgate-verify.service"])
 def test_the_units_start_commands_that_exist(unit: str) -> None:
     text = (ROOT / "systemd" / unit).read_text()
     commands = re.findall(r"^Exec(?:Start|Reload)=/usr/bin/fieldgate (.*)$", text, re.MULTILINE)

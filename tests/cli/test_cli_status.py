@@ -79,6 +79,7 @@ def test_running(folder: Path) -> None:
         "device  Raspberry Pi 4 Model B Rev 1.4, up 26 h, load 0.12, 51 °C, memory 2.3 GiB free, disk 18.6 GiB free, "
         "702.9 MiB written a day\n"
         "store   3.0 MiB of 8.0 GiB, 1,234 readings can be pruned\n"
+        "checked all blocks 60 min ago, all good\n"
     )
 
 

@@ -365,3 +365,36 @@ def test_export_to_a_reader_that_goes_away(tmp_path: Path) -> None:
         process.stdout.close()
         said = process.stderr.read()
     assert (process.returncode, said) == (3, b"")
+
+
+# Looking at the whole store for status
+
+
+def test_scrub_looks_at_everything_and_keeps_what_it_found(copy: Path) -> None:
+    done = fieldgate("scrub", cwd=copy)
+    assert (done.code, done.err) == (0, "")
+    kept = json.loads((copy / "data" / "verified.json").read_text())
+    assert done.out == f"{BLOCKS} blocks, {BLOCKS * READINGS} readings, {kept['took_s']} s: all good\n"
+    assert (kept["blocks"], kept["readings"], kept["faults"], kept["what"]) == (BLOCKS, BLOCKS * READINGS, 0, "")
+    flipped(copy, "entry", "block", "height=2")
+    done = fieldgate("scrub", cwd=copy)
+    assert done.code == 1
+    assert "first at block 2" in done.err
+    assert "Traceback" not in done.err
+    kept = json.loads((copy / "data" / "verified.json").read_text())
+    assert kept["faults"] > 0
+    assert kept["what"].startswith("first at block 2: ")
+
+
+def test_scrub_checks_co_signatures_with_the_nodes_of_the_configuration(copy: Path) -> None:
+    flipped(copy, "line", "cosignature", "size=3 AND kind=(SELECT min(kind) FROM cosignature)")
+    done = fieldgate("scrub", cwd=copy)
+    assert done.code == 1
+    assert "co-signature of coop" in done.err
+
+
+def test_scrub_without_a_store_keeps_nothing(tmp_path: Path, copy: Path) -> None:
+    (copy / "data" / "fieldgate.db").unlink()
+    done = fieldgate("scrub", cwd=copy)
+    assert done.code == 3
+    assert not (copy / "data" / "verified.json").exists()

@@ -16,6 +16,7 @@ from gateway.node import run as node_run
 ROOT = Path(__file__).parents[2]
 UNITS = sorted(path.name for path in (ROOT / "systemd").glob("fieldgate*.service"))
 SANDBOXED = [name for name in UNITS if name != "fieldgate-upgrade.service"]  # that one installs packages
+TIMERS = sorted(path.name for path in (ROOT / "systemd").glob("fieldgate*.timer"))
 DAEMONS = ["fieldgate.service", "fieldgate-node.service"]
 DROP_INS = sorted(path.name for path in (ROOT / "deploy" / "systemd").glob("*.conf"))
 EXPOSED_TENTHS = 20
@@ -67,7 +68,7 @@ def said(done: subprocess.CompletedProcess[str]) -> Iterator[str]:
     return (line for line in (done.stdout + done.stderr).splitlines() if not LATER.fullmatch(line))
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, *TIMERS])
 def test_systemd_knows_everything_in_a_unit(unit: str, root: Path) -> None:
     done = analyze(root, "verify", "--man=no", "--recursive-errors=no", unit)
     assert list(said(done)) == []
@@ -127,7 +128,7 @@ def test_only_what_needs_a_person_is_not_restarted(unit: str) -> None:
     assert settings(unit)["RestartPreventExitStatus"] == str(cli.USAGE)
 
 
-@pytest.mark.parametrize("unit", SANDBOXED)
+@pytest.mark.parametrize("unit", DAEMONS)
 def test_the_clock_may_be_asked(unit: str) -> None:
     """ProtectClock= would take adjtimex away, and systemd-analyze would praise it."""
     assert "ProtectClock" not in settings(unit)

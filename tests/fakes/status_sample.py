@@ -98,6 +98,14 @@ def status(**fields: Any) -> dict[str, Any]:
             "written_a_day": 737_000_000,
             "written_a_day_own": 61_000_000,
         },
+        "verified": {
+            "at_ms": NOW_MS - 3_600_000,
+            "took_s": 40,
+            "blocks": 239,
+            "readings": 1_230_000,
+            "faults": 0,
+            "what": "",
+        },
         "configuration": {
             "files": [["fieldgate.toml", "5f" * 32]],
             "since_ms": NOW_MS - 86_400_000,

@@ -101,6 +101,11 @@ def _disk(view: View) -> Markup:
         (words("Kept free for others"), show.size(disk["min_free"])),
         (words("Readings that can be pruned"), show.count(disk["prunable"])),
     ]
+    found = view.status["verified"]
+    if found["at_ms"] is not None:
+        count = found["faults"]
+        said = words.many("{count} bad block", "{count} bad blocks", count) if count else words("all good")
+        pairs.append((words("Verified"), [said, " · ", show.ago(view, found["at_ms"])]))
     held = el("p", data(disk["held"]), class_="bad") if disk["held"] else None
     return show.card(words("Disk"), show.facts(pairs), held)
 
