@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 
+from drivers.adapters import NO_NUMBERS
+
 FOLDER = Path("/dev/serial")
 TTYS = Path("/sys/class/tty")
 
@@ -22,7 +24,7 @@ def check_port(path: str, folder: Path = FOLDER, ttys: Path = TTYS) -> str | Non
     names = _names(path, folder)
     stable = names["by-id"] or names["by-path"]
     if names["by-path"] and not _has_serial_number(path, ttys):
-        why = "the adapter has no serial number, so this name belongs to the socket it is plugged into"
+        why = "the adapter has no serial number of its own, so this name belongs to the socket it is plugged into"
         cure = f"Write {names['by-path']} ({why})"
     elif stable:
         cure = f"Write {stable}"
@@ -70,9 +72,10 @@ def _links(folder: Path) -> list[Path]:
 
 
 def _has_serial_number(path: str, ttys: Path) -> bool:
-    """Whether the USB device behind a port says one: clones of the CH340 do not, and all share one name in by-id."""
+    """Whether the USB device behind a port says one of its own: else it shares its name in by-id with others."""
     with contextlib.suppress(OSError):
         for folder in (ttys / Path(path).name / "device").resolve(strict=True).parents:
             if (folder / "idVendor").exists():
-                return (folder / "serial").exists() and bool((folder / "serial").read_text("latin-1").strip())
+                number = (folder / "serial").read_text("latin-1").strip() if (folder / "serial").exists() else ""
+                return number not in NO_NUMBERS
     return True

@@ -134,6 +134,7 @@ def tree(library: Tree, copyrights: str, bom: str, moment: int) -> Tree:
     files |= _folder("deploy/mosquitto", "usr/share/fieldgate/mosquitto", "*")
     files |= _folder("deploy/systemd", "usr/share/fieldgate/systemd", "*")
     files |= _folder("deploy/watch", "usr/share/fieldgate/watch", "*")
+    files |= _folder("deploy/card", "usr/share/fieldgate/card", "*")
     files |= {"usr/share/lintian/overrides/fieldgate": Entry((_SCRIPTS / "lintian-overrides").read_bytes())}
     return files
 

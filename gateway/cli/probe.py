@@ -1,10 +1,12 @@
 """`fieldgate probe`: what speaks on a serial port or a broker, and the table that reads it."""
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
+from drivers import adapters
 from drivers.port_paths import stable_name
 from gateway.core.text import plain
 
@@ -61,14 +63,19 @@ def _list_ports() -> int:
     """The serial ports of this machine, by the name that stays."""
     from serial.tools.list_ports import comports  # noqa: PLC0415  only here
 
-    rows = [(stable_name(one.device), one.device, one.description) for one in sorted(comports())]
+    rows = [(stable_name(one.device), one.device, _adapter(one)) for one in sorted(comports())]
     for name, device, adapter in rows:
-        click.echo(
-            plain(f"{name}  {'' if name == device else device + '  '}{adapter if adapter != 'n/a' else ''}").rstrip()
-        )
+        click.echo(plain(f"{name}  {'' if name == device else device + '  '}{adapter}").rstrip())
     if not rows:
         click.echo("there is no serial port on this machine: plug an adapter in")
     return 0 if rows else 1
+
+
+def _adapter(port: Any) -> str:
+    """What a port of pyserial's list is, as it says itself, and what is known of its chip."""
+    known = adapters.find(port.vid, port.pid)
+    said = "" if port.description == "n/a" else port.description
+    return said if known is None else f"{said} ({', '.join(filter(None, (known.chip, known.note)))})".lstrip()
 
 
 def paste(tables: Sequence[str]) -> None:

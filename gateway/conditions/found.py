@@ -210,6 +210,13 @@ PORT_MODEMS = _found(
     "sudo systemctl disable --now ModemManager, where there is no modem",
 )
 
+PORT_BRAILLE = _found(
+    "port-braille",
+    "warning",
+    "{subject}: brltty runs, and takes {port} for a Braille display",
+    "sudo systemctl mask --now brltty.service brltty-udev.service, where nobody reads Braille here",
+)
+
 # -- the machine ------------------------------------------------------------------------------------------------------
 
 POWER_LOW = _found(

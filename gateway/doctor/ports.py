@@ -1,15 +1,17 @@
 """Is each serial port there, may the gateway open it, and does nobody else hold it? No port is opened."""
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from drivers.adapters import ADAPTERS
 from drivers.port_holders import Holder, holders, words
 from drivers.port_paths import names_there, stable_name
 from gateway.conditions import Problem, listed
-from gateway.conditions.found import PORT_CONSOLE, PORT_MODEMS, PORT_NO_DEVICE
+from gateway.conditions.found import PORT_BRAILLE, PORT_CONSOLE, PORT_MODEMS, PORT_NO_DEVICE
 from gateway.conditions.sources import PORT_BUSY, PORT_MISSING, PORT_PERMISSION
 from gateway.core.limits import DOCTOR_PORTS
 from gateway.doctor.case import Case, Outcome, beside, each
@@ -17,11 +19,14 @@ from gateway.doctor.system import User, processes, service_user, text
 from gateway.settings import Settings
 from gateway.store import LOCK
 
-_MODEM_MANAGER = "ModemManager"
+_MODEM_MANAGER, _BRAILLE = "ModemManager", "brltty"
+_BRAILLE_IDS = frozenset(one.usb for one in ADAPTERS if "brltty" in one.note)
+_IGNORED = "E:ID_MM_PORT_IGNORE=1"
+_USB_ID = re.compile(r"^E:ID_(VENDOR|MODEL)_ID=([0-9a-f]{4})$", re.MULTILINE | re.ASCII)
 
 
 class Facts(NamedTuple):
-    """Of one port. kind: what is at the path; others: who holds it beside the gateway; modems: ModemManager runs."""
+    """Of one port. kind: what is at the path; others: who holds it beside the gateway; modems, braille: who asks it."""
 
     path: str
     kind: str  # "", "port" or "file"
@@ -29,6 +34,7 @@ class Facts(NamedTuple):
     others: Sequence[Holder] = ()
     console: bool = False
     modems: bool = False
+    braille: bool = False
     better: str = ""  # a name that stays
     there: str = "-"  # the names of ports that are there, where it is not
 
@@ -67,15 +73,29 @@ def _facts(path: str, owner: User | None, ours: set[int], root: Path) -> Facts:
     device = os.path.realpath(path)
     others = [one for one in holders(path) if one.pid not in ours]
     usb = device.startswith(("/dev/ttyUSB", "/dev/ttyACM"))
+    modems, braille = asking(told.st_rdev, root) if usb else (False, False)
     return Facts(
         path,
         "port",
         allowed=owner is None or owner.may(Path(path), 6),
         others=others,
         console=_is_console(device, root),
-        modems=usb and any(one.name == _MODEM_MANAGER for one in processes(root)),
+        modems=modems,
+        braille=braille,
         better=stable_name(path),
     )
+
+
+def asking(device: int, root: Path) -> tuple[bool, bool]:
+    """Whether ModemManager, and whether brltty, runs and would take a USB adapter's port for its own.
+
+    What udev knows of the port is in its database, a line each: what it is, and that ModemManager leaves it alone.
+    """
+    names = {one.name for one in processes(root)}
+    said = text(root / f"run/udev/data/c{os.major(device)}:{os.minor(device)}") or ""
+    found = dict(_USB_ID.findall(said))
+    modems = _MODEM_MANAGER in names and _IGNORED not in said.splitlines()
+    return modems, _BRAILLE in names and f"{found.get('VENDOR')}:{found.get('MODEL')}" in _BRAILLE_IDS
 
 
 def _is_console(device: str, root: Path) -> bool:
@@ -100,4 +120,6 @@ def judge(facts: Facts, sources: Sequence[str]) -> list[Problem]:
         problems.append(PORT_CONSOLE.problem(subject, port=port))
     if facts.modems:
         problems.append(PORT_MODEMS.problem(subject, port=port))
+    if facts.braille:
+        problems.append(PORT_BRAILLE.problem(subject, port=port))
     return problems

@@ -324,6 +324,24 @@ def test_a_port_that_is_a_file_may_not_be_opened_or_is_the_console(
     assert [one.condition for one in ports.judge(facts, ["a"])] == ["port-permission"]
     modems = ports.Facts("/dev/ttyUSB0", "port", modems=True)
     assert [one.condition for one in ports.judge(modems, ["a"])] == ["port-modems"]
+    braille = ports.Facts("/dev/ttyUSB0", "port", braille=True)
+    assert [one.condition for one in ports.judge(braille, ["a"])] == ["port-braille"]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("", (True, False)),
+        ("E:ID_VENDOR_ID=1a86\nE:ID_MODEL_ID=7523\n", (True, True)),
+        ("E:ID_VENDOR_ID=1a86\nE:ID_MODEL_ID=7523\nE:ID_MM_PORT_IGNORE=1\n", (False, True)),
+        ("E:ID_VENDOR_ID=0403\nE:ID_MODEL_ID=6001\nE:ID_MM_PORT_IGNORE=0\n", (True, False)),
+        ("E:ID_MODEL_ID=7523\n", (True, False)),
+    ],
+)
+def test_who_asks_a_port_what_it_is(tmp_path: Path, said: str, found: tuple[bool, bool]) -> None:
+    files = {"proc/7/comm": "ModemManager\n", "proc/8/comm": "brltty\n", "run/udev/data/c188:3": said}
+    assert ports.asking(os.makedev(188, 3), tree(tmp_path / "root", files)) == found
+    assert ports.asking(os.makedev(188, 3), tree(tmp_path / "none", {"proc/9/comm": "bash\n"})) == (False, False)
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

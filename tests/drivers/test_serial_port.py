@@ -311,9 +311,9 @@ def _adapter(folder: Path, bare: str, serial_number: str | None) -> tuple[Path, 
     return dev, folder / "tty"
 
 
-@pytest.mark.parametrize("serial_number", [None, "\n", "A50285BI\n"])
+@pytest.mark.parametrize("serial_number", [None, "\n", "0001\n", "A50285BI\n"])
 def test_an_adapter_without_a_serial_number_is_named_by_its_socket(serial_number: str | None, tmp_path: Path) -> None:
-    """Clones of the CH340 all have one name in by-id."""
+    """Clones of the CH340 all have one name in by-id, and so have many CP2102."""
     dev, ttys = _adapter(tmp_path, "/dev/ttyUSB7", serial_number)
     fault = check_port("/dev/ttyUSB7", dev, ttys)
     assert fault is not None
