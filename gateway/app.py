@@ -365,6 +365,7 @@ class Gateway:
         """What the parts themselves have to tell a person."""
         announcers = self._announcers.members.values()
         told = (
+            self._signing.sm2.problems,
             self._scrub.problems,
             self._retention.problems,
             self._device.problems,

@@ -13,12 +13,13 @@ finds no room ends the same way, as soon as there is some.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from gateway.clock import Clock
 from gateway.core import block as cose
 from gateway.core import body, merkle
-from gateway.core.note import Checkpoint, parse_note, verify_note
+from gateway.core.note import Checkpoint, SignatureLine, parse_note, verify_note
 from gateway.errors import BugError, DamagedError, FormatError, HeldError, StoreFullError
 from gateway.keys import Signer, sign_checkpoint, sign_entry
 from gateway.store.blocks import Blocks, Plan, inflate
@@ -63,6 +64,8 @@ class Sealer:
         self._held: HeldError | None = _NOT_YET  # until `recover`, or until a person has decided
         self._forks: dict[str, HeldError] = {}  # by node, for as long as it is configured
         self.full = False  # the last try found no room
+        self.further: Callable[[str], Awaitable[list[SignatureLine]]] = _nothing_further
+        """Lines over a checkpoint's text beside the log's own. It never raises, and nothing waits for it to succeed."""
 
     @property
     def last_sealed_ms(self) -> int | None:
@@ -288,6 +291,7 @@ class Sealer:
         entry = sign_entry(self._signer, plan.header)  # 3
         frontier = self._blocks.frontier.append(merkle.leaf_hash(entry))
         note = sign_checkpoint(self._signer, Checkpoint(self._origin, frontier.size, frontier.root()))
+        note = note.with_lines(await self.further(note.text))
         await self._blocks.publish(plan, entry, frontier, note.encode())  # 4
         self._clock.raise_floor(self._blocks.sealed_ms or 0)
         self._sealed_at = self._clock.monotonic()
@@ -301,6 +305,10 @@ class Sealer:
 
 def _closed() -> HeldError:
     return HeldError("the log is closed, and the next one has not taken its place yet", cure=CURE_CLOSED)
+
+
+async def _nothing_further(_: str) -> list[SignatureLine]:
+    return []
 
 
 def _check_rows(rows: list[Row], height: int, newest: int) -> None:

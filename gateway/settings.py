@@ -85,6 +85,10 @@ class GatewaySettings(Table, kw_only=True, frozen=True):
     read_key: Annotated[
         Secret | None, Meta(title="With it `fieldgate recover` reads this log back from a node; a key of its own")
     ] = None
+    sm2_key: Annotated[
+        Secret | None,
+        Meta(title="Signs each checkpoint by SM2 with SM3 too, beside the log's key; `fieldgate key sm2` makes it"),
+    ] = None
 
 
 class BrokerSettings(Table, kw_only=True, frozen=True):
@@ -258,6 +262,11 @@ class Settings(Table, kw_only=True, frozen=True):
     def origin(self) -> str:
         """The log's origin: name, `/`, epoch (docs/format.md, section 5)."""
         return f"{self.gateway.name}/{self.gateway.epoch}"
+
+    @property
+    def sm2_name(self) -> str:
+        """The name of the SM2 key, the same in every epoch (docs/format.md, section 5)."""
+        return f"{self.gateway.name}/sm2"
 
 
 class NodeSelf(Table, kw_only=True, frozen=True):

@@ -20,11 +20,12 @@ not name (so also a surplus witness's line whose name or key id is changed), anc
 themselves and are shown as not checked, and unknown keys of `extra`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.core import block, merkle, note, senml
+from gateway.core.anchor import Pin, of_chain
 from gateway.core.chain import check_entry
 from gateway.core.note import Checkpoint, Note, VerifierKey
 from gateway.core.policy import Policy, parse_policy
@@ -95,7 +96,7 @@ class Verified:
     Times in `reading` and `header` are the gateway's claims. `earliest`, Unix seconds, is the time of the earliest
     co-signature: the reading is not later than that, by the word of that witness; None where nobody co-signed.
     `payload` holds the bytes as they arrived, in the pack or apart. `anchors` were not checked. `unknown_lines` counts
-    signature lines of keys that the policy does not name.
+    signature lines of keys that neither the policy nor a pin names. `sm2` has the keys of pins that signed as well.
     """
 
     steps: tuple[Step, ...]
@@ -109,10 +110,11 @@ class Verified:
     earliest: int | None
     anchors: tuple[Anchor, ...]
     unknown_lines: int
+    sm2: tuple[VerifierKey, ...] = ()
 
 
-def verify_receipt(receipt: bytes, policy: bytes) -> Verified:
-    """Check a receipt file against a policy file, with nothing else: no network, no clock, no store.
+def verify_receipt(receipt: bytes, policy: bytes, pins: Sequence[Pin] = ()) -> Verified:
+    """Check a receipt file against a policy file and pins, with nothing else: no network, no clock, no store.
 
     VerifyError names the first step that fails; FormatError says that the policy is malformed or lists no log.
     """
@@ -125,7 +127,8 @@ def verify_receipt(receipt: bytes, policy: bytes) -> Verified:
         found(f"a receipt with {len(parts.note.lines)} signature lines")
     with _step(steps, 2) as found:
         log, checkpoint = _check_log(parts.note, trusted)
-        found(f"{log.name} signed size {checkpoint.size}")
+        sm2 = _check_sm2(parts.note, log.name, pins)
+        found(f"{log.name} signed size {checkpoint.size}{', by SM2 with SM3 as well' if sm2 else ''}")
     with _step(steps, 3) as found:
         witnesses = _check_cosignatures(parts.note, trusted)
         found(f"{_names(witnesses) or 'nobody'} co-signed; the policy asks for {trusted.asks_for()}")
@@ -157,7 +160,8 @@ def verify_receipt(receipt: bytes, policy: bytes) -> Verified:
         witnesses=witnesses,
         earliest=min((witness.time for witness in witnesses), default=None),
         anchors=parts.anchors,
-        unknown_lines=_count_unknown(parts.note, log, trusted),
+        unknown_lines=_count_unknown(parts.note, [log, *sm2], trusted),
+        sm2=sm2,
     )
 
 
@@ -250,6 +254,22 @@ def _check_log(signed: Note, trusted: Policy) -> tuple[VerifierKey, Checkpoint]:
     return signers[0], note.parse_checkpoint(signed.text)
 
 
+def _check_sm2(signed: Note, origin: str, pins: Sequence[Pin]) -> tuple[VerifierKey, ...]:
+    """The keys of the pins `sm2 ORIGIN key VKEY`: each of them must have signed the checkpoint (section 5)."""
+    keys = []
+    for pin in of_chain(pins, "sm2", origin):
+        try:
+            (text,) = pin.values
+            key = VerifierKey.parse(text)
+        except (ValueError, FormatError):
+            key = None
+        if pin.word != "key" or key is None or key.algorithm != note.SM2:
+            raise pin.fault("a pin of an SM2 key is `key` and its name+id+base64")
+        note.verify_sm2(signed, key)
+        keys.append(key)
+    return tuple(keys)
+
+
 def _check_cosignatures(signed: Note, trusted: Policy) -> tuple[Attested, ...]:
     """The policy's witnesses that co-signed. A false line of any of them refuses the receipt, needed or not."""
     times = [(witness, note.cosigned_at(signed, witness.key)) for witness in trusted.witnesses]
@@ -275,6 +295,6 @@ def _check_reading(parts: Receipt) -> tuple[senml.Reading, bytes | None]:
     return reading, parts.payload
 
 
-def _count_unknown(signed: Note, log: VerifierKey, trusted: Policy) -> int:
-    known = [log, *trusted.logs, *(witness.key for witness in trusted.witnesses)]
+def _count_unknown(signed: Note, signers: Sequence[VerifierKey], trusted: Policy) -> int:
+    known = [*signers, *trusted.logs, *(witness.key for witness in trusted.witnesses)]
     return sum(not any(line.is_by(key) for key in known) for line in signed.lines)

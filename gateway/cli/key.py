@@ -14,6 +14,7 @@ import click
 from gateway import config, keys
 from gateway.cli import HELD, OK, USAGE, asking
 from gateway.cli.common import config_option, find_config
+from gateway.cli.key_sm2 import pin, sm2
 from gateway.core import block
 from gateway.core.note import ED25519
 from gateway.core.text import plain
@@ -38,6 +39,9 @@ def key() -> None:
     """The log's private key. No command here shows any of it."""
 
 
+key.add_command(sm2)
+
+
 @key.command()
 @config_option
 def show(config_file: Path | None) -> None:
@@ -59,6 +63,10 @@ def show(config_file: Path | None) -> None:
     click.echo(f"guarded by   {_GUARDS[seen.guard]}")
     if seen.guard == "passphrase":
         click.echo(f"passphrase   {plain(settings.gateway.key_passphrase or 'asked for on a terminal')}")
+    if settings.gateway.sm2_key:
+        click.echo(f"SM2 key      {config.look_at_key(settings.gateway.sm2_key).vkey}")
+        click.echo(f"where        {plain(settings.gateway.sm2_key)}{_owner(settings.gateway.sm2_key)}")
+        click.echo(f"its pin      {pin(settings, config.look_at_key(settings.gateway.sm2_key).vkey)}")
 
 
 def _owner(uri: str) -> str:

@@ -7,7 +7,8 @@ import click
 
 from gateway import verify as verifier
 from gateway.cli.common import CLOCKS, QUALITY, format_time, read_file
-from gateway.core.limits import POLICY_BYTES, RECEIPT_BYTES
+from gateway.core.anchor import parse_pins
+from gateway.core.limits import PINS_BYTES, POLICY_BYTES, RECEIPT_BYTES
 from gateway.core.text import plain
 from gateway.errors import VerifyError
 from gateway.verify import Verified
@@ -16,6 +17,13 @@ from gateway.verify import Verified
 @click.command()
 @click.argument("receipt", required=False, type=click.Path(path_type=Path), metavar="[RECEIPT]")
 @click.option("--policy", type=click.Path(path_type=Path), metavar="FILE", help="Whom you trust: a tlog-policy file.")
+@click.option(
+    "--pins",
+    "pins_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What else has to hold: a line `sm2 ORIGIN key VKEY` asks for that SM2 signature.",
+)
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Check a gateway's data_dir instead.")
 @click.option("--sums", type=click.Path(path_type=Path), metavar="FILE", help="Check a release's files by SHA256SUMS.")
 @click.option("--key", metavar="VKEY", help="The key that signs the releases: name+id+base64.")
@@ -30,6 +38,7 @@ from gateway.verify import Verified
 def verify(
     receipt: Path | None,
     policy: Path | None,
+    pins_file: Path | None,
     store: Path | None,
     sums: Path | None,
     key: str | None,
@@ -58,6 +67,8 @@ def verify(
     if sums is not None:
         import_module("gateway.cli.verify_sums").verify_sums(sums, key)
         return None
+    if pins_file is not None and (receipt is None or before is not None):
+        raise click.UsageError("--pins FILE goes with a RECEIPT alone")
     if store is not None and receipt is None and before is None:
         trusted = read_file(policy, POLICY_BYTES, "a policy") if policy else None
         code: int = import_module("gateway.cli.verify_store").verify_store(store, trusted, verbose=verbose)
@@ -70,8 +81,9 @@ def verify(
     if before is not None:
         _show_succession(before, data, read_file(policy, POLICY_BYTES, "a policy"), verbose=verbose)
         return None
+    pins = parse_pins(read_file(pins_file, PINS_BYTES, "a file of pins")) if pins_file else ()
     try:
-        verified = verifier.verify_receipt(data, read_file(policy, POLICY_BYTES, "a policy"))
+        verified = verifier.verify_receipt(data, read_file(policy, POLICY_BYTES, "a policy"), pins)
     except VerifyError as exc:
         if verbose:
             _show_passed(exc.step)
@@ -113,6 +125,8 @@ def _show(verified: Verified, *, verbose: bool) -> None:
     click.echo(f"observed        {format_time(reading.time_ms)} (claimed; {_clock(header.clock)})")
     click.echo(f"received        {format_time(reading.received_ms)} (claimed)")
     click.echo(f"not later than  {_not_later(verified)}")
+    for signed in verified.sm2:
+        click.echo(f"SM2 with SM3    signed by {plain(signed.name)} as well")
     click.echo(f"reading         {verified.index + 1} of {header.count} in block {header.height} of {header.origin}")
     if reading.quality:
         words = [text for bit, text in QUALITY.items() if reading.quality & bit]

@@ -36,6 +36,13 @@ DISK_SPARE = condition(
     "Take a new one now: copy the keys to a safe place, and see `fieldgate recover --from NODE`",
 )
 SIGNING_HELD = condition("signing-held", "error", "Signing is held: {what}", "{cure}")
+SM2_MISSING = condition(
+    "sm2-unsigned",
+    "warning",
+    "Checkpoints carry no SM2 signature: {detail}",
+    "{cure}. Blocks are sealed and signed by the log's own key meanwhile; the next checkpoint with an SM2 signature "
+    "covers all of them",
+)
 STORE_DAMAGED = condition("store-damaged", "error", "The store is damaged: {what}", "{cure}")
 VERIFICATION_FAILED = condition(
     "verification-failed",

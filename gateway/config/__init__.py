@@ -17,7 +17,7 @@ from msgspec import Struct
 from drivers import registry
 from gateway import keys
 from gateway.core.limits import WATCH_TOKEN_CHARS
-from gateway.core.note import ED25519, VerifierKey
+from gateway.core.note import ED25519, SM2, VerifierKey
 from gateway.errors import ConfigError, KeyFileError
 from gateway.notify import Notifier
 from gateway.settings import NodeSettings, Settings, SourceSettings
@@ -48,6 +48,7 @@ __all__ = [
     "read_secret",
     "restart_needed",
     "settings_of",
+    "sm2_signer",
     "text_of",
     "watch_token",
 ]
@@ -133,6 +134,24 @@ def log_signer(settings: Settings, passphrase: Callable[[], str] | None = None) 
             cure="Restore name, epoch and key as `fieldgate init` made them",
         )
     check_apart(settings, vkey)
+    return signer
+
+
+def sm2_signer(settings: Settings) -> keys.Signer | None:
+    """The key of the further signature; None where none is wanted. KeyFileError unless it is SM2 and this gateway's.
+
+    EngineError where nothing here makes such signatures.
+    """
+    uri = settings.gateway.sm2_key
+    if uri is None:
+        return None
+    signer = open_signer(uri)
+    if signer.vkey.algorithm != SM2 or signer.vkey.name != settings.sm2_name:
+        raise KeyFileError(
+            f"this is the key of {signer.vkey.name}, not the SM2 key {settings.sm2_name}",
+            where=uri,
+            cure="Make one with `fieldgate key sm2`, and name it in sm2_key",
+        )
     return signer
 
 

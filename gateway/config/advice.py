@@ -135,7 +135,7 @@ def keepers(settings: Settings) -> int:
 
 def _gateway(settings: Settings) -> Iterator[Advice]:
     gateway = settings.gateway
-    for field in ("key", "key_passphrase", "read_key"):
+    for field in ("key", "key_passphrase", "read_key", "sm2_key"):
         scheme, _, path = (getattr(gateway, field) or "").partition(":")
         if scheme == "file" and Path(path).is_relative_to(gateway.data_dir):
             yield advise(("gateway", field), KEY_COPIED)

@@ -12,6 +12,7 @@ EXAMPLE: dict[str, Any] = {
         "key": "file:/etc/fieldgate/log.key",
         "#key_passphrase": "credential:log.passphrase",
         "read_key": "file:/etc/fieldgate/read.key",
+        "#sm2_key": "file:/etc/fieldgate/sm2.key",
     },
     "broker": {
         "local": {

@@ -138,7 +138,7 @@ def _data_dir(settings: Settings, mounts: list[Mount], points: list[Path]) -> It
 def _secrets(settings: Settings, user: str) -> Iterator[Advice]:
     """Those in files. What systemd and the environment have, only the service sees."""
     restore = "Restore it from where its copy is kept safe, or correct the path"
-    for field in ("key", "key_passphrase", "read_key"):
+    for field in ("key", "key_passphrase", "read_key", "sm2_key"):
         yield from _secret(("gateway", field), getattr(settings.gateway, field), user, restore)
     for name, broker in settings.broker.items():
         cure = f"Type the password into: sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from gateway.core import ed25519
+from gateway.core import curves, ed25519
 from gateway.core.limits import (
     COSIGNATURE_TIME_MAX,
     FOREIGN_SIZE_MAX,
@@ -29,12 +29,17 @@ ED25519 = 0x01
 COSIGNATURE = 0x04
 """Algorithm byte of a key that makes cosignature/v1: nodes and witnesses."""
 
+SM2 = 0xFF
+"""SM2 with SM3 has no byte of its own in `signed-note`: 0xFF and its object identifier stand for it (section 4)."""
+
 _PREFIX = "— "
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _DECIMAL = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 _ORIGIN = re.compile(r"[a-z0-9./-]+/(0|[1-9][0-9]*)", re.ASCII)
 _EMPTY_ROOT = hashlib.sha256().digest()
-_ALGORITHMS = (ED25519, COSIGNATURE)
+_TYPES = {ED25519: b"\x01", COSIGNATURE: b"\x04", SM2: b"\xff1.2.156.10197.1.501"}
+_PUBLIC_BYTES = {ED25519: 32, COSIGNATURE: 32, SM2: 65}
+_PAIR_BYTES = 64
 
 
 def b64encode(data: bytes) -> str:
@@ -80,12 +85,35 @@ def is_origin(origin: str) -> bool:
 
 def key_id(name: str, algorithm: int, public: bytes) -> bytes:
     """The first 4 bytes of SHA-256(name || 0x0A || algorithm || public key)."""
-    return hashlib.sha256(name.encode() + b"\n" + bytes([algorithm]) + public).digest()[:4]
+    return hashlib.sha256(name.encode() + b"\n" + with_type(algorithm, public)).digest()[:4]
+
+
+def with_type(algorithm: int, key: bytes) -> bytes:
+    """A key, public or private, behind what stands for its algorithm."""
+    return _TYPES.get(algorithm, bytes([algorithm])) + key
+
+
+def split_type(data: bytes) -> tuple[int, bytes]:
+    """The algorithm and the key behind it. FormatError for an algorithm that is not known here."""
+    for algorithm, mark in _TYPES.items():
+        if data.startswith(mark):
+            return algorithm, data[len(mark) :]
+    raise _unknown("the key", data[0] if data else 0)
+
+
+def _unknown(what: str, algorithm: int) -> FormatError:
+    return FormatError(
+        f"{what}: algorithm 0x{algorithm:02x} is not known here",
+        cure="Use an Ed25519 key: 0x01 for a log or a reader, 0x04 for a witness",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A public key with its name: `name+<8 hex digits of the key id>+<base64 of algorithm byte and 32-byte key>`."""
+    """A public key with its name: `name+<8 hex digits of the key id>+<base64 of algorithm byte and key>`.
+
+    public: 32 bytes; of SM2 the 65 of an uncompressed point.
+    """
 
     name: str
     key_id: bytes
@@ -97,13 +125,13 @@ class VerifierKey:
         """The key with its id worked out. FormatError for a name, an algorithm or a length that notes do not allow."""
         if not is_key_name(name):
             raise FormatError(f"key name {name!r} is empty, too long, or has a space or a plus in it")
-        if algorithm not in _ALGORITHMS:
-            raise FormatError(
-                f"key {plain(name)}: algorithm 0x{algorithm:02x} is not known here",
-                cure="Use an Ed25519 key: 0x01 for a log or a reader, 0x04 for a witness",
-            )
-        if len(public) != 32:
-            raise FormatError(f"key {plain(name)}: the public key has {len(public)} bytes, not 32")
+        if algorithm not in _TYPES:
+            raise _unknown(f"key {plain(name)}", algorithm)
+        if len(public) != _PUBLIC_BYTES[algorithm]:
+            wanted = _PUBLIC_BYTES[algorithm]
+            raise FormatError(f"key {plain(name)}: the public key has {len(public)} bytes, not {wanted}")
+        if algorithm == SM2:
+            curves.SM2.point(public)
         return cls(name, key_id(name, algorithm, public), algorithm, public)
 
     @classmethod
@@ -114,13 +142,13 @@ class VerifierKey:
             raise FormatError("a verifier key is written name+id+key", cure="Copy the whole line, with both plus signs")
         name, identity, encoded = parts
         data = b64decode(encoded, "the key in a verifier key")
-        key = cls.make(name, data[0], data[1:])
+        key = cls.make(name, *split_type(data))
         if identity != key.key_id.hex():
             raise FormatError(f"verifier key {plain(name)}: the id does not belong to this name and key")
         return key
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{b64encode(bytes([self.algorithm]) + self.public)}"
+        return f"{self.name}+{self.key_id.hex()}+{b64encode(with_type(self.algorithm, self.public))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +237,20 @@ def verify_note(note: Note, key: VerifierKey) -> None:
     message = note.text.encode()
     if not all(ed25519.verify(key.public, message, line.body) for line in lines):
         raise FormatError(f"the note's signature of {key.name} is not by that key over this text")
+
+
+def verify_sm2(note: Note, key: VerifierKey) -> None:
+    """The text is signed by this SM2 key as well: r and s, 32 bytes each, over the text with the default id."""
+    lines = [line for line in note.lines if line.is_by(key)]
+    if key.algorithm != SM2:
+        raise FormatError(f"{plain(key.name)} is not an SM2 key")
+    if not lines:
+        raise FormatError(f"the note has no signature of {plain(key.name)}+{key.key_id.hex()}")
+    point, message = curves.SM2.point(key.public), note.text.encode()
+    for line in lines:
+        r, s = int.from_bytes(line.body[:32], "big"), int.from_bytes(line.body[32:], "big")
+        if len(line.body) != _PAIR_BYTES or not curves.is_sm2(point, message, r, s):
+            raise FormatError(f"the note's SM2 signature of {plain(key.name)} is not by that key over this text")
 
 
 @dataclass(frozen=True, slots=True)

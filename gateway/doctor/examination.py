@@ -23,6 +23,7 @@ from gateway.doctor import (
     ports,
     power,
     running,
+    sm2,
     store,
     versions,
 )
@@ -47,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     Check("configuration", configuration.look, needs=False),
     Check("gateway", running.look, needs=False),
     Check("key", key.look),
+    Check("sm2", sm2.look),
     Check("store", store.look),
     Check("disk", disk.look),
     Check("permissions", permissions.look),

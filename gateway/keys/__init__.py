@@ -1,7 +1,8 @@
 """Private keys and passwords: the one package that touches them.
 
 A key is a file of one line in the encoding of Go's note signers,
-``PRIVATE+KEY+<name>+<8 hex digits of the key id>+<base64 of algorithm byte and 32-byte seed>``, or a sealed one
+``PRIVATE+KEY+<name>+<8 hex digits of the key id>+<base64 of algorithm byte and 32-byte seed>`` (for SM2, 0xFF
+and its object identifier stand for the byte), or a sealed one
 (sealed.py), and is opened by URI:
 
 ``file:/etc/fieldgate/log.key``
@@ -27,6 +28,7 @@ from gateway.keys.signer import (
     parse_key,
     sign_checkpoint,
     sign_entry,
+    sm2_line,
 )
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "seal",
     "sign_checkpoint",
     "sign_entry",
+    "sm2_line",
     "text_of",
     "write_key",
 ]

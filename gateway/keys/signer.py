@@ -5,10 +5,12 @@ from typing import Protocol
 
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
-from gateway.core import block
+from gateway import sm2
+from gateway.core import block, der
 from gateway.core.note import (
     COSIGNATURE,
     ED25519,
+    SM2,
     Checkpoint,
     Note,
     SignatureLine,
@@ -17,6 +19,8 @@ from gateway.core.note import (
     b64encode,
     cosign_message,
     cosignature_line,
+    split_type,
+    with_type,
 )
 from gateway.errors import BugError, FormatError, KeyFileError
 
@@ -35,7 +39,10 @@ class Signer(Protocol):
         """The public half."""
 
     def sign(self, message: bytes) -> bytes:
-        """The signature over `message` by `vkey.algorithm`; Ed25519: 64 bytes, the same every time (RFC 8032)."""
+        """The signature over `message` by `vkey.algorithm`, 64 bytes.
+
+        Ed25519: the same every time (RFC 8032). SM2: r and s, others every time.
+        """
 
 
 class SeedSigner:
@@ -58,15 +65,39 @@ class SeedSigner:
         raise BugError("a private key is not copied or pickled")
 
 
+class Sm2Signer:
+    """The same with SM2. EngineError where nothing on this machine makes such signatures (gateway/sm2.py)."""
+
+    __slots__ = ("_key", "vkey")
+
+    def __init__(self, name: str, secret: bytes) -> None:
+        self._key = sm2.Key(secret)
+        self.vkey = VerifierKey.make(name, SM2, self._key.public)
+
+    def sign(self, message: bytes) -> bytes:
+        """As Signer says."""
+        return b"".join([number.to_bytes(32, "big") for number in der.read_signature(self._key.sign(message))])
+
+    def __repr__(self) -> str:
+        return f"<signer {self.vkey}>"
+
+    def __reduce__(self) -> str:
+        raise BugError("a private key is not copied or pickled")
+
+
 def generate(name: str, algorithm: int = ED25519) -> str:
     """A new key's line for `write_key`, from the system's random numbers. Secret."""
-    return encode_key(name, algorithm, os.urandom(SEED_BYTES))
+    return encode_key(name, algorithm, sm2.generate() if algorithm == SM2 else os.urandom(SEED_BYTES))
 
 
 def encode_key(name: str, algorithm: int, seed: bytes) -> str:
     """The key file line, with its newline, of a 32-byte seed. Secret."""
-    vkey = SeedSigner(name, algorithm, seed).vkey
-    return f"PRIVATE+KEY+{vkey.name}+{vkey.key_id.hex()}+{b64encode(bytes([algorithm]) + seed)}\n"
+    vkey = _signer(name, algorithm, seed).vkey
+    return f"PRIVATE+KEY+{vkey.name}+{vkey.key_id.hex()}+{b64encode(with_type(algorithm, seed))}\n"
+
+
+def _signer(name: str, algorithm: int, seed: bytes) -> Signer:
+    return Sm2Signer(name, seed) if algorithm == SM2 else SeedSigner(name, algorithm, seed)
 
 
 def parse_key(text: str, *, where: str) -> Signer:
@@ -98,6 +129,13 @@ def sign_checkpoint(signer: Signer, checkpoint: Checkpoint) -> Note:
     return Note(text, (line,))
 
 
+def sm2_line(signer: Signer, text: str) -> SignatureLine:
+    """The further signature line over a checkpoint's text (section 5)."""
+    if signer.vkey.algorithm != SM2:
+        raise BugError(f"{signer.vkey.name} is not an SM2 key")
+    return SignatureLine(signer.vkey.name, signer.vkey.key_id, signer.sign(text.encode()))
+
+
 def cosign(signer: Signer, text: str, timestamp: int) -> SignatureLine:
     """The cosignature/v1 line over a checkpoint's text at `timestamp`, Unix seconds (section 6)."""
     if signer.vkey.algorithm != COSIGNATURE:
@@ -112,8 +150,8 @@ def _decode_key(text: str) -> Signer | None:
         return None
     _, _, name, identity, encoded = parts
     try:
-        data = b64decode(encoded, "the key")
-        signer = SeedSigner(name, data[0], data[1:]) if len(data) == 1 + SEED_BYTES else None
+        algorithm, seed = split_type(b64decode(encoded, "the key"))
+        signer = _signer(name, algorithm, seed) if len(seed) == SEED_BYTES else None
     except FormatError:
         return None
     return signer if signer is not None and signer.vkey.key_id.hex() == identity else None
