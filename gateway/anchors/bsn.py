@@ -1,6 +1,7 @@
 """Calls to a BSN city node's gateway (core/bsn.py): signed, and believed only where its own key signed the answer."""
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -52,12 +53,12 @@ class UnsignedRefusalError(UnreachableError):
 class Gateway:
     """A city node's gateway, as one application reaches it. Macs are made and checked in a thread."""
 
-    def __init__(self, access: Access, key: AccessKey, *, service: str, channel: str = "") -> None:
-        """service: how getAppInfo's appType begins; channel: its channelId, where the service has channels.
+    def __init__(self, access: Access, key: AccessKey, *, service: str, expected: Mapping[str, str]) -> None:
+        """service: how getAppInfo's appType begins; expected: what else of it the configuration says.
 
         RefusedError where the keys do not fit the algorithm.
         """
-        self._access, self._key, self._service, self._channel = access, key, service, channel
+        self._access, self._key, self._service, self._expected = access, key, service, expected
         try:
             self._theirs = PublicKey.parse(access.algorithm, access.gateway_key)
         except FormatError as exc:
@@ -129,7 +130,7 @@ class Gateway:
             "appType": kind if kind.lower().startswith(self._service) else self._service,
             "caType": _TYPES[self._access.keys],
             "algorithmType": self._theirs.code,
-            "channelId": self._channel or told_of["channelId"],
+            **self._expected,
         }
         for name, value in wanted.items():
             found = told_of[name]

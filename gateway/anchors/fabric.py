@@ -8,9 +8,11 @@ transaction its id, so the same bytes again are committed once.
 import asyncio
 import binascii
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, cast
+from pathlib import Path
+from typing import Annotated, NamedTuple, cast
 
 import msgspec
 from msgspec import Meta
@@ -20,14 +22,17 @@ from gateway.anchors.bsn import HOSTED, Access, Gateway, Point, UnsignedRefusalE
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fabric, bsn, cbor, fabric, limits
 from gateway.core.anchor import Statement
-from gateway.core.bsn import Body
+from gateway.core.bsn import Body, Call
 from gateway.core.fabric import Block, Transaction
 from gateway.core.note import b64encode
+from gateway.core.protobuf import write
 from gateway.errors import FormatError, KeyFileError
-from gateway.keys import parse_access_key
+from gateway.keys import AccessKey, parse_access_key
+from gateway.settings import File, Secret
 
 NONCE_BYTES = 24
 _TX_ID_CHARS = 64
+_PROPOSED = b'"transData":'  # in a request: what it sends was signed here
 _COMMITTED, _TIMED_OUT, _DUPLICATE, _NOT_VALIDATED = 0, -1, 9, 254
 _UNDER_WAY = frozenset([_TIMED_OUT, _NOT_VALIDATED])
 _WORDS = {
@@ -56,17 +61,35 @@ class Options(Access, kw_only=True, frozen=True):
     submitter: Annotated[
         str, Meta(max_length=64, title="The registered user who submits (userName). Empty: the application's own")
     ] = ""
+    user_key: Annotated[
+        Secret | None,
+        Meta(title='With keys = "uploaded": the key that signs the transactions, of P-256, written as access_key is'),
+    ] = None
+    user_certificate: Annotated[
+        File, Meta(title="With uploaded keys: the certificate of that key, as it was enrolled, a PEM file")
+    ] = ""
+    msp: Annotated[
+        str, Meta(max_length=128, title="With uploaded keys: the organisation of the certificate (mspId)")
+    ] = ""
     orderers: Annotated[
         tuple[Point, ...],
         Meta(title="Keys of the channel's orderers: each block with an anchor is to be signed by one of them"),
     ] = ()
 
 
+class User(NamedTuple):
+    """Who signs transactions with a key of their own: that, and the msp.SerializedIdentity."""
+
+    key: AccessKey
+    identity: bytes
+
+
 class FabricChain:
     """gateway.anchors.api.Chain. Fabric never takes a block back: a history that changes is a lie."""
 
-    def __init__(self, options: Options, gateway: Gateway, nonce: Callable[[], bytes]) -> None:
-        self._options, self._gateway, self._nonce = options, gateway, nonce
+    def __init__(self, options: Options, gateway: Gateway, nonce: Callable[[], bytes], user: User | None) -> None:
+        """user: with keys that were uploaded; None where the city node signs."""
+        self._options, self._gateway, self._nonce, self._user = options, gateway, nonce, user
         self._orderers = anchor_fabric.orderers(options.orderers) if options.orderers else ()
         self._hashes: dict[int, str] = {}  # of the newest blocks, followed one after the other
 
@@ -76,22 +99,35 @@ class FabricChain:
             return former.data
         key = f"fieldgate-{statement.log[:8].hex()}-{statement.size}"
         value = anchor_fabric.written(statement).decode()
+        argument = msgspec.json.encode({"baseKey": key, "baseValue": value}).decode()
+        call, body = self._called(argument) if self._user is None else self._proposed(argument, self._user)
+        request = await asyncio.to_thread(self._gateway.signed, call, body)
+        return b"%d %b" % (await self._follow() + 1, request)
+
+    def _called(self, argument: str) -> tuple[Call, Body]:
         body: Body = {
             "userName": self._options.submitter,
             "nonce": b64encode(self._nonce()),
             "chainCode": self._options.chaincode,
             "funcName": self._options.function,
-            "args": [msgspec.json.encode({"baseKey": key, "baseValue": value}).decode()],
+            "args": [argument],
             "transientData": {},
         }
-        request = await asyncio.to_thread(self._gateway.signed, bsn.FABRIC_CALL, body)
-        return b"%d %b" % (await self._follow() + 1, request)
+        return bsn.FABRIC_CALL, body
+
+    def _proposed(self, argument: str, user: User) -> tuple[Call, Body]:
+        options, time_s = self._options, int(time.time())
+        arguments = [options.function.encode(), argument.encode()]
+        made = fabric.proposal(
+            options.channel, options.chaincode, arguments, creator=user.identity, nonce=self._nonce(), time_s=time_s
+        )
+        return bsn.FABRIC_SEND, {"transData": b64encode(write((1, made), (2, user.key.sign(made))))}
 
     async def send(self, submission: Submission) -> bytes:
         """Where the gateway refuses, the statement may stand there already: the blocks since are looked through."""
         since, request = _parts(submission)
         try:
-            answer = await self._gateway.post(bsn.FABRIC_CALL, request)
+            answer = await self._gateway.post(bsn.FABRIC_SEND if _PROPOSED in request else bsn.FABRIC_CALL, request)
         except (RefusedError, UnsignedRefusalError):
             found = await self._search(submission.statement, since)
             if found is None:
@@ -223,18 +259,42 @@ def _found(block: Block, channel: str, submission: Submission) -> tuple[int, Tra
     raise LieError(f"block {block.header.number} does not hold the transaction")
 
 
+async def _user(options: Options, secrets: Mapping[str, str]) -> User | None:
+    """RefusedError where there should be one and it cannot be had."""
+    if options.keys == HOSTED:
+        return None
+    if options.algorithm != "p256" or not options.user_key or not options.user_certificate or not options.msp:
+        raise RefusedError(
+            "uploaded keys need user_key, user_certificate and msp, and the algorithm p256",
+            cure="Write them, or use an application whose keys are hosted",
+        )
+    try:
+        key = parse_access_key(secrets[options.user_key], "p256", where=options.user_key)
+        certificate = await asyncio.to_thread(_certificate, Path(options.user_certificate))
+    except KeyFileError as exc:
+        raise RefusedError(f"user_key: {exc.what}", cure=exc.cure) from exc
+    except OSError as exc:
+        what = f"the certificate in {options.user_certificate} cannot be read"
+        raise RefusedError(what, cure="Put the file back, or correct user_certificate") from exc
+    return User(key, fabric.identity(options.msp, certificate))
+
+
+def _certificate(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limits.KEY_FILE_BYTES)
+
+
 @asynccontextmanager
 async def _opened(options: Options, secrets: Mapping[str, str]) -> AsyncIterator[Chain]:
-    if options.keys != HOSTED:
-        raise RefusedError(
-            "transactions with uploaded keys are not made here yet", cure='Use an application with keys = "hosted"'
-        )
     try:
         key = parse_access_key(secrets[options.access_key], options.algorithm, where=options.access_key)
     except KeyFileError as exc:
         raise RefusedError(f"access_key: {exc.what}", cure=exc.cure) from exc
-    async with Gateway(options, key, service="fabric", channel=options.channel) as gateway:
-        yield FabricChain(options, gateway, lambda: os.urandom(NONCE_BYTES))
+    user, expected = await _user(options, secrets), {"channelId": options.channel}
+    if user is not None:
+        expected["mspId"] = options.msp
+    async with Gateway(options, key, service="fabric", expected=expected) as gateway:
+        yield FabricChain(options, gateway, lambda: os.urandom(NONCE_BYTES), user)
 
 
 def opened(options: Options, secrets: Mapping[str, str]) -> Opened:
@@ -257,6 +317,9 @@ KIND = Kind(
         "algorithm": "p256",
         "channel": "app0001202004161020152918451",
         "chaincode": "cc_app0001202004161020152918451_00",
+        "#user_key": "file:/etc/fieldgate/bsn-user.key",
+        "#user_certificate": "/etc/fieldgate/bsn-user.pem",
+        "#msp": "OrgbNodeMSP",
         "#orderers": [],
     },
 )

@@ -313,7 +313,7 @@ async def _opened(options: Options, secrets: Mapping[str, str]) -> AsyncIterator
     except (KeyFileError, FormatError) as exc:
         where = "access_key" if isinstance(exc, KeyFileError) else "sealers"
         raise RefusedError(f"{where}: {exc.what}", cure=exc.cure) from exc
-    async with Gateway(options, key, service="fisco") as gateway, Node(options) as node:
+    async with Gateway(options, key, service="fisco", expected={}) as gateway, Node(options) as node:
         yield FiscoChain(options, gateway, node)
 
 

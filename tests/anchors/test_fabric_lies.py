@@ -357,16 +357,19 @@ async def test_every_request_is_strict_json_with_a_good_mac(node: CityNode, chai
 
 
 async def test_what_cannot_be_opened(node: CityNode) -> None:
+    uploaded = {"keys": "uploaded", "msp": "OrgMSP", "user_certificate": "/dev/null", "user_key": KEY}
     cases: list[tuple[dict[str, object], str, str]] = [
         ({}, one_line(keypairs.derive(ec.SECP256K1(), "app")), "no private key for p256"),
         ({}, "nonsense", "no private key for p256"),
-        ({"keys": "uploaded"}, one_line(node.app), "uploaded"),
+        ({"keys": "uploaded"}, one_line(node.app), "uploaded keys need"),
+        (uploaded | {"user_certificate": "/nowhere/user.pem"}, one_line(node.app), "/nowhere/user.pem"),
+        (uploaded | {"user_key": "env:OTHER"}, one_line(node.app), "user_key: "),
         ({"gateway_key": "04" + "11" * 64}, one_line(node.app), "gateway_key: the point is not on P-256"),
         ({"ca_file": "/nowhere/ca.pem"}, one_line(node.app), "/nowhere/ca.pem"),
     ]
     for changes, secret, why in cases:
         with pytest.raises(RefusedError, match=why) as caught:
-            async with fabric.opened(fabric_options(node, **changes), {KEY: secret}):
+            async with fabric.opened(fabric_options(node, **changes), {KEY: secret, "env:OTHER": "nonsense"}):
                 pass
         assert secret not in str(caught.value)
 

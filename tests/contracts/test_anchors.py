@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 from fakes import anvil
-from fakes.bsn_grounds import fabric_ground, fisco_ground
+from fakes.bsn_grounds import fabric_ground, fabric_ground_uploaded, fisco_ground
 from fakes.little_chain import LittleGround
 from fakes.stamp_server import stamp_ground
 
@@ -68,6 +68,7 @@ GROUNDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Ground]]] = {
     "evm-contract": anvil.ground_with_contract,
     "evm-eip1559": anvil.ground_with_bids,
     "fabric": fabric_ground,
+    "fabric-uploaded": fabric_ground_uploaded,
     "fisco": fisco_ground,
 }
 """By kind, in a folder of the test's own. A kind joins by a line here."""

@@ -19,16 +19,18 @@ from typing import Any
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from fakes import keypairs
-from fakes.fabric_ledger import Cut, FabricLedger, verifies
+from fakes.fabric_ledger import PB, Cut, FabricLedger, verifies
 from fakes.fisco_chain import FiscoChain
 
 USER, APP = "USER0001", "app0001"
 CHAINCODE = f"cc_{APP}_00"
 GOOD = "处理成功"
 CREATOR = b"hosted identity"
+CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nof the user\n-----END CERTIFICATE-----\n"
 
 _REQUESTS: dict[str, Callable[[Any], str]] = {
     "node/reqChainCode": lambda b: f"{b['userName']}{b['nonce']}{b['chainCode']}{b['funcName']}{''.join(b['args'])}",
+    "node/trans": lambda b: b["transData"],
     "node/getTransaction": lambda b: b["txId"],
     "node/getBlockInfo": lambda b: f"{b['blockNumber']}{b['blockHash']}{b['txId']}",
     "node/getBlockData": lambda b: f"{b['blockNumber']}{b['blockHash']}{b['txId']}",
@@ -36,6 +38,7 @@ _REQUESTS: dict[str, Callable[[Any], str]] = {
 }
 _MEMBERS = {
     "node/reqChainCode": {"userName", "nonce", "chainCode", "funcName", "args", "transientData"},
+    "node/trans": {"transData"},
     "node/getTransaction": {"txId"},
     "node/getBlockInfo": {"blockNumber", "blockHash", "txId"},
     "node/getBlockData": {"blockNumber", "blockHash", "txId"},
@@ -63,6 +66,7 @@ _ANSWERS: dict[str, Callable[[Any], str]] = {
 }
 
 
+_ANSWERS["node/trans"] = _ANSWERS["node/reqChainCode"]
 _FISCO_REQUESTS: dict[str, Callable[[Any], str]] = {
     "node/reqChainCode": lambda b: f"{b['userId']}{b['contractName']}{b['funcName']}{b['funcParam']}",
 }
@@ -91,6 +95,7 @@ class CityNode:
     ledger: FabricLedger = field(default_factory=lambda: FabricLedger("channel1"))
     app: ec.EllipticCurvePrivateKey = field(default_factory=lambda: keypairs.derive(ec.SECP256R1(), "app"))
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: keypairs.derive(ec.SECP256R1(), "gateway"))
+    user: ec.EllipticCurvePrivateKey = field(default_factory=lambda: keypairs.derive(ec.SECP256R1(), "user"))
     info: dict[str, Any] = field(
         default_factory=lambda: {
             "appName": "温室",
@@ -184,7 +189,31 @@ class CityNode:
         given = json.loads(body["args"][0])
         assert set(given) == {"baseKey", "baseValue"}
         arguments = [b"set", *(one.encode() for one in body["args"])]
-        identity = self.ledger.order(CREATOR, nonce, CHAINCODE, arguments)
+        return self._ordered(CREATOR, nonce, arguments)
+
+    def _trans(self, body: Any) -> dict[str, Any]:
+        """A proposal that its creator signed."""
+        signed = PB["SignedProposal"].FromString(base64.b64decode(body["transData"], validate=True))
+        proposal = PB["Proposal"].FromString(signed.proposal_bytes)
+        header = PB["Header"].FromString(proposal.header)
+        channel = PB["ChannelHeader"].FromString(header.channel_header)
+        signature = PB["SignatureHeader"].FromString(header.signature_header)
+        public = self.user.public_key()
+        good = verifies(public, signed.signature, signed.proposal_bytes) and keypairs.is_low(public, signed.signature)
+        identity = PB["SerializedIdentity"].FromString(signature.creator)
+        if not good or (identity.mspid, identity.id_bytes) != (self.info["mspId"], CERTIFICATE):
+            raise NoError("access denied")
+        given = PB["ChaincodeProposalPayload"].FromString(proposal.payload).input
+        spec = PB["ChaincodeInvocationSpec"].FromString(given).chaincode_spec
+        if channel.channel_id != self.ledger.channel or spec.chaincode_id.name != CHAINCODE:
+            raise NoError("chaincode not found")
+        assert channel.type == 3
+        made = self._ordered(signature.creator, signature.nonce, list(spec.input.args))
+        assert made["blockInfo"]["txId"] == channel.tx_id
+        return made
+
+    def _ordered(self, creator: bytes, nonce: bytes, arguments: list[bytes]) -> dict[str, Any]:
+        identity = self.ledger.order(creator, nonce, CHAINCODE, arguments)
         if self.ledger.known(identity):
             self.ledger.pool.pop()
             raise NoError(f"duplicate transaction found [{identity}]")

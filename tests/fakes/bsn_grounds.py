@@ -9,7 +9,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fakes import keypairs
-from fakes.bsn_gateway import APP, CHAINCODE, USER, CityNode, FiscoCityNode
+from fakes.bsn_gateway import APP, CERTIFICATE, CHAINCODE, USER, CityNode, FiscoCityNode
 from fakes.fisco_chain import FiscoChain
 
 from gateway.anchors import fabric, fisco
@@ -17,7 +17,7 @@ from gateway.anchors.api import Chain, Place
 from gateway.core import anchor_fabric, anchor_fisco
 from gateway.core.anchor import Statement
 
-KEY = "env:BSN_KEY"
+KEY, USER_KEY = "env:BSN_KEY", "env:BSN_USER_KEY"
 
 
 def one_line(key: ec.EllipticCurvePrivateKey) -> str:
@@ -43,17 +43,17 @@ def fabric_options(node: CityNode, **changes: object) -> fabric.Options:
 
 
 def opened(node: CityNode, **changes: object) -> AbstractAsyncContextManager[Chain]:
-    return fabric.opened(fabric_options(node, **changes), {KEY: one_line(node.app)})
+    return fabric.opened(fabric_options(node, **changes), {KEY: one_line(node.app), USER_KEY: one_line(node.user)})
 
 
 class FabricGround:
     kind, check = anchor_fabric.KIND, staticmethod(anchor_fabric.check)
 
-    def __init__(self, node: CityNode) -> None:
-        self.node, self._served = node, AsyncExitStack()
+    def __init__(self, node: CityNode, **changes: object) -> None:
+        self.node, self._served, self._changes = node, AsyncExitStack(), changes
 
     def open(self) -> AbstractAsyncContextManager[Chain]:
-        return opened(self.node)
+        return opened(self.node, **self._changes)
 
     async def mine(self, blocks: int = 1) -> None:
         self.node.ledger.cut(blocks)
@@ -82,7 +82,24 @@ class FabricGround:
 
 @asynccontextmanager
 async def fabric_ground(_: Path) -> AsyncIterator[FabricGround]:
-    ground = FabricGround(CityNode())
+    """The city node signs the transactions."""
+    async with _served(FabricGround(CityNode())) as ground:
+        yield ground
+
+
+@asynccontextmanager
+async def fabric_ground_uploaded(folder: Path) -> AsyncIterator[FabricGround]:
+    """A key of the gateway's own does."""
+    node, certificate = CityNode(), folder / "user.pem"
+    node.info["caType"] = 2
+    certificate.write_bytes(CERTIFICATE)
+    changes = {"user_key": USER_KEY, "user_certificate": str(certificate), "msp": node.info["mspId"]}
+    async with _served(FabricGround(node, keys="uploaded", **changes)) as ground:
+        yield ground
+
+
+@asynccontextmanager
+async def _served(ground: FabricGround) -> AsyncIterator[FabricGround]:
     await ground.away(False)
     try:
         yield ground
