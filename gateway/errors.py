@@ -15,6 +15,7 @@
     |-- Retry                      the world's fault: the same thing may work later
     |   |-- UnreachableError       a broker, node or device does not answer
     |   |-- InUseError             another process holds it
+    |   |-- NoRoomError            no room for a copy that has to be made first; nothing is changed
     |   `-- StoreFullError         no room; what waits stays waiting
     |-- HeldError                  signing is held until a person decides; readings are still journaled
     `-- Stop                       our bug, or durability lost: the process ends, a supervisor restarts it
@@ -142,6 +143,10 @@ class UnreachableError(Retry):
 
 class InUseError(Retry):
     """Another process holds what only one may hold."""
+
+
+class NoRoomError(Retry):
+    """No room for a copy that has to be made first. Nothing was begun."""
 
 
 class StoreFullError(Retry):

@@ -46,6 +46,11 @@ def find(folder: Path, machine_id: Path = MACHINE_ID) -> Place:
     return Place(_machine(machine_id), _filesystem(folder))
 
 
+def in_memory(folder: Path) -> bool:
+    """Whether what is written there is gone when the machine is switched off."""
+    return _kind(folder) == _TMPFS
+
+
 def _machine(path: Path) -> str:
     try:
         text = path.read_text("ascii").strip()

@@ -21,7 +21,7 @@ from gateway.conditions import DISK_FULL, DISK_LOW, STORE_FULL, Problem
 from gateway.core import limits
 from gateway.errors import StoreFullError
 from gateway.settings import NodeLink, RetentionSettings
-from gateway.store import Store, pruning
+from gateway.store import DATABASE, Store, pruning, snapshot
 from gateway.store.journal import Journal, Waiting
 from gateway.store.space import Room, Space, quota_of
 
@@ -173,6 +173,9 @@ class Retention:
         room, journal = await self._space.look(), self._journal
         if not (room.missing or journal.full or journal.held):
             return
+        if room.short and await asyncio.to_thread(snapshot.remove, self._store.data_dir / DATABASE):
+            log.warning("the disk gets full: the copy of the store from before the last update is given up")
+            room = await self._space.look()
         room = await self._prune(room, ranges)
         if self._settings.when_full == "oldest" and (room.out or journal.full or journal.held):
             room = await self._prune(room, await self._held_by_nodes())  # no loss, however young

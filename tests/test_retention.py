@@ -18,7 +18,7 @@ from gateway.core import limits, senml
 from gateway.errors import NotFoundError
 from gateway.retention import covered, keepers
 from gateway.settings import NodeLink
-from gateway.store import Store, pruning, space
+from gateway.store import DATABASE, Store, pruning, space
 from gateway.store.database import PAGE_BYTES
 from gateway.store.space import Room, quota_of
 
@@ -267,6 +267,28 @@ async def test_a_disk_that_others_fill_holds_and_lets_go(tmp_path: Path, monkeyp
             await it.retention.turn()
             assert bool(it.gateway.journal.held) is held, free
         assert "min_free" not in it.retention.status()["problem"]
+
+
+async def test_the_copy_from_before_an_update_goes_before_any_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 64 << 20
+
+    def left(_: Path) -> int:
+        return free + (0 if copy.exists() else 4 << 20)
+
+    monkeypatch.setattr(space, "free_bytes", left)
+    async with kept(tmp_path, min_free="8 MiB") as it:
+        await it.fill(4)
+        await it.stored("coop", 4)
+        copy = it.store.data_dir / f"{DATABASE}.schema-2"
+        await asyncio.to_thread(copy.write_bytes, bytes(1024))
+        await it.retention.turn()
+        assert copy.exists()
+        free = 9 << 20
+        await it.retention.turn()
+        assert not copy.exists()
+        assert await it.here() == [0, 1, 2, 3]
 
 
 async def test_hold_and_release_do_not_take_turns() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, TypeVar
@@ -91,6 +92,18 @@ def format_time(ms: int) -> str:
     except OverflowError:
         return f"{ms // 1000}.{ms % 1000:03}"
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03}Z"
+
+
+@contextmanager
+def locked(data_dir: Path, *, cure: str) -> Iterator[None]:
+    """Nobody else writes to the store meanwhile. NotFoundError where there is no such folder; InUseError."""
+    descriptor: int | None = import_module("gateway.store").take_lock(data_dir)
+    if descriptor is None:
+        raise NotFoundError("is not there", where=str(data_dir), cure=cure)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_file(path: Path, limit: int, what: str) -> bytes:

@@ -1,10 +1,9 @@
 """`fieldgate recover`: what is wrong with a store or its signing, and what mends it."""
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,18 @@ from gateway import config, epoch, keys, place
 from gateway import recover as mend
 from gateway.cli import HELD, OK, completion, say
 from gateway.cli.asking import opened
-from gateway.cli.common import config_option, find_config
+from gateway.cli.common import config_option, find_config, locked
 from gateway.core import note as notes
 from gateway.core.note import ED25519, VerifierKey
 from gateway.core.text import plain
-from gateway.errors import FieldgateError, HeldError, KeyFileError, NotFoundError
+from gateway.errors import FieldgateError, HeldError, KeyFileError
 from gateway.keys import Signer
 from gateway.settings import Settings
-from gateway.store import SIGN_STATE, Store, bring_up, moves, take_lock
+from gateway.store import SIGN_STATE, Store, bring_up, moves
 from gateway.store.rebuild import Lost
 from gateway.store.signstate import Head, SignState
 
+_NAME_IT = "Name the configuration of the gateway: --config. For a new card: --from NODE --new-epoch"
 _RESTART = "Start the gateway again."
 
 
@@ -87,7 +87,9 @@ def recover(
     data_dir = Path(settings.gateway.data_dir)
     if source is not None:
         data_dir.mkdir(mode=0o700, exist_ok=True)
-    with _locked(data_dir):
+    with locked(
+        data_dir, cure="Name the configuration of the gateway: --config. For a new card: --from NODE --new-epoch"
+    ):
         moves.finish(data_dir)
         settings = config.load(path)  # an interrupted new epoch may have changed it just now
         site = Site(path, settings, data_dir, *asyncio.run(_log_key(settings)), place.find(data_dir))
@@ -99,18 +101,6 @@ def recover(
             asyncio.run(_new_epoch(site))
             return OK
         return _tell(asyncio.run(mend.diagnose(data_dir, site.vkey, site.here)))
-
-
-@contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    descriptor = take_lock(data_dir)
-    if descriptor is None:
-        cure = "Name the configuration of the gateway: --config. For a new card: --from NODE --new-epoch"
-        raise NotFoundError("is not there", where=str(data_dir), cure=cure)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 async def _log_key(settings: Settings) -> tuple[VerifierKey, Signer | None]:

@@ -161,6 +161,11 @@ GIVE_BACK_PAGES = 256  # that one statement gives back to the file system
 LOSS_BLOCKS = 4_096  # that one loss reading tells of
 KEYS_KEPT_S = 5.0  # for a snapshot of the redelivery keys to become durable before rows are deleted
 
+# going back (gateway/store/snapshot.py, gateway/store/copying.py)
+SNAPSHOT_PAGES = 4_096  # copied in one step
+COPY_BYTES = 1024 * 1024  # of rows read at once, or one row
+MANIFEST_BYTES = 64 * 1024  # of a backup
+
 # charts (gateway/store/rollup.py)
 ROLLUP_SERIES = 1_024  # values of sources that are charted
 ROLLUP_SERIES_OF_SOURCE = 128

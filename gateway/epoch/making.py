@@ -21,7 +21,7 @@ from gateway.errors import KeyFileError, Refused
 from gateway.files import sync_file, sync_folder
 from gateway.recover import OWN, lost_reading
 from gateway.settings import NodeLink, Settings
-from gateway.store import DATABASE, SIGN_STATE, moves, signstate
+from gateway.store import DATABASE, MOVED, SIGN_STATE, moves, signstate
 from gateway.store.rebuild import Lost, Rebuilt, Salvage
 
 _TAILS = ("", "-wal", "-shm")
@@ -147,6 +147,7 @@ def _put_in_place(plan: Plan, staging: Path, text: str) -> None:
         sync_file(path)
     sync_folder(plan.config.parent, plan.old_key.parent)
     away = [(plan.data_dir / f"{DATABASE}{tail}", folder / f"{DATABASE}{tail}") for tail in _TAILS]
+    away.append((plan.data_dir / MOVED, folder / MOVED))
     # Under another name: the old log is never continued.
     away += [(plan.data_dir / f"{SIGN_STATE}{tail}", folder / f"retired-{SIGN_STATE}{tail}") for tail in _TAILS]
     moves.decide(

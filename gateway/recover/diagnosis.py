@@ -8,7 +8,7 @@ from gateway.core import block as cose
 from gateway.core.note import VerifierKey
 from gateway.errors import DamagedError, FieldgateError, HeldError, NotFoundError
 from gateway.recover.cures import DROP, FROM_NODE, NEW_EPOCH, ROTATE
-from gateway.store import DATABASE, SIGN_STATE, Store, wal
+from gateway.store import CURE_MOVED_AWAY, DATABASE, MOVED, MOVED_AWAY, SIGN_STATE, Store, wal
 from gateway.store.signstate import Head, SignState
 
 
@@ -34,6 +34,8 @@ async def diagnose(data_dir: Path, vkey: VerifierKey, here: place.Place) -> Diag
     """Looks at everything. The folder is locked by the caller, and nothing is changed."""
     found = Diagnosis()
     head = await _diagnose_state(data_dir, vkey, here, found)
+    if (data_dir / MOVED).exists():
+        found.add(MOVED_AWAY, CURE_MOVED_AWAY)
     unread = wal.damage(data_dir / f"{DATABASE}-wal")
     if unread:
         found.add(unread, FROM_NODE + " what was sealed; the rest is lost")

@@ -1,5 +1,6 @@
 """The same log in another place: a person says that no other copy is in use, and the nodes are asked."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,10 @@ from gateway import place
 from gateway.core import note
 from gateway.core.note import Checkpoint, VerifierKey
 from gateway.errors import FieldgateError, HeldError
+from gateway.files import sync_folder
 from gateway.recover.cures import NEW_EPOCH
 from gateway.recover.node_reader import NodeReader
-from gateway.store import SIGN_STATE, Store
+from gateway.store import MOVED, SIGN_STATE, Store
 from gateway.store.signstate import SignState
 
 
@@ -56,8 +58,16 @@ async def settle(data_dir: Path, vkey: VerifierKey, here: place.Place, nodes: Se
         try:
             asked = await ask_nodes(store, state.head.size, nodes)
             await state.settle(here)
+            await asyncio.to_thread(_open_again, data_dir)
         finally:
             await state.close()
     finally:
         await store.close()
     return asked
+
+
+def _open_again(data_dir: Path) -> None:
+    """Where the log was handed over, and that is off."""
+    if (data_dir / MOVED).exists():
+        (data_dir / MOVED).unlink()
+        sync_folder(data_dir)

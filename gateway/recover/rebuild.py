@@ -59,7 +59,7 @@ async def rebuild(job: Job) -> Outcome:
     Raises HeldError where the log cannot be made whole up to its end, and changes nothing then.
     """
     staging = await asyncio.to_thread(moves.stage, job.data_dir)
-    await asyncio.to_thread(_check_room, job.data_dir)
+    await asyncio.to_thread(check_room, job.data_dir)
     old = await Salvage.open(job.data_dir / DATABASE)
     new = None
     try:
@@ -75,7 +75,8 @@ async def rebuild(job: Job) -> Outcome:
     return outcome
 
 
-def _check_room(data_dir: Path) -> None:
+def check_room(data_dir: Path) -> None:
+    """Refused where there is no room for a second copy of the store."""
     path = data_dir / DATABASE
     need = path.stat().st_size if path.exists() else 0
     free = shutil.disk_usage(data_dir).free

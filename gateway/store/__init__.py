@@ -12,15 +12,17 @@ from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.note import VerifierKey
-from gateway.errors import DamagedError, FormatError, InUseError, NotFoundError, StoreError
+from gateway.errors import DamagedError, FormatError, InUseError, NotFoundError, Refused, StoreError
 from gateway.place import UNKNOWN, Place
-from gateway.store import anchors, blocks, cosigned, journal, moves, signstate, wal
+from gateway.store import anchors, blocks, cosigned, journal, moves, signstate, snapshot, wal
 from gateway.store.anchors import Anchors
 from gateway.store.blocks import SOUND, Blocks
 from gateway.store.cosigned import Cosigned
 from gateway.store.database import Database, Quota, Schema, create_file
 
 DATABASE, SIGN_STATE, LOCK = "fieldgate.db", "sign-state.db", "lock"
+MOVED = "moved-away"
+"""A file that is there once the log was handed over to another place: nobody writes here any more."""
 
 _META = "CREATE TABLE meta(one INTEGER PRIMARY KEY CHECK(one=1), vkey TEXT NOT NULL)"
 SCHEMA = Schema(
@@ -31,6 +33,7 @@ SCHEMA = Schema(
         journal.SCHEMA_3,
         anchors.SCHEMA_4,
     ),
+    before=snapshot.take,
 )
 
 
@@ -69,13 +72,19 @@ class Store:
         self._lock = lock
 
     @classmethod
-    async def open(cls, data_dir: Path, *, read_only: bool = False, quota: Quota | None = None) -> "Store":
-        """Opens the store of a data_dir, to write (and then alone) or to read beside a running gateway."""
+    async def open(
+        cls, data_dir: Path, *, read_only: bool = False, quota: Quota | None = None, leave_free: int = 0
+    ) -> "Store":
+        """Opens the store of a data_dir, to write (and then alone) or to read beside a running gateway.
+
+        leave_free: bytes of the file system that a snapshot before a schema step leaves free.
+        """
         lock = None if read_only else await asyncio.to_thread(take_lock, data_dir)
         db = None
         try:
             lost = "" if lock is None else await asyncio.to_thread(_before_opening, data_dir)
-            db = await Database.open(data_dir / DATABASE, SCHEMA, read_only=read_only, quota=quota)
+            path = data_dir / DATABASE
+            db = await Database.open(path, SCHEMA, read_only=read_only, quota=quota, leave_free=leave_free)
             store = cls(db, data_dir, await _log_key(db), await Blocks.open(db), lock)
             store.lost = lost
             if not read_only and store.blocks.damage is None and await asyncio.to_thread(_is_small, db.path):
@@ -104,6 +113,15 @@ class Store:
             os.close(self._lock)
 
 
+async def log_key_of(path: Path) -> VerifierKey:
+    """The log of a store's file, of any version. DamagedError, NotFoundError."""
+    db = await Database.open(path, SCHEMA, read_only=True, as_found=True)
+    try:
+        return await _log_key(db)
+    finally:
+        await db.close()
+
+
 async def _log_key(db: Database) -> VerifierKey:
     rows = await db.read("SELECT vkey FROM meta")
     try:
@@ -115,7 +133,16 @@ async def _log_key(db: Database) -> VerifierKey:
 def _before_opening(data_dir: Path) -> str:
     """Finishes a recover that was interrupted; tells what a damaged write-ahead log loses, which SQLite never says."""
     moves.finish(data_dir)
+    if (data_dir / MOVED).exists():
+        raise Refused(MOVED_AWAY, where=str(data_dir), cure=CURE_MOVED_AWAY)
     return wal.damage(data_dir / f"{DATABASE}-wal")
+
+
+MOVED_AWAY = "this log was handed over to another place, and goes on there"
+CURE_MOVED_AWAY = (
+    "If that backup is lost, `fieldgate backup --move FILE` writes it again. If the move is off, and no other copy is "
+    "in use, `fieldgate recover --only-copy` opens this one again (docs/operations.md, New hardware)"
+)
 
 
 def _is_small(path: Path) -> bool:

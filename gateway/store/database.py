@@ -12,7 +12,7 @@ themselves and try again, and a device that fails must end the process.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -33,9 +33,13 @@ _BUSY_MS: Final = 5000
 _PAGES_MAX: Final = 2**31 - 2
 _FRAMES_A_PAGE_MIN: Final = 1 / 16
 _STATEMENT_PAGES: Final = 4  # a leaf, an overflow page, the file's first page, a pointer map
-_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message quotes a damaged schema
+FAULTS: Final = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message quotes a damaged schema
 # What a damaged file brings about; the last two where the schema or a text is not what it was.
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, 0}
+_BACK: Final = (
+    "Install that version again, or a later one. To stay with this one: stop the gateway, then `fieldgate restore "
+    "--snapshot` keeps all that was stored since (docs/operations.md, Back to the version before)"
+)
 _ASSERTED: Final = {"journal_mode": "wal", "synchronous": 2, "page_size": PAGE_BYTES, "auto_vacuum": 2}
 
 
@@ -55,10 +59,15 @@ class Pages(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a file must be: its application id and the numbered steps that make it, forward only."""
+    """What a file must be: its application id and the numbered steps that make it, forward only.
+
+    before: called with the file, its schema and bytes that are to stay free, before a step is taken on it. A step may
+    add tables, columns and indexes; what is there keeps its name and its meaning (snapshot.py).
+    """
 
     application_id: int
     steps: tuple[str, ...]
+    before: Callable[[Path, int, int], None] | None = None
 
 
 def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] = ()) -> None:
@@ -70,8 +79,8 @@ def create_file(path: Path, schema: Schema, first: Sequence[tuple[str, Params]] 
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         _fill(new, schema, first)
-    except _ERRORS as error:
-        raise _translated(error, path) from error
+    except FAULTS as error:
+        raise translated(error, path) from error
     new.rename(path)
     _flush_folder(path)
 
@@ -145,11 +154,13 @@ class Database:
         read_only: bool = False,
         quota: Quota | None = None,
         as_found: bool = False,
+        leave_free: int = 0,
     ) -> "Database":
         """Opens an existing file and checks that it is what it should be; takes missing schema steps.
 
         as_found: to read it whatever it is, damaged or of another version.
         A file that is larger than its quota does not grow, and what is free in it is used.
+        leave_free: bytes of the file system that what is done before a step leaves free.
         """
         if not await asyncio.to_thread(path.exists):
             raise NotFoundError("is not there", where=str(path), cure="`fieldgate init` makes a new gateway")
@@ -158,23 +169,23 @@ class Database:
             if not read_only:
                 writer = await aiosqlite.connect(path, isolation_level=None)
                 await _prepare(writer)
-                await _check(writer, path, schema, upgrade=True)
+                await _step_up(writer, path, schema, leave_free)
                 # SQLite flushes the name of a new WAL, but keeps it to itself where that fails.
                 await asyncio.to_thread(_flush_folder, path)
                 await writer.create_function("deflate", 1, _deflate, deterministic=True)
                 await _bound(writer, quota.pages if quota else None)
-            reader = await aiosqlite.connect(_read_only_uri(path), uri=True, isolation_level=None)
+            reader = await aiosqlite.connect(read_only_uri(path), uri=True, isolation_level=None)
             await reader.execute("PRAGMA query_only=ON")
             await reader.execute("PRAGMA cache_size=-1024")
             if read_only and not as_found:
-                await _check(reader, path, schema, upgrade=False)
+                await _check_current(reader, path, schema)
             flushes = await asyncio.to_thread(_flushes, path) if writer else None
         except BaseException as error:
             for con in (writer, reader):
                 if con is not None:
                     await con.close()
-            if isinstance(error, _ERRORS):
-                raise _translated(error, path) from error
+            if isinstance(error, FAULTS):
+                raise translated(error, path) from error
             raise
         return cls(path, writer, reader, quota, flushes, schema.application_id)
 
@@ -185,7 +196,7 @@ class Database:
                 row = await self._write.execute_insert(sql, params)
                 self.flushes.committed()
                 await self._checkpoint_if_due(_pages(params))
-            except _ERRORS as error:
+            except FAULTS as error:
                 raise self._failed(error) from error
         return int(row[0]) if row else 0
 
@@ -207,7 +218,7 @@ class Database:
                     return await self._run(statements)
                 finally:
                     await _bound(self._write, quota.pages)
-            except _ERRORS as error:
+            except FAULTS as error:
                 raise self._failed(error) from error
 
     async def _run(self, statements: Sequence[tuple[str, Params]]) -> list[int]:
@@ -235,7 +246,7 @@ class Database:
                 await self._write.execute_fetchall(f"PRAGMA application_id={self._application_id}")
                 self.flushes.committed()
                 await self._checkpoint_if_due(1)
-            except _ERRORS as error:
+            except FAULTS as error:
                 raise self._failed(error) from error
 
     async def change_quota(self, quota: Quota) -> None:
@@ -244,7 +255,7 @@ class Database:
             self._quota = quota
             try:
                 await _bound(self._write, quota.pages)
-            except _ERRORS as error:
+            except FAULTS as error:
                 raise self._failed(error) from error
 
     async def pages(self) -> Pages:
@@ -261,7 +272,7 @@ class Database:
                 await self._write.executescript(f"PRAGMA incremental_vacuum({pages})")
                 self.flushes.committed()
                 await self._checkpoint_if_due(pages)
-            except _ERRORS as error:
+            except FAULTS as error:
                 raise self._failed(error) from error
 
     async def fold(self) -> bool:
@@ -275,7 +286,7 @@ class Database:
                     ((busy, frames, folded),) = await con.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
                 finally:
                     await con.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
-            except _ERRORS as error:
+            except FAULTS as error:
                 raise self._failed(error) from error
             self.flushes.checkpointed(frames, folded)
             if not busy:
@@ -284,9 +295,9 @@ class Database:
         return not busy
 
     def _failed(self, error: sqlite3.Error | UnicodeDecodeError) -> FieldgateError:
-        translated = _translated(error, self.path)
-        self._lost |= isinstance(translated, StoreError)
-        return translated
+        known = translated(error, self.path)
+        self._lost |= isinstance(known, StoreError)
+        return known
 
     async def _checkpoint_if_due(self, pages: int) -> None:
         self._written += pages
@@ -297,8 +308,8 @@ class Database:
         """Folds the WAL into the file. Where there is no room for that it stays as it is: what it holds is durable."""
         try:
             (row,) = await self._write.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
-        except _ERRORS as error:
-            if not isinstance(_translated(error, self.path), StoreFullError):
+        except FAULTS as error:
+            if not isinstance(translated(error, self.path), StoreFullError):
                 raise
         else:
             _, frames, folded = row
@@ -315,8 +326,8 @@ class Database:
         """Runs one SELECT that the caller has bounded, and returns all its rows."""
         try:
             return list(await self._reader.execute_fetchall(sql, params))  # type: ignore[arg-type]
-        except _ERRORS as error:
-            raise _translated(error, self.path) from error
+        except FAULTS as error:
+            raise translated(error, self.path) from error
 
     async def close(self) -> None:
         """Lets a running transaction end, folds the WAL into the file, closes. StoreError where that fails."""
@@ -325,8 +336,8 @@ class Database:
                 await self._reader.close()
                 if self._writer is not None and not self._lost:
                     await self._checkpoint()
-            except _ERRORS as error:
-                raise _translated(error, self.path) from error
+            except FAULTS as error:
+                raise translated(error, self.path) from error
             finally:
                 if self._writer is not None:
                     await self._writer.close()
@@ -346,7 +357,8 @@ class Database:
         return self._writer
 
 
-def _read_only_uri(path: Path) -> str:
+def read_only_uri(path: Path) -> str:
+    """How sqlite3 opens a file only to read it."""
     return f"{path.absolute().as_uri()}?mode=ro"
 
 
@@ -385,18 +397,29 @@ async def _pragma(con: aiosqlite.Connection, name: str) -> Any:
     return rows[0][0]
 
 
-async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgrade: bool) -> None:
+async def _check(con: aiosqlite.Connection, path: Path, schema: Schema) -> int:
+    """The file's schema. DamagedError, StoreError for a file that is none of these."""
     if await _pragma(con, "application_id") != schema.application_id:
         raise DamagedError("is not a file of this kind", where=str(path), cure="Name the right data_dir")
-    version = await _pragma(con, "user_version")
-    if version > len(schema.steps):
-        what = f"was written by a newer version (schema {version}, this one knows {len(schema.steps)})"
-        raise StoreError(what, where=str(path), cure="Install that version again, or a later one")
-    if not upgrade:
-        if version < len(schema.steps):
-            what = f"was written by an older version (schema {version}, this one reads {len(schema.steps)})"
-            raise StoreError(what, where=str(path), cure="Start the gateway once: it brings the file up to date")
-        return
+    version, known = await _pragma(con, "user_version"), len(schema.steps)
+    if version > known:
+        what = f"was written by a newer version (schema {version}, this one knows {known})"
+        raise StoreError(what, where=str(path), cure=_BACK)
+    return int(version)
+
+
+async def _check_current(con: aiosqlite.Connection, path: Path, schema: Schema) -> None:
+    version, known = await _check(con, path, schema), len(schema.steps)
+    if version < known:
+        what = f"was written by an older version (schema {version}, this one reads {known})"
+        raise StoreError(what, where=str(path), cure="Start the gateway once: it brings the file up to date")
+
+
+async def _step_up(con: aiosqlite.Connection, path: Path, schema: Schema, leave_free: int) -> None:
+    """Takes the steps that the file lacks."""
+    version = await _check(con, path, schema)
+    if schema.before is not None and version < len(schema.steps):
+        await asyncio.to_thread(schema.before, path, version, leave_free)
     for number, step in enumerate(schema.steps[version:], version + 1):
         await con.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version={number}; COMMIT;")
     for name, wanted in _ASSERTED.items():
@@ -405,7 +428,8 @@ async def _check(con: aiosqlite.Connection, path: Path, schema: Schema, *, upgra
             raise DamagedError(f"PRAGMA {name} is {found}, not {wanted}", where=str(path), cure="Restore the file")
 
 
-def _translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> FieldgateError:
+def translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> FieldgateError:
+    """One of FAULTS as an error of ours."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the latter while opening
         return StoreFullError("no room left on the disk", where=str(path), cure="Free some space")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.errors import StoreFullError
-from gateway.settings import RetentionSettings
+from gateway.settings import RetentionSettings, size_bytes
 from gateway.store import Store, space
 from gateway.store.journal import Journal, open_block
 
@@ -24,13 +24,14 @@ async def open_store(
 ) -> Store | None:
     """The store. On a full disk the ballast is given up for it, and without one it is waited for room.
 
-    None where the gateway is told to stop before there is any. waits: called at each try that finds none.
+    None where the gateway is told to stop before there is any. waits: called at each try that finds none. NoRoomError
+    where a schema step is due, and its snapshot does not fit.
     """
-    quota = space.quota_of(settings)
+    quota, min_free = space.quota_of(settings), size_bytes(settings.min_free)
     told = False
     while not stopping.is_set():
         try:
-            return await Store.open(data_dir, quota=quota)
+            return await Store.open(data_dir, quota=quota, leave_free=min_free)
         except StoreFullError as error:
             if not await asyncio.to_thread(space.give_ballast, data_dir, 0):
                 if not told:

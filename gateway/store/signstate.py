@@ -31,9 +31,39 @@ class Head(NamedTuple):
     header: bytes | None
 
 
-def create(path: Path, vkey: str, place: Place = UNKNOWN) -> None:
-    """Makes the file for a new log that lives at `place`. Raises StoreError where there is one."""
-    create_file(path, SCHEMA, (("INSERT INTO head VALUES (1,?,0,NULL,?,?)", (vkey, *place)),))
+NOTHING = Head(0, None)
+_COLUMNS = "vkey,size,header,machine,filesystem"
+
+
+def create(path: Path, vkey: str, place: Place = UNKNOWN, head: Head = NOTHING) -> None:
+    """Makes the file of a log that lives at `place`. Raises StoreError where there is one.
+
+    head: only where it is handed over from the one file that there was, which signs nothing from then on.
+    """
+    create_file(path, SCHEMA, ((f"INSERT INTO head(one,{_COLUMNS}) VALUES (1,?,?,?,?,?)", (vkey, *head, *place)),))
+
+
+async def handed_over(path: Path) -> tuple[str, Head, Place] | None:
+    """Log key, head and place of a file of any version; None where there is no file. HeldError where they are damaged.
+
+    No step ever changes what these columns are: a head that a newer version has moved on is all that keeps the one
+    before from signing a height anew.
+    """
+    try:
+        db = await Database.open(path, SCHEMA, read_only=True, as_found=True)
+    except NotFoundError:
+        return None
+    except DamagedError as error:
+        raise HeldError(f"the sign-state cannot be used: {error.what}", where=str(path), cure=CURE) from error
+    try:
+        rows = await db.read(f"SELECT {_COLUMNS} FROM head LIMIT 2")
+    except DamagedError as error:
+        raise HeldError(f"the sign-state is damaged: {error.what}", where=str(path), cure=CURE) from error
+    finally:
+        await db.close()
+    if not _is_whole(rows):
+        raise HeldError("the sign-state is damaged", where=str(path), cure=CURE)
+    return rows[0][0], Head(*rows[0][1:3]), Place(*rows[0][3:])
 
 
 class SignState:
@@ -73,7 +103,7 @@ class SignState:
             cure = f"{error.cure}. {CURE}" if error.cure else CURE
             raise HeldError(f"the sign-state cannot be used: {error.what}", where=str(path), cure=cure) from error
         try:
-            rows = await db.read("SELECT vkey,size,header,machine,filesystem FROM head LIMIT 2")
+            rows = await db.read(f"SELECT {_COLUMNS} FROM head LIMIT 2")
             if not _is_whole(rows):
                 raise HeldError("the sign-state is damaged", where=str(path), cure=CURE)
             if rows[0][0] != vkey:

@@ -41,6 +41,11 @@ class Room(NamedTuple):
         return max(self.used - self.quota // 8 * 7, self.min_free // 4 * 5 - self.free, 0)
 
     @property
+    def short(self) -> bool:
+        """Whether it is the disk that has too little, not the store that has too much."""
+        return self.free < self.min_free // 4 * 5
+
+    @property
     def lacking(self) -> int:
         """Bytes to make free before there is plenty again; pruning, once begun, goes on until it is 0."""
         return max(self.used - self.quota // 4 * 3, self.min_free // 2 * 3 - self.free, 0)

@@ -46,7 +46,7 @@ def completed(folder: Path, line: str, shell: str = "bash") -> list[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("fieldgate re", ["reload", "receipt", "recover"]),
+        ("fieldgate re", ["reload", "receipt", "recover", "restore"]),
         ("fieldgate zzz", []),
         ("fieldgate zzz x", []),
         ("fieldgate --deb", ["--debug"]),

@@ -18,7 +18,9 @@ from fakes.command import FIELDGATE, PATIENCE_S, fieldgate
 from fakes.control_socket import answering, http
 from fakes.gateway_folder import make_folder
 from fakes.log_maker import LogMaker
+from msgspec.structs import fields
 
+from gateway.backup.archive import Handed
 from gateway.store import Store, pruning
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
@@ -125,6 +127,21 @@ def test_a_gateway_of_ones_own(tmp_path: Path, folder: Path) -> None:
 def test_a_store(folder: Path) -> None:
     check("blocks", run(folder, "blocks"))
     check("show HEIGHT", *(run(folder, "show", str(height)) for height in range(6)))
+
+
+def test_a_backup(tmp_path: Path, folder: Path) -> None:
+    told = run(folder, "backup", str(tmp_path / "b"))
+    like = {"size": 1, "header": "00", "machine": "m", "filesystem": "f"}
+    assert set(like) == {one.name for one in fields(Handed)}
+    assert told["moved"] is None
+    check("backup FILE", {**told, "moved": like})
+
+
+def test_the_selftest(tmp_path: Path) -> None:
+    told = run(tmp_path, "selftest")
+    assert told["good"]
+    assert all(step["ok"] for step in told["steps"])
+    check("selftest", told)
 
 
 def test_what_is_not_documented_is_found(folder: Path) -> None:

@@ -67,17 +67,10 @@ class Restored:
         await self.field.up()
         before = self.field.journaled()
         async with asyncio.timeout(30):
-            while not (await self.status())["sources"]["climate"]["up"]:
-                await asyncio.sleep(0.05)
-            async with aiomqtt.Client("127.0.0.1", self.port) as client:
-                for _ in range(readings):
-                    await client.publish("restored/climate", json.dumps({"n": self.sent}), qos=1)
-                    self.sent += 1
-            while (state := await self.status())["sources"]["climate"]["stored"] < readings:
-                await asyncio.sleep(0.05)
+            await self.publish(readings)
             if not held:
                 await self._sealed(node=node)
-        self.state = await self.status()
+        state = self.state = await self.status()
         assert self.field.journaled() >= before + readings
         assert (state["chain"]["held"] is None) == (not held), (state["chain"]["held"], held)
         assert held in str(state["chain"]["held"])
@@ -85,6 +78,18 @@ class Restored:
         assert await self.field.gateway.end() == 0, self.field.gateway.words()[-2000:]
         self.look()
         return state
+
+    async def publish(self, readings: int) -> None:
+        """So many readings in the gateway that runs, all of them stored."""
+        while not (await self.status())["sources"]["climate"]["up"]:
+            await asyncio.sleep(0.05)
+        before = (await self.status())["sources"]["climate"]["stored"]
+        async with aiomqtt.Client("127.0.0.1", self.port) as client:
+            for _ in range(readings):
+                await client.publish("restored/climate", json.dumps({"n": self.sent}), qos=1)
+                self.sent += 1
+        while (await self.status())["sources"]["climate"]["stored"] < before + readings:
+            await asyncio.sleep(0.05)
 
     async def status(self) -> dict[str, Any]:
         """What `fieldgate status --json` is made of."""

@@ -1,0 +1,103 @@
+"""An archive made: beside a gateway that runs, or, for a move, of one that is stopped and never runs here again."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+from gateway import __version__, files
+from gateway.backup import archive
+from gateway.backup.archive import CONFIG, Handed, Manifest, Member
+from gateway.config import ConfigFile
+from gateway.errors import HeldError, NoRoomError
+from gateway.store import DATABASE, MOVED, SCHEMA, SIGN_STATE, Store, signstate
+from gateway.store.copying import copy
+
+_UNFINISHED = "Start the gateway once, stop it, and try again. If that does not help, ask `fieldgate recover`"
+
+
+async def make(
+    data_dir: Path, config: Sequence[ConfigFile], file: IO[bytes], beside: Path, now_ms: int, *, move: bool = False
+) -> Manifest:
+    """Writes the archive of a gateway to `file`. beside: a folder that is made for the copy of the store, and removed.
+
+    move: nobody writes to data_dir; the head of its sign-state goes into the archive, which is flushed, and the folder
+    is marked before this returns. NoRoomError, DamagedError, HeldError where the log does not stand still.
+    """
+    store = await Store.open(data_dir, read_only=True)
+    try:
+        await asyncio.to_thread(_prepare, data_dir, beside)
+        handed = await _handed(data_dir, store) if move else None
+        copied = beside / DATABASE
+        done = await copy(store, copied)
+        await _check(beside)
+        members = [Member(_name(config[0].path, one.path), one.data) for one in config]
+        sums = {one.name: sha256(one.data).hexdigest() for one in members}
+        manifest = Manifest(
+            version=__version__,
+            made_ms=now_ms,
+            vkey=str(store.vkey),
+            origin=store.vkey.name,
+            schema=len(SCHEMA.steps),
+            size=done.size,
+            root=done.root.hex(),
+            unsealed=done.unsealed,
+            files={**sums, DATABASE: await asyncio.to_thread(archive.sum_of, copied)},
+            moved=handed,
+        )
+        await asyncio.to_thread(archive.write, file, manifest, members, copied)
+    finally:
+        await store.close()
+        await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
+    if move:
+        await asyncio.to_thread(_close_here, data_dir, file)
+    return manifest
+
+
+def _name(main: Path, path: Path) -> str:
+    return f"{CONFIG}{path.name}" if path.parent == main.parent else f"{CONFIG}{path.parent.name}/{path.name}"
+
+
+def _prepare(data_dir: Path, beside: Path) -> None:
+    """An empty folder with room; what an interrupted attempt left there is removed."""
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(mode=0o700)
+    need = 2 * (data_dir / DATABASE).stat().st_size
+    free = shutil.disk_usage(beside).free
+    if free < need:
+        what = f"{need >> 20} MiB are needed for a copy of the store and the backup, {free >> 20} MiB are free"
+        raise NoRoomError(what, where=str(beside), cure="Write it to another disk")
+
+
+async def _check(folder: Path) -> None:
+    """The copy is a store of its own."""
+    store = await Store.open(folder, read_only=True)
+    try:
+        if store.blocks.damage is not None:
+            raise store.blocks.damage
+    finally:
+        await store.close()
+
+
+async def _handed(data_dir: Path, store: Store) -> Handed:
+    found = await signstate.handed_over(data_dir / SIGN_STATE)
+    if found is None or found[0] != str(store.vkey) or found[1].size != store.blocks.size:
+        what = "the sign-state and the store are not at the same block, so the log cannot be handed over"
+        raise HeldError(what, where=str(data_dir), cure=_UNFINISHED)
+    _, head, place = found
+    return Handed(head.size, head.header.hex() if head.header is not None else None, *place)
+
+
+def _close_here(data_dir: Path, file: IO[bytes]) -> None:
+    """The archive is on the device before the log is closed here, and gets its name afterwards."""
+    file.flush()
+    os.fsync(file.fileno())
+    marked = data_dir / MOVED
+    part = data_dir / f".{MOVED}.part"
+    part.unlink(missing_ok=True)
+    files.write_new(part, "This log goes on elsewhere: docs/operations.md, New hardware\n", 0o600)
+    part.replace(marked)
+    files.sync_folder(data_dir)
