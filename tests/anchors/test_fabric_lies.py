@@ -341,6 +341,24 @@ async def test_an_answer_that_is_none(node: CityNode, monkeypatch: pytest.Monkey
             await chain.make(STATEMENT, None)
 
 
+async def test_an_application_of_the_national_cryptography(node: CityNode) -> None:
+    """Requests and answers with SM2 over the text's SM3, on both sides."""
+    node.sm2 = True
+    node.info["algorithmType"] = 1
+    options = fabric_options(node, algorithm="sm2", gateway_key=keypairs.sm2("gateway")[0])
+    secret = keypairs.sm2_line(keypairs.sm2("app")[1])
+    async with fabric.opened(options, {KEY: secret}) as chain:
+        submission = await standing(node, chain)
+        assert (await chain.look(submission)).place
+        node.spoil_signed = lambda _, answer: answer | {"header": {"code": 0, "msg": "好"}}
+        with pytest.raises(LieError, match="not the configured key's"):
+            await chain.look(submission)
+    node.spoil_signed = lambda _, answer: answer
+    async with fabric.opened(options, {KEY: keypairs.sm2_line(keypairs.sm2("other")[1])}) as chain:
+        with pytest.raises(RefusedError, match="签名验证失败"):
+            await chain.make(STATEMENT, None)
+
+
 async def test_every_request_is_strict_json_with_a_good_mac(node: CityNode, chain: Chain) -> None:
     data = await chain.make(STATEMENT, None)
     since, _, request = data.partition(b" ")
@@ -401,9 +419,7 @@ def test_access_keys() -> None:
 
 def test_an_sm2_access_key_signs_the_texts_sm3() -> None:
     public, secret = keypairs.sm2("app")
-    head = bytes.fromhex("3041020100301306072a8648ce3d020106082a811ccf5501822d042730250201010420")
-    text = base64.b64encode(head + secret.to_bytes(32)).decode()
-    key = keys.parse_access_key(text, "sm2", where="it")
+    key = keys.parse_access_key(keypairs.sm2_line(secret), "sm2", where="it")
     assert key.public.hex() == public
     bsn.PublicKey.parse("sm2", public).check("0处理成功", base64.b64encode(key.sign("0处理成功".encode())).decode())
 

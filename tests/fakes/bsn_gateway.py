@@ -22,6 +22,8 @@ from fakes import keypairs
 from fakes.fabric_ledger import PB, Cut, FabricLedger, verifies
 from fakes.fisco_chain import FiscoChain
 
+from gateway.core.sm3 import sm3
+
 USER, APP = "USER0001", "app0001"
 CHAINCODE = f"cc_{APP}_00"
 GOOD = "处理成功"
@@ -109,6 +111,7 @@ class CityNode:
     spoil: Callable[[str, dict[str, Any]], dict[str, Any]] = same
     spoil_signed: Callable[[str, dict[str, Any]], dict[str, Any]] = same
     high: bool = False
+    sm2: bool = False  # macs of the application's and the gateway's SM2 keys, in place of ECDSA's
     chaincode_code: int = 200
     slow_s: float = 0.0
     cut_after: int | None = None  # bytes of an answer, after which the connection is closed
@@ -164,8 +167,17 @@ class CityNode:
         return self._signed({"code": 0, "msg": GOOD}, f"0{GOOD}{self.answers[call](body)}", body)
 
     def _signed(self, header: dict[str, Any], text: str, body: Any) -> dict[str, Any]:
-        mac = base64.b64encode(keypairs.sign(self.key, text.encode(), high=self.high)).decode()
-        return {"header": header, "mac": mac, "body": body}
+        if self.sm2:
+            made = keypairs.sm2_sign(keypairs.sm2("gateway")[1], sm3(text.encode()))
+        else:
+            made = keypairs.sign(self.key, text.encode(), high=self.high)
+        return {"header": header, "mac": base64.b64encode(made).decode(), "body": body}
+
+    def _is_ours(self, mac: bytes, text: str) -> bool:
+        if self.sm2:
+            return keypairs.sm2_verifies(keypairs.sm2("app")[0], mac, sm3(text.encode()))
+        public = self.app.public_key()
+        return verifies(public, mac, text.encode()) and keypairs.is_low(public, mac)
 
     def _body(self, call: str, asked: Any) -> dict[str, Any]:
         header, body = asked["header"], asked["body"]
@@ -177,8 +189,7 @@ class CityNode:
             raise NoError("参数错误")
         mac = base64.b64decode(asked["mac"], validate=True)
         text = f"{USER}{APP}{self.requests[call](body)}"
-        public = self.app.public_key()
-        if not verifies(public, mac, text.encode()) or not keypairs.is_low(public, mac):
+        if not self._is_ours(mac, text):
             raise NoError("签名验证失败")
         return getattr(self, "_" + call.removeprefix("node/"))(body)
 

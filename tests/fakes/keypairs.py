@@ -1,5 +1,6 @@
 """Elliptic keys for tests, each of a name: made, written down and signed with by `cryptography`."""
 
+import base64
 from hashlib import sha256
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -55,6 +56,16 @@ def sm2_sign(secret: int, message: bytes) -> bytes:
     k = int.from_bytes(sha256(b"k" + message).digest()) >> 1
     r = (e + _times(k)[0]) % n
     return encode_dss_signature(r, pow(1 + secret, -1, n) * (k - r * secret) % n)
+
+
+def sm2_verifies(public: str, signature: bytes, message: bytes) -> bool:
+    return curves.is_sm2(curves.SM2.point(bytes.fromhex(public)), message, *decode_dss_signature(signature))
+
+
+def sm2_line(secret: int) -> str:
+    """The secret as the configuration has it: PKCS#8, in base64."""
+    head = bytes.fromhex("3041020100301306072a8648ce3d020106082a811ccf5501822d042730250201010420")
+    return base64.b64encode(head + secret.to_bytes(32)).decode()
 
 
 def _times(secret: int) -> curves.Point:
