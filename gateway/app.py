@@ -34,7 +34,7 @@ from gateway.retention import Retention, keepers
 from gateway.roster import Roster, end
 from gateway.scrub import Scrub
 from gateway.sealer import Sealer
-from gateway.settings import CONTROL_SOCKET, NodeLink, Settings, size_bytes
+from gateway.settings import CONTROL_SOCKET, NodeLink, Settings, WitnessLink, size_bytes
 from gateway.signing import Signing
 from gateway.store import DATABASE, SIGN_STATE, Store
 from gateway.store.events import newest
@@ -44,7 +44,7 @@ from gateway.store.redeliveries import Redeliveries
 from gateway.store.rollup import ROLLUP, Rollup
 from gateway.supervise import Supervisor
 from gateway.upgraded import Upgraded
-from gateway.upstream import Upstream
+from gateway.upstream import Upstream, WitnessUpstream
 from gateway.verified import Verified
 from gateway.watch import Watch
 from gateway.watchdog import Watchdog, patience, wait_on
@@ -178,6 +178,7 @@ class Gateway:
         )
 
         self._nodes = Roster[NodeLink, Upstream]("node", self._node)
+        self._witnesses = Roster[WitnessLink, WitnessUpstream]("witness", self._witness)
         self._reloader = Reloader(
             path,
             configured,
@@ -201,6 +202,7 @@ class Gateway:
         self._services = Services(
             status=self._snapshot,
             sync=self._sync,
+            witnesses=lambda: self._witnesses.wanted,
             rollup=self._rollup,
             events=partial(newest, store),
             reload=self._reloader.ask,
@@ -213,7 +215,7 @@ class Gateway:
         control = store.data_dir / CONTROL_SOCKET
         self._web = WebServer(settings.web, settings.node, store, clock, self._services, control=control)
 
-    # -- drivers and nodes --------------------------------------------------------------------------------------------
+    # -- drivers, nodes and witnesses ----------------------------------------------------------------------------------
 
     async def _wanted(self, configured: Configured) -> dict[str, Wanted]:
         """Made in a thread: a driver may look at the file system."""
@@ -229,6 +231,10 @@ class Gateway:
     def _node(self, name: str, link: NodeLink) -> Upstream:
         store, clock = self._store, self._clock
         return Upstream(name, link, store.vkey, store, clock, self._rng, on_fork=partial(self._forked, name))
+
+    def _witness(self, name: str, link: WitnessLink) -> WitnessUpstream:
+        store, clock = self._store, self._clock
+        return WitnessUpstream(name, link, store.vkey, store, clock, self._rng, on_fork=self._sealer.hold)
 
     def _forked(self, name: str, error: HeldError) -> None:
         """A bare word holds signing for as long as the node is configured; a proof for good (invariant 4)."""
@@ -256,6 +262,7 @@ class Gateway:
         await self._nodes.keep(settings.node)
         for name in others:
             self._sealer.release(name)
+        await self._witnesses.keep(settings.witness)
         await self._drivers.keep(driving.under_names(wanted, self._drivers.wanted))
         self._intake.change_windows(_windows(settings))
         announced = driving.announced(new)
@@ -294,6 +301,7 @@ class Gateway:
             group = await closing.enter_async_context(asyncio.TaskGroup())
             tasks = {name: group.create_task(part(), name=name) for name, part in self._long_lived().items()}
             self._nodes.begin(group, self._configured.settings.node)
+            self._witnesses.begin(group, self._configured.settings.witness)
             self._drivers.begin(group, wanted)
             self._announcers.begin(group, driving.announced(self._configured))
             self._tell_start()
@@ -325,8 +333,9 @@ class Gateway:
         self._sealer.stop()
         await tasks["sealer"]
         deadline = self._clock.monotonic() + _PUSH_S
-        await asyncio.gather(*(node.push_until(deadline) for node in self._nodes.members.values()))
+        await asyncio.gather(*(one.push_until(deadline) for one in self._upstreams().values()))
         await self._nodes.end()
+        await self._witnesses.end()
         await self._announcers.end()
         await end(*(tasks[name] for name in ("journal", "watchdog", "watch", "web")))
         await end(*(tasks[name] for name in ("retention", "scrub", "verified", "rollup", "device", "upgraded")))
@@ -344,6 +353,7 @@ class Gateway:
             blocks=self._store.blocks,
             sealer=self._sealer,
             nodes={name: node.status for name, node in self._nodes.members.items()},
+            witnesses={name: witness.status for name, witness in self._witnesses.members.items()},
             troubles=self._troubles(),
             disk=self._retention.status(),
             device=self._device.told,
@@ -358,6 +368,7 @@ class Gateway:
             journal=self._journal,
             sealer=self._sealer,
             nodes={name: node.status() for name, node in self._nodes.members.items()},
+            witnesses={name: witness.status() for name, witness in self._witnesses.members.items()},
             troubles=self._troubles(),
         )
 
@@ -393,10 +404,14 @@ class Gateway:
         told: bytes = await asyncio.to_thread(render, self._snapshot(), self._watch.vitals(files))
         return told
 
+    def _upstreams(self) -> dict[str, Upstream | WitnessUpstream]:
+        return {**self._nodes.members, **self._witnesses.members}
+
     def _sync(self) -> list[str]:
-        for node in self._nodes.members.values():
-            node.ask()
-        return list(self._nodes.members)
+        upstreams = self._upstreams()
+        for one in upstreams.values():
+            one.ask()
+        return list(upstreams)
 
 
 def _is_another(link: NodeLink, wanted: NodeLink | None) -> bool:

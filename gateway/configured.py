@@ -97,7 +97,7 @@ class Changes(NamedTuple):
 
     sources: Turned
     nodes: Turned
-    tables: Turned  # `broker.NAME`, and tables without a name
+    tables: Turned  # `broker.NAME`, `witness.NAME`, and tables without a name
 
     def __bool__(self) -> bool:
         return any((self.sources, self.nodes, self.tables))
@@ -124,7 +124,11 @@ def changes(old: Configured, new: Configured) -> Changes:
         for name, source in after.source.items()
         if name in sources.changed or (name in before.source and getattr(source.options, "broker", None) in reconnected)
     ]
-    tables = Turned(*([f"broker.{name}" for name in names] for names in _lists(brokers)))
+    witnesses = _turned(before.witness, after.witness)
+    pairs = zip(_lists(brokers), _lists(witnesses), strict=True)
+    tables = Turned(
+        *([f"broker.{one}" for one in mine] + [f"witness.{one}" for one in theirs] for mine, theirs in pairs)
+    )
     tables.changed += [
         one.name
         for one in structs.fields(Settings)

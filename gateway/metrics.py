@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-_SOURCE, _NODE, _FILE = ("source",), ("node",), ("file",)
+_SOURCE, _NODE, _WITNESS, _FILE = ("source",), ("node",), ("witness",), ("file",)
 
 METRICS: Final = (
     Kind("fieldgate_build_info", "gauge", "Version of the program and of Python; always 1", ("version", "python")),
@@ -65,6 +65,9 @@ METRICS: Final = (
     Kind("fieldgate_node_seen", "gauge", "Entries that the node has signed as seen", _NODE),
     Kind("fieldgate_node_stored", "gauge", "Blocks that the node has signed as stored", _NODE),
     Kind("fieldgate_node_last_answer_timestamp_seconds", "gauge", "Its last good answer", _NODE),
+    Kind("fieldgate_witness_up", "gauge", "1: the witness answers as it should; 0: it does not", _WITNESS),
+    Kind("fieldgate_witness_seen", "gauge", "Entries that the witness has signed as seen", _WITNESS),
+    Kind("fieldgate_witness_last_answer_timestamp_seconds", "gauge", "Its last good answer", _WITNESS),
     Kind("fieldgate_store_used_bytes", "gauge", "Pages in use of what readings may fill"),
     Kind("fieldgate_store_quota_bytes", "gauge", "What readings may fill"),
     Kind("fieldgate_store_prunable_readings", "gauge", "Readings that can be pruned"),
@@ -136,6 +139,8 @@ def _samples(state: Table, vitals: Vitals) -> Iterator[Sample]:
         yield from _source(name, source)
     for name, node in state["nodes"].items():
         yield from _node(name, node)
+    for name, witness in state["witnesses"].items():
+        yield from _witness(name, witness)
     yield from _chain(state["chain"], state["journal"])
     yield from _device(state["disk"], state["device"], state["clock"])
     if state["verified"]["at_ms"] is not None:
@@ -173,6 +178,13 @@ def _node(name: str, node: Table) -> Iterator[Sample]:
         yield f"fieldgate_node_{size}", (name,), node[size]
     if node["last_ms"] is not None:
         yield "fieldgate_node_last_answer_timestamp_seconds", (name,), node["last_ms"] / 1000
+
+
+def _witness(name: str, witness: Table) -> Iterator[Sample]:
+    yield "fieldgate_witness_up", (name,), witness["ok"]
+    yield "fieldgate_witness_seen", (name,), witness["seen"]
+    if witness["last_ms"] is not None:
+        yield "fieldgate_witness_last_answer_timestamp_seconds", (name,), witness["last_ms"] / 1000
 
 
 def _chain(chain: Table, journal: Table) -> Iterator[Sample]:

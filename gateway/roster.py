@@ -1,4 +1,4 @@
-"""A named set of running things, kept in step with what is wanted: drivers, nodes."""
+"""A named set of running things, kept in step with what is wanted: drivers, nodes, witnesses."""
 
 import asyncio
 import logging

@@ -127,11 +127,11 @@ class SourceSettings(Table, kw_only=True, frozen=True):
 
 
 class NodeLink(Table, kw_only=True, frozen=True):
-    """[node.NAME]: an upstream node. Its operator gives you these lines; any C2SP witness can be named too."""
+    """[node.NAME]: an upstream node. Its operator gives you these lines."""
 
     url: Annotated[Url, Meta(title="Where it answers")]
     seen_key: Annotated[str, Meta(title='The key of its "seen" co-signatures (tlog-cosignature v1)')]
-    stored_key: Annotated[str | None, Meta(title='The key of its "stored" co-signatures; a witness has none')] = None
+    stored_key: Annotated[str | None, Meta(title='The key of its "stored" co-signatures')] = None
     read_key: Annotated[str | None, Meta(title="The key that signs its pulls. Absent: it reads nothing here")] = None
     share: Annotated[
         tuple[str, ...], Meta(title='Sources whose readings it may see. Only with all, "*", does its "stored" count')
@@ -149,6 +149,27 @@ class NodeLink(Table, kw_only=True, frozen=True):
     def keeps(self) -> bool:
         """Whether it can sign that it stores whole blocks."""
         return self.stored_key is not None and self.share == ("*",)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of its co-signatures; the last one says most."""
+        return (self.seen_key, self.stored_key) if self.stored_key else (self.seen_key,)
+
+
+class WitnessLink(Table, kw_only=True, frozen=True):
+    """[witness.NAME]: a C2SP witness (tlog-witness): it co-signs checkpoints. It is shown no reading and keeps none."""
+
+    url: Annotated[Url, Meta(title="Its submission prefix: what stands before /add-checkpoint")]
+    vkey: Annotated[str, Meta(title="Its key, as its operator publishes it (cosignature/v1, Ed25519)")]
+    ca_file: CaFile = ""
+    every_s: Annotated[
+        float, Meta(ge=1, le=86_400, title="From one request to the next at least; those of one interval go together")
+    ] = 60.0
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """That of its co-signatures."""
+        return (self.vkey,)
 
 
 class AnchorSettings(Table, kw_only=True, frozen=True):
@@ -252,6 +273,7 @@ class Settings(Table, kw_only=True, frozen=True):
     broker: dict[Name, BrokerSettings] = {}
     source: dict[SourceId, SourceSettings] = {}
     node: dict[Name, NodeLink] = {}
+    witness: dict[Name, WitnessLink] = {}
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     web: Annotated[WebSettings, RESTART] = field(default_factory=WebSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
@@ -267,6 +289,11 @@ class Settings(Table, kw_only=True, frozen=True):
     def sm2_name(self) -> str:
         """The name of the SM2 key, the same in every epoch (docs/format.md, section 5)."""
         return f"{self.gateway.name}/sm2"
+
+    @property
+    def cosigners(self) -> dict[str, NodeLink | WitnessLink]:
+        """Whoever co-signs this log: nodes and witnesses, whose names are distinct."""
+        return {**self.node, **self.witness}
 
 
 class NodeSelf(Table, kw_only=True, frozen=True):

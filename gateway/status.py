@@ -44,6 +44,7 @@ def snapshot(
     blocks: Blocks,
     sealer: Sealer,
     nodes: Mapping[str, Callable[[], dict[str, Any]]],
+    witnesses: Mapping[str, Callable[[], dict[str, Any]]],
     troubles: Iterable[Problem],
     disk: Mapping[str, Any],
     device: Mapping[str, Any],
@@ -58,7 +59,10 @@ def snapshot(
         for name in sorted(tallies)
     }
     told = {name: status() for name, status in nodes.items()}
-    held = problems(clock=clock, intake=intake, journal=journal, sealer=sealer, nodes=told, troubles=troubles)
+    signing = {name: status() for name, status in witnesses.items()}
+    held = problems(
+        clock=clock, intake=intake, journal=journal, sealer=sealer, nodes=told, witnesses=signing, troubles=troubles
+    )
     return {
         "origin": vkey.name,
         "vkey": str(vkey),
@@ -80,6 +84,7 @@ def snapshot(
         },
         "journal": {"stores": journal.stores},
         "nodes": told,
+        "witnesses": signing,
         "disk": dict(disk),
         "device": dict(device),
         "verified": dict(verified),
@@ -94,11 +99,13 @@ def problems(
     journal: Journal,
     sealer: Sealer,
     nodes: Mapping[str, Mapping[str, Any]],
+    witnesses: Mapping[str, Mapping[str, Any]],
     troubles: Iterable[Problem],
 ) -> list[Problem]:
-    """The conditions that hold now, worst first; nodes: what each tells of itself."""
+    """The conditions that hold now, worst first; nodes, witnesses: what each tells of itself."""
     own = _own_problems(journal, sealer, clock)
-    found = [*troubles, *own, *_source_problems(intake.tallies), *_unbalanced(intake), *_node_problems(nodes)]
+    found = [*troubles, *own, *_source_problems(intake.tallies), *_unbalanced(intake)]
+    found += [*_upstream_problems(nodes), *_upstream_problems(witnesses)]
     return worst_first(without_repeats(found))
 
 
@@ -182,10 +189,8 @@ def _unbalanced(intake: Intake) -> list[Problem]:
     return [COUNTS_WRONG.problem(name) for name, tally in tallies if not _is_balanced(tally, waiting.get(name, 0))]
 
 
-def _node_problems(nodes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    return [
-        find(node["condition"]).problem(name, **node["values"]) for name, node in nodes.items() if node["condition"]
-    ]
+def _upstream_problems(told: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    return [find(one["condition"]).problem(name, **one["values"]) for name, one in told.items() if one["condition"]]
 
 
 def _headline(

@@ -137,6 +137,7 @@ def test_names_follow_the_conventions() -> None:
 LABELS = {
     "source",
     "node",
+    "witness",
     "file",
     "reason",
     "condition",

@@ -267,6 +267,26 @@ async def test_nodes_come_and_go_one_by_one(home: Home) -> None:
         assert it.status()["nodes"] == {}
 
 
+async def test_witnesses_come_and_go_and_never_count_for_pruning(home: Home) -> None:
+    home.write(node())
+    async with home.running() as it:
+        coop = it.gateway._nodes.members["coop"]
+        answer = await it.reload(node() + WITNESS)
+        assert turned(answer, "tables") == {"started": ["witness.public"]}
+        assert list(it.status()["witnesses"]) == ["public"]
+        assert it.gateway._sync() == ["coop", "public"]
+        assert it.gateway._retention._nodes == {"coop": None}
+        public = it.gateway._witnesses.members["public"]
+        answer = await it.reload(node() + WITNESS + "every_s = 5\n")
+        assert turned(answer, "tables") == {"changed": ["witness.public"]}
+        assert it.gateway._witnesses.members["public"] is not public
+        assert it.gateway._nodes.members["coop"] is coop
+        assert turned(await it.reload(WITNESS), "tables") == {"changed": ["witness.public"]}
+        assert it.gateway._retention._nodes == {}
+        assert turned(await it.reload(""), "tables") == {"stopped": ["witness.public"]}
+        assert it.status()["witnesses"] == {}
+
+
 async def test_the_word_of_a_node_holds_until_another_is_configured_in_its_place(home: Home) -> None:
     home.write(node() + node("vet", seen=vkey("vet.example"), stored=vkey("vet.example/stored")))
     async with home.running() as it:
@@ -491,6 +511,7 @@ async def test_a_reload_during_the_stop_is_refused(home: Home, monkeypatch: pyte
 # Whatever comes, in whatever order
 
 
+WITNESS = f'[witness.public]\nurl = "http://127.0.0.1:1"\nvkey = "{vkey("witness.example")}"\n'
 FIVE = TOPIC.format(name="five", broker="local", topic="farm/+/x")
 PARTS: dict[str, list[str]] = {
     "one": [box("one"), box("one", 7), TOPIC.format(name="one", broker="local", topic="port")],
@@ -503,6 +524,7 @@ PARTS: dict[str, list[str]] = {
     "seal": ["[seal]\nmax_age_s = 7\n", "[seal]\nheartbeat_s = 8\n"],
     "coop": [node(), node() + f'read_key = "{READ}"\n', node(seen=vkey("other.example")), node(port=2)],
     "vet": [node("vet", seen=vkey("vet.example"), stored=vkey("vet.example/stored")) + 'share = ["*"]\n'],
+    "public": [WITNESS, WITNESS + "every_s = 5\n", WITNESS.replace("public", "coop")],
     "bad": ["[", box("bad").replace("every_s", "x"), box("gateway")],
 }
 """The tables of a configuration, and what may stand in each."""

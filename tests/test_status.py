@@ -42,6 +42,7 @@ def told(
         blocks=gateway.store.blocks,
         sealer=gateway.sealer,
         nodes=nodes,
+        witnesses={},
         troubles=troubles,
         disk=disk or {},
         device={},

@@ -144,6 +144,7 @@ def _summary(settings: Settings, found: Sequence[Told]) -> str:
         _count(settings.source, "source"),
         _count(settings.broker, "broker"),
         _count(settings.node, "node"),
+        *([_number(len(settings.witness), "witness")] if settings.witness else []),
         f"log {settings.origin}",
     ]
     counts = {name: sum(one["severity"] == name for one in found) for name in ("warning", "note")}
@@ -156,4 +157,4 @@ def _count(things: Sized, noun: str) -> str:
 
 
 def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"

@@ -16,7 +16,7 @@ from gateway.core.note import VerifierKey
 from gateway.core.policy import Policy, make_policy, parse_policy
 from gateway.core.receipt import parse_receipt
 from gateway.errors import FormatError, NotFoundError
-from gateway.settings import NodeLink, Settings
+from gateway.settings import Settings
 from gateway.store import Store
 from gateway.store.receipts import build_receipt, first_receipt
 
@@ -46,7 +46,8 @@ def receipt(
 ) -> None:
     """Write the receipt of SOURCE's last sealed reading up to a time. The gateway may be running meanwhile.
 
-    The receipt carries the earliest co-signatures that meet the policy; without --policy, the earliest of any node.
+    The receipt carries the earliest co-signatures that meet the policy; without --policy, the earliest
+    of any node or witness.
 
     \b
     Examples:
@@ -106,15 +107,15 @@ async def _waits(store: Store, source: str, at_ms: int) -> bool:
     default="any",
     show_default=True,
     metavar="any|all|none|N",
-    help="How many of the configured nodes must have co-signed.",
+    help="How many of the configured nodes and witnesses must have co-signed.",
 )
 @click.option("--log", "others", multiple=True, metavar="VKEY", help="A further log to trust: the one before this one.")
 @config_option
 def policy(out: Path | None, quorum: str, others: tuple[str, ...], config_file: Path | None) -> None:
-    """Write a tlog-policy that trusts this gateway's log and the nodes of its configuration.
+    """Write a tlog-policy that trusts this gateway's log and the nodes and witnesses of its configuration.
 
-    A node counts by its stored key, or by its seen key where it has no other. Whoever verifies a receipt should get
-    the policy from someone whom they trust, not with the receipt.
+    A node counts by its stored key, or by its seen key where it has no other; a witness by its key. Whoever verifies a
+    receipt should get the policy from someone whom they trust, not with the receipt.
 
     \b
     Examples:
@@ -124,23 +125,20 @@ def policy(out: Path | None, quorum: str, others: tuple[str, ...], config_file: 
     Exit 0: written. 2: the quorum cannot be met.
     """
     settings = config.load(find_config(config_file))
-    nodes = list(settings.node.values())
-    if not nodes and quorum != "none":
-        say("no node is configured: the policy asks for no co-signature, so it proves no time")
+    links = list(settings.cosigners.values())
+    if not links and quorum != "none":
+        say("no node and no witness is configured: the policy asks for no co-signature, so it proves no time")
         quorum = "none"
-    elif quorum not in ("any", "all", "none") and not (quorum.isdecimal() and 1 <= int(quorum) <= len(nodes)):
-        raise click.UsageError(f"--quorum is any, all, none, or a number from 1 to {len(nodes)}")
+    elif quorum not in ("any", "all", "none") and not (quorum.isdecimal() and 1 <= int(quorum) <= len(links)):
+        raise click.UsageError(f"--quorum is any, all, none, or a number from 1 to {len(links)}")
     try:
         logs = [asyncio.run(_log_key(settings)), *map(VerifierKey.parse, others)]
     except FormatError as exc:
         raise click.UsageError(f"--log: {exc}") from None
-    data = make_policy(logs, [_witness(node) for node in nodes], int(quorum) if quorum.isdecimal() else quorum)
+    keys = [VerifierKey.parse(link.keys[-1]) for link in links]
+    data = make_policy(logs, keys, int(quorum) if quorum.isdecimal() else quorum)
     with output(out) as file:
         file.write(data)
-
-
-def _witness(node: NodeLink) -> VerifierKey:
-    return VerifierKey.parse(node.stored_key or node.seen_key)
 
 
 async def _log_key(settings: Settings) -> VerifierKey:

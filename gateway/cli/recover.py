@@ -166,7 +166,7 @@ async def _rebuild(site: Site, source: str | None) -> None:
             node=readers[0] if readers else None,
             head=await _head(site),
             signer=site.signer,
-            nodes=site.settings.node,
+            cosigners=site.settings.cosigners,
             brokers=list(site.settings.broker),
             max_count=site.settings.seal.max_count,
             now_ms=time.time_ns() // 1_000_000,

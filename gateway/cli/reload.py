@@ -61,14 +61,14 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
 
 @click.group()
 def sync() -> None:
-    """Nodes, and what they lack."""
+    """Nodes and witnesses, and what they lack."""
 
 
 @sync.command()
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="The names as JSON.")
 def now(config_file: Path | None, as_json: bool) -> int:
-    """Ask every node at once, also one that did not answer and is left alone for a while.
+    """Ask every node and witness at once, also one that did not answer and is left alone for a while.
 
     `fieldgate status` tells what they answer.
 
@@ -89,5 +89,5 @@ def now(config_file: Path | None, as_json: bool) -> int:
     elif names:
         click.echo(f"asked: {plain(', '.join(map(str, names)))}. fieldgate status tells what they answer")
     else:
-        click.echo("no [node.NAME] is configured: there is nobody to ask")
+        click.echo("no [node.NAME] and no [witness.NAME] is configured: there is nobody to ask")
     return OK

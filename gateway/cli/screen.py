@@ -21,7 +21,13 @@ _TONES: dict[str, Style] = {"error": "bad", "warning": "warn", "note": ""}
 def screen(state: State, width: int, height: int) -> list[Line]:
     """All of it, in at most so many lines: what does not fit is counted."""
     above = [*_headline(state, width), *_problems(state, width, max(1, height // 8)), line("")]
-    below = [line(""), *_chain(state), *_nodes(state, max(1, height // 8)), *_device(state)]
+    below = [
+        line(""),
+        *_chain(state),
+        *_nodes(state, max(1, height // 8)),
+        *_witnesses(state, max(1, height // 12)),
+        *_device(state),
+    ]
     left = max(height - len(above) - len(below), 3)
     return [cut(one, width) for one in [*above, *_sources(state, width, left), *below]][:height]
 
@@ -130,6 +136,18 @@ def _nodes(state: State, most: int) -> list[Line]:
     return lines
 
 
+def _witnesses(state: State, most: int) -> list[Line]:
+    witnesses = sorted(state["witnesses"].items(), key=lambda item: (item[1]["ok"], item[0]))
+    lines: list[Line] = []
+    for name, witness in witnesses[:most]:
+        answered = "" if witness["last_ms"] is None else f", answered {_ago(state, witness['last_ms'])}"
+        detail = Word(witness["detail"], "" if witness["ok"] else "bad")
+        lines.append([*_fact("witness", f"{name}: seen {witness['seen']:,}{answered}, "), detail])
+    if len(witnesses) > most:
+        lines.append(more(len(witnesses) - most, "witness", "fieldgate status --json"))
+    return lines
+
+
 def _device(state: State) -> list[Line]:
     device, disk = state["device"], state["disk"]
     lines = []
@@ -177,4 +195,6 @@ def stored(held: State, width: int) -> list[Line]:
         lines.append(_fact("sealed", format_time(chain["last_sealed_ms"])))
     for name, node in held["nodes"].items():
         lines.append(_fact("node", f"{name}: seen {node['seen']:,}, stored {node['stored']:,}"))
+    for name, witness in held["witnesses"].items():
+        lines.append(_fact("witness", f"{name}: seen {witness['seen']:,}"))
     return [cut(one, width) for one in lines]

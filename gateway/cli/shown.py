@@ -105,12 +105,16 @@ def echo(lines: Iterable[Line]) -> None:
 
 def more(count: int, noun: str, where: str) -> Line:
     """That a list was cut: how many more there are, and how to see them."""
-    return line(Word(f"and {count:,} more {noun if count == 1 else f'{noun}s'}: {where}", "faint"))
+    return line(Word(f"and {count:,} more {noun if count == 1 else _many(noun)}: {where}", "faint"))
 
 
 def plural(number: int, noun: str) -> str:
     """`1 node`, `2 nodes`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else _many(noun)}"
+
+
+def _many(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
 def size(number: int) -> str:

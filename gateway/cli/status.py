@@ -93,7 +93,7 @@ def _tell_stored(settings: Settings, *, as_json: bool) -> None:
         held = asyncio.run(_stored(settings))
     except FieldgateError as exc:
         say(str(exc))
-        held = {"running": False, "vkey": None, "origin": settings.origin, "chain": None, "nodes": {}}
+        held = {"running": False, "vkey": None, "origin": settings.origin, "chain": None, "nodes": {}, "witnesses": {}}
     if as_json:
         click.echo(json.dumps(held, indent=2))
         return
@@ -105,6 +105,7 @@ async def _stored(settings: Settings) -> State:
         size = store.blocks.size
         newest = await store.blocks.entries(size - 1, 1) if size else []
         nodes = {name: await store.cosigned.progress(name) for name in settings.node}
+        witnesses = {name: await store.cosigned.progress(name) for name in settings.witness}
         return {
             "running": False,
             "vkey": str(store.vkey),
@@ -115,4 +116,5 @@ async def _stored(settings: Settings) -> State:
                 "last_sealed_ms": parse_entry(newest[0]).header.sealed if newest else None,
             },
             "nodes": {name: {"seen": progress.seen, "stored": progress.stored} for name, progress in nodes.items()},
+            "witnesses": {name: {"seen": progress.seen} for name, progress in witnesses.items()},
         }

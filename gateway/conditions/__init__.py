@@ -5,7 +5,7 @@ values in them are filled in where it is met, so that a page can say the same in
 docs/operations.md explains each id: symptom, cause, cure.
 """
 
-from gateway.conditions import anchors, brokers, found, nodes, own, sources
+from gateway.conditions import anchors, brokers, found, nodes, own, sources, witnesses
 from gateway.conditions.model import (
     SEVERITIES,
     Condition,
@@ -82,5 +82,6 @@ __all__ = [
     "own",
     "sources",
     "without_repeats",
+    "witnesses",
     "worst_first",
 ]

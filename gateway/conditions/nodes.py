@@ -106,7 +106,7 @@ NODE_SLOW = _found(
 NODE_NONE = _found(
     "node-none",
     "warning",
-    "No node is configured: nobody co-signs, and nobody else holds the readings",
+    "No node is configured: nobody else holds the readings",
     "Add a [node.NAME] table: `fieldgate node init` on another computer prints it",
 )
 CLOCK_APART = _found(

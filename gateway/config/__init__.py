@@ -156,11 +156,13 @@ def sm2_signer(settings: Settings) -> keys.Signer | None:
 
 
 def check_apart(settings: Settings, vkey: VerifierKey) -> None:
-    """KeyFileError where a node is configured with the log's own key."""
-    for name, node in settings.node.items():
-        for text in (node.seen_key, node.stored_key, node.read_key):
+    """KeyFileError where a node or a witness is configured with the log's own key."""
+    named = {f"node.{name}": (*node.keys, node.read_key) for name, node in settings.node.items()}
+    named |= {f"witness.{name}": witness.keys for name, witness in settings.witness.items()}
+    for name, texts in named.items():
+        for text in texts:
             if text and VerifierKey.parse(text).public == vkey.public:
-                what = f"node.{name} is configured with the log's own key"
+                what = f"{name} is configured with the log's own key"
                 raise KeyFileError(what, where=settings.gateway.key, cure="Each has a key of its own")
 
 

@@ -28,8 +28,15 @@ NO_SOURCE = Condition(
 NO_NODE = Condition(
     "config-no-node",
     "warning",
-    "There is no node: nobody co-signs the log, so no receipt can be made, and nobody else has the readings",
+    "There is no node and no witness: nobody co-signs the log, so no receipt can be made, and nobody else has the "
+    "readings",
     "Write the [node.NAME] table that the node's operator gives you (`fieldgate node init` prints it)",
+)
+NO_HOLDER = Condition(
+    "config-no-holder",
+    "warning",
+    "There are witnesses and no node: the log is co-signed, but nobody else has the readings",
+    "Write the [node.NAME] table that a node's operator gives you (`fieldgate node init` prints it)",
 )
 NO_KEEPER = Condition(
     "config-no-keeper",
@@ -174,7 +181,7 @@ def _id_for(topic: str) -> str:
 
 def _nodes(settings: Settings) -> Iterator[Advice]:
     if not settings.node:
-        yield advise(("node",), NO_NODE)
+        yield advise(("node",), NO_HOLDER if settings.witness else NO_NODE)
     for name, node in settings.node.items():
         if node.url.startswith("http:") and not is_here(node.url):
             yield advise(("node", name, "url"), PLAIN_NODE)

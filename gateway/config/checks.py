@@ -171,6 +171,18 @@ def _nodes(root: Draft) -> Iterator[Problem]:
                 yield problem
             if key:
                 keys.append((path, key))
+    for name, witness in root.drafts("witness").items():
+        yield from _link(witness)
+        path = (*witness.path, "vkey")
+        key, problem = _vkey(path, witness.get("vkey"), COSIGNATURE)
+        if problem:
+            yield problem
+        if key:
+            keys.append((path, key))
+        if name in root.drafts("node"):
+            yield Problem(
+                witness.path, f"has the name of node.{name}", "Give one of them another name: both stand in one list"
+            )
     yield from _distinct(keys)
 
 
@@ -344,5 +356,7 @@ def _distinct(keys: list[tuple[Path, VerifierKey]]) -> Iterator[Problem]:
         ):
             if first != path:
                 where = ".".join(map(str, first))
-                yield Problem(path, f"is the same {what} as {where}", "Each purpose of each node has a key of its own")
+                yield Problem(
+                    path, f"is the same {what} as {where}", "Each purpose of each node or witness has a key of its own"
+                )
                 break

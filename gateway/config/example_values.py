@@ -39,10 +39,12 @@ EXAMPLE: dict[str, Any] = {
             "#ca_file": "/etc/fieldgate/coop-ca.pem",
             "#stored_from": 1_200,
         },
-        "witness": {
+    },
+    "witness": {
+        "public": {
             "url": "https://witness.example",
-            "seen_key": "witness.example+7184a3fe+BHh6F8QDYwoJfUqVVg+CKwt7Fc7iinDG0GKhYmB86e3s",
-            "share": [],
+            "vkey": "witness.example+7184a3fe+BHh6F8QDYwoJfUqVVg+CKwt7Fc7iinDG0GKhYmB86e3s",
+            "#ca_file": "/etc/fieldgate/witness-ca.pem",
         },
     },
     "web": {

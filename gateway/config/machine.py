@@ -173,6 +173,8 @@ def _paths(settings: Settings) -> Iterator[Advice]:
         yield from _path(("source", name, "path"), getattr(source.options, "path", ""))
     for name, node in settings.node.items():
         yield from _path(("node", name, "ca_file"), node.ca_file)
+    for name, witness in settings.witness.items():
+        yield from _path(("witness", name, "ca_file"), witness.ca_file)
     for field in ("cert_file", "key_file"):
         yield from _path(("web", field), getattr(settings.web, field))
 

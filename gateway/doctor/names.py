@@ -28,7 +28,7 @@ class Lookup(NamedTuple):
 
 
 async def look(case: Case) -> Outcome:
-    """Looks up each once. Brokers and nodes whose names fail are told by their own checks."""
+    """Looks up each once. Brokers, nodes and witnesses whose names fail are told by their own checks."""
     settings = case.wanted
     servers = await beside(_servers, case.root / "etc/resolv.conf")
     hosts = list(names(settings).items())[:DOCTOR_LOOKUPS]
@@ -40,8 +40,8 @@ def names(settings: Settings) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for url in [broker.url for broker in settings.broker.values()]:
         found.setdefault(config.broker_address(url)[0], ())
-    for node in settings.node.values():
-        found.setdefault(urlsplit(node.url).hostname or "", ())
+    for link in settings.cosigners.values():
+        found.setdefault(urlsplit(link.url).hostname or "", ())
     for source, table in settings.source.items():
         if address := getattr(table.options, "tcp", None):
             host = urlsplit(f"//{address}").hostname or ""

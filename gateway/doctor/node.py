@@ -1,4 +1,4 @@
-"""Does each node answer, with the key that the configuration names, and is this log enrolled there?"""
+"""Does each node and witness answer, with the key that the configuration names, and is this log known there?"""
 
 import asyncio
 import email.utils
@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
@@ -29,11 +29,12 @@ from gateway.conditions.nodes import (
     NODE_TLS,
     NODE_UNKNOWN_LOG,
 )
+from gateway.conditions.witnesses import WITNESS_AWAY, WITNESS_BUSY, WITNESS_CERTIFICATE, WITNESS_KEY
 from gateway.core import limits, note
 from gateway.core.note import VerifierKey
 from gateway.doctor.case import Case, Outcome, beside, each, ends_soon, merged
 from gateway.errors import FormatError
-from gateway.settings import NodeLink
+from gateway.settings import NodeLink, WitnessLink
 
 _SLOW_S = 5.0
 _APART_S = 60.0
@@ -52,26 +53,46 @@ class Answer(NamedTuple):
 
 
 async def look(case: Case) -> Outcome:
-    """All nodes at once."""
+    """All of them at once."""
     settings = case.wanted
-    names = list(settings.node)[: limits.DOCTOR_PEERS]
-    if not names:
-        return Outcome("no node is configured", (NODE_NONE.problem(),))
-    outcomes = await each(*(_look(name, settings.node[name], settings.origin) for name in names))
-    said = f"{listed(names)}: answers, and signs with the key that is configured"
-    return merged(said, dict(zip(names, outcomes, strict=True)))
+    names = list(settings.cosigners)[: limits.DOCTOR_PEERS]
+    looks = [
+        _look(name, settings.node[name], settings.origin)
+        if name in settings.node
+        else _look_at_witness(name, settings.witness[name], settings.origin)
+        for name in names
+    ]
+    outcomes = dict(zip(names, await each(*looks), strict=True))
+    if not settings.node:
+        outcomes[""] = Outcome("", (NODE_NONE.problem(),))
+    return merged(f"{listed(names)}: answers, and signs with the key that is configured", outcomes)
 
 
 async def _look(name: str, link: NodeLink, origin: str) -> Outcome:
     try:
         async with asyncio.timeout(limits.DOCTOR_ASKING_S):
-            answer = await _ask(link, origin)
+            answer = await _ask(link, origin, knows=_knows)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Outcome("", (of_error(name, link, error),))
     return judge(name, link, answer, origin, now_s=time.time())
 
 
-async def _ask(link: NodeLink, origin: str) -> Answer:
+async def _look_at_witness(name: str, link: WitnessLink, origin: str) -> Outcome:
+    try:
+        async with asyncio.timeout(limits.DOCTOR_ASKING_S):
+            answer = await _ask(link, origin)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return Outcome("", (WITNESS_AWAY.problem(name, url=link.url, detail=_why(error)),))
+    return judge_witness(name, link, answer, origin, now_s=time.time())
+
+
+async def _ask(
+    link: NodeLink | WitnessLink,
+    origin: str,
+    *,
+    knows: Callable[[aiohttp.ClientSession, str], Awaitable[bool]] | None = None,
+) -> Answer:
+    """`knows`: whether a log without a checkpoint is enrolled."""
     context = await beside(partial(ssl.create_default_context, cafile=link.ca_file or None))
     base, log = link.url.rstrip("/"), sha256(origin.encode()).hexdigest()
     connector = aiohttp.TCPConnector(limit=1, ssl=context)
@@ -84,7 +105,7 @@ async def _ask(link: NodeLink, origin: str) -> Answer:
             data = await _bounded(response)
             status, date = response.status, response.headers.get("Date", "")
         seconds = time.monotonic() - began
-        known = status != 404 or await _knows(http, f"{base}/v1/logs/{log}/sync")
+        known = status != 404 or (knows is not None and await knows(http, f"{base}/v1/logs/{log}/sync"))
     parts = urlsplit(base)
     ends = await beside(_ends, parts.hostname, parts.port or 443, context) if parts.scheme == "https" else ""
     return Answer(status, data, known, seconds, date, ends)
@@ -123,13 +144,17 @@ def of_error(name: str, link: NodeLink, error: Exception) -> Problem:
     if isinstance(error, FileNotFoundError | PermissionError) and error.filename is None and link.ca_file:
         return NODE_TLS.problem(name, url=link.url, detail=f"{link.ca_file} cannot be read")
     if isinstance(error, TimeoutError):
-        return NODE_AWAY.problem(name, url=link.url, detail="it did not answer in time")
+        return NODE_AWAY.problem(name, url=link.url, detail=_why(error))
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return NODE_AWAY.problem(name, url=link.url, detail=_why(error))
     return NODE_ANSWER.problem(name, detail="its answer is no HTTP")
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name has no address"
     verify = getattr(error, "certificate_error", error)
     if text := getattr(verify, "verify_message", ""):
         return str(text)
@@ -137,13 +162,40 @@ def _why(error: Exception) -> str:
     return os.strerror(number).lower() if isinstance(number, int) and number > 0 else "the connection failed"
 
 
-def judge(name: str, link: NodeLink, answer: Answer, origin: str, *, now_s: float) -> Outcome:
-    """What it answered, against what the configuration says of it."""
-    problems = [*_of_answer(name, link, answer, origin), *_of_way(name, answer, now_s)]
+def judge_witness(name: str, link: WitnessLink, answer: Answer, origin: str, *, now_s: float) -> Outcome:
+    """What a witness answered. It need not show what it has signed, and does not here where that is at another url."""
+    problems: list[Problem] = []
+    if answer.status == 200 and (shown := _checkpoint(answer.data, origin)):
+        key = VerifierKey.parse(link.vkey)
+        if not any(line.is_by(key) for line in shown.lines):
+            problems.append(WITNESS_KEY.problem(name, url=link.url))
+    if answer.status == 429 or answer.status >= 500:
+        problems.append(WITNESS_BUSY.problem(name, detail=f"status {answer.status}"))
+    if ends_soon(answer.ends, now_s):
+        problems.append(WITNESS_CERTIFICATE.problem(name, ends=answer.ends))
+    return Outcome("", problems, _figures(answer))
+
+
+def _checkpoint(data: bytes, origin: str) -> note.Note | None:
+    """A checkpoint of this log; None where it is anything else."""
+    try:
+        shown = note.parse_note(data)
+        return shown if note.parse_checkpoint(shown.text).origin == origin else None
+    except FormatError:
+        return None
+
+
+def _figures(answer: Answer) -> dict[str, str]:
     figures = {"answers in": f"{answer.seconds * 1000:.0f} ms"}
     if answer.ends:
         figures["certificate ends"] = answer.ends
-    return Outcome("", problems, figures)
+    return figures
+
+
+def judge(name: str, link: NodeLink, answer: Answer, origin: str, *, now_s: float) -> Outcome:
+    """What it answered, against what the configuration says of it."""
+    problems = [*_of_answer(name, link, answer, origin), *_of_way(name, answer, now_s)]
+    return Outcome("", problems, _figures(answer))
 
 
 def _of_answer(name: str, link: NodeLink, answer: Answer, origin: str) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ from gateway.core.note import ED25519, VerifierKey
 from gateway.errors import KeyFileError, Refused
 from gateway.files import sync_file, sync_folder
 from gateway.recover import OWN, lost_reading
-from gateway.settings import NodeLink, Settings
+from gateway.settings import NodeLink, Settings, WitnessLink
 from gateway.store import DATABASE, MOVED, SIGN_STATE, moves, signstate
 from gateway.store.rebuild import Lost, Rebuilt, Salvage
 
@@ -173,18 +173,20 @@ def _new_config(plan: Plan, text: str) -> str:
 
 
 def _old_config(plan: Plan, text: str) -> str:
-    """What reading the old log needs: the gateway, and all nodes, of drop-ins too."""
+    """What reading the old log needs: the gateway, and all nodes and witnesses, of drop-ins too."""
     document = tomlkit.parse(_edited(text, {"data_dir": str(plan.old_folder)}))
     for name in list(document):
         if name != "gateway":
             del document[name]
     if plan.settings.node:
         document["node"] = {name: _written(link) for name, link in plan.settings.node.items()}
+    if plan.settings.witness:
+        document["witness"] = {name: _written(link) for name, link in plan.settings.witness.items()}
     return tomlkit.dumps(document)
 
 
-def _written(link: NodeLink) -> dict[str, object]:
-    """The keys of a node's table but for `share`, which names sources."""
+def _written(link: NodeLink | WitnessLink) -> dict[str, object]:
+    """The keys of its table but for `share`, which names sources."""
     given = {one.encode_name: getattr(link, one.name) for one in fields(link) if one.name != "share"}
     return {name: value for name, value in given.items() if value not in (None, "")}
 

@@ -16,7 +16,7 @@ from gateway.files import sync_file
 from gateway.keys import Signer, sign_checkpoint, sign_entry
 from gateway.recover.cures import FROM_NODE, NEW_EPOCH
 from gateway.recover.node_reader import NodeReader
-from gateway.settings import NodeLink
+from gateway.settings import NodeLink, WitnessLink
 from gateway.store import DATABASE, moves
 from gateway.store.blocks import BlockRow
 from gateway.store.rebuild import Kept, Lost, Rebuilt, Salvage
@@ -47,7 +47,7 @@ class Job:
     node: NodeReader | None
     head: Head | None
     signer: Signer | None
-    nodes: Mapping[str, NodeLink]
+    cosigners: Mapping[str, NodeLink | WitnessLink]
     brokers: Sequence[str]
     max_count: int
     now_ms: int
@@ -240,7 +240,7 @@ class _Filling:
     async def _cosign(self, size: int, kept: str) -> None:
         """Co-signatures over the checkpoint of that size: of the old file, where they verify, and those of the node."""
         for line in await self._old.lines(size):
-            link = self._job.nodes.get(line.node)
+            link = self._job.cosigners.get(line.node)
             if link is not None and _verifies(kept, line.line, link):
                 await self._new.cosigned.save(line.node, line.kind, size, kept, line.line)
         node = self._job.node
@@ -292,11 +292,11 @@ def _fits(header: cose.Header, secret: bytes | None, items: list[Item]) -> bool:
     return secret is not None or not items
 
 
-def _verifies(kept: str, text: str, link: NodeLink) -> bool:
-    """Whether the line is by one of the node's keys, over this checkpoint."""
+def _verifies(kept: str, text: str, link: NodeLink | WitnessLink) -> bool:
+    """Whether the line is by one of its keys, over this checkpoint."""
     try:
         line = note.parse_line(text)
-        for key in (VerifierKey.parse(key) for key in (link.seen_key, link.stored_key) if key):
+        for key in map(VerifierKey.parse, link.keys):
             if line.is_by(key):
                 note.verify_cosignature(note.parse_note(kept).text, line, key)
                 return True

@@ -1,5 +1,6 @@
-"""Keeps each upstream node in step: a session per node as a state machine without I/O, and the client that runs it."""
+"""Keeps each upstream in step: a session per node or witness as a state machine without I/O, and the client of it."""
 
 from gateway.upstream.client import Upstream
+from gateway.upstream.witness import WitnessUpstream
 
-__all__ = ["Upstream"]
+__all__ = ["Upstream", "WitnessUpstream"]

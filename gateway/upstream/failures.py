@@ -1,7 +1,8 @@
-"""What went wrong with a node, in words that it did not choose, with its condition."""
+"""What went wrong with a node or a witness, in words that it did not choose, with its condition."""
 
 import os
 import ssl
+from typing import Final, NamedTuple
 
 import aiohttp
 
@@ -10,25 +11,74 @@ from gateway.conditions.nodes import (
     NODE_ANSWER,
     NODE_BUSY,
     NODE_FAULT,
+    NODE_KEY,
     NODE_LOG_KEY,
     NODE_NAME,
     NODE_REFUSED,
     NODE_TLS,
     NODE_UNKNOWN_LOG,
 )
+from gateway.conditions.witnesses import (
+    WITNESS_ANSWER,
+    WITNESS_AWAY,
+    WITNESS_BUSY,
+    WITNESS_FAULT,
+    WITNESS_KEY,
+    WITNESS_REFUSED,
+    WITNESS_UNKNOWN_LOG,
+)
 from gateway.errors import FieldgateError, NotFoundError, UnreachableError
 
+
+class Kinds(NamedTuple):
+    """The conditions of one kind of upstream, and what a person calls it."""
+
+    noun: str
+    away: Condition
+    name: Condition
+    tls: Condition
+    key: Condition
+    unknown_log: Condition
+    log_key: Condition
+    refused: Condition
+    busy: Condition
+    answer: Condition
+    fault: Condition
+
+
+NODE: Final = Kinds(
+    "node",
+    away=NODE_AWAY,
+    name=NODE_NAME,
+    tls=NODE_TLS,
+    key=NODE_KEY,
+    unknown_log=NODE_UNKNOWN_LOG,
+    log_key=NODE_LOG_KEY,
+    refused=NODE_REFUSED,
+    busy=NODE_BUSY,
+    answer=NODE_ANSWER,
+    fault=NODE_FAULT,
+)
+WITNESS: Final = Kinds(
+    "witness",
+    away=WITNESS_AWAY,
+    name=WITNESS_AWAY,
+    tls=WITNESS_AWAY,
+    key=WITNESS_KEY,
+    unknown_log=WITNESS_UNKNOWN_LOG,
+    log_key=WITNESS_UNKNOWN_LOG,
+    refused=WITNESS_REFUSED,
+    busy=WITNESS_BUSY,
+    answer=WITNESS_ANSWER,
+    fault=WITNESS_FAULT,
+)
 _ENROL = "Enrol this gateway's vkey there (`fieldgate status` shows it)"
 _REFUSALS = {
-    400: ("it finds the request malformed", "Update gateway and node to the same version", NODE_REFUSED),
-    401: ("it wants another authentication", "Check the node's url: something else answers there", NODE_REFUSED),
-    403: ("it does not take this log's signature", _ENROL, NODE_LOG_KEY),
-    404: ("it does not know this log", _ENROL, NODE_UNKNOWN_LOG),
-    413: (
-        "it finds the request too large",
-        "Check proxies before the node: requests have up to 384 KiB",
-        NODE_REFUSED,
-    ),
+    400: ("it finds the request malformed", "Update gateway and node to the same version", "refused"),
+    401: ("it wants another authentication", "Check the url: something else answers there", "refused"),
+    403: ("it does not take this log's signature", _ENROL, "log_key"),
+    404: ("it does not know this log", _ENROL, "unknown_log"),
+    413: ("it finds the request too large", "Check proxies before it: requests have up to 384 KiB", "refused"),
 }
 
 
@@ -44,28 +94,28 @@ class RefusalError(UnreachableError):
         self.condition = condition
 
 
-def refusal(status: int) -> RefusalError:
+def refusal(status: int, kinds: Kinds) -> RefusalError:
     """What to say of a status that is none of the protocol's."""
     if 300 <= status < 400:
         what = f"it redirects (status {status}), which is not followed"
-        return RefusalError(what, "Write its own url", NODE_REFUSED)
-    other = ("it cannot take this now", "", NODE_BUSY) if status >= 429 else ("it refuses this", "", NODE_REFUSED)
-    what, cure, condition = _REFUSALS.get(status, other)
-    return RefusalError(f"{what} (status {status})", cure, condition)
+        return RefusalError(what, "Write its own url", kinds.refused)
+    other = ("it cannot take this now", "", "busy") if status >= 429 else ("it refuses this", "", "refused")
+    what, cure, kind = _REFUSALS.get(status, other)
+    return RefusalError(f"{what} (status {status})", cure, getattr(kinds, kind))
 
 
-def condition(error: Exception) -> Condition:
+def condition(error: Exception, kinds: Kinds) -> Condition:
     """Of a failed exchange."""
     if isinstance(error, RefusalError):
         return error.condition
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return NODE_NAME
+        return kinds.name
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError | NoAuthoritiesError):
-        return NODE_TLS
+        return kinds.tls
     if isinstance(error, FieldgateError):
-        return NODE_FAULT
+        return kinds.fault
     away = isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError)
-    return NODE_AWAY if away else NODE_ANSWER
+    return kinds.away if away else kinds.answer
 
 
 def words(error: Exception) -> str:

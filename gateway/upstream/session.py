@@ -1,22 +1,26 @@
 """One node's session as a state machine without I/O (docs/format.md, section 8).
 
-The client asks `next` what to do, does it, and says what came of it; one action is under way at a time. Headers come
-first, in bounded requests from where the node is; bodies follow, only those that the node wants; then the session waits
-for a new head. Whatever a node answers that does not fit is said in `detail`, backed off, and changes nothing.
+Headers come first, in bounded requests from where the node is; bodies follow, only those that the node wants; then the
+session waits for a new head. Whatever a node answers that does not fit is said in `detail`, backed off, and changes
+nothing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
 
 from gateway.core import cbor, limits, note
 from gateway.errors import BugError, FormatError
-
-SYNC_SIZE_TYPE: Final = "text/x.tlog.size"
-SEEN, STORED = "seen", "stored"
-
-_BACKOFF_FIRST_S = 1.0
-_CONFLICTS_IN_A_ROW = 3
+from gateway.upstream.turns import (
+    BACKOFF_FIRST_S,
+    CONFLICTS_IN_A_ROW,
+    SEEN,
+    STORED,
+    Ask,
+    Turns,
+    Verified,
+    Wait,
+    verify,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +38,7 @@ class Upload:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Fetch the node's checkpoint of this log: it claims more entries than this gateway has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Do nothing until the monotonic time `until` (None: no time), or, where `for_head`, until the log has grown."""
-
-    until: float | None
-    for_head: bool
-
-
-Action = Sync | Upload | Ask | Wait
-_A = TypeVar("_A", Sync, Upload, Ask)
+Action = Sync | Upload | Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +50,6 @@ class Answer:
     wants: tuple[tuple[int, int], ...] = ()
     stored_size: int | None = None
     stored: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A co-signature line that verified over the gateway's own note of `size`: what the store keeps."""
-
-    kind: str
-    size: int
-    note: str
-    line: str
-
-
-class WrongKey(FormatError):
-    """Lines that no configured key made. `kind`: SEEN or STORED, whose key they should be by."""
-
-    def __init__(self, kind: str, key: note.VerifierKey) -> None:
-        super().__init__(f"no {kind} line by {key.name}+{key.key_id.hex()}")
-        self.kind = kind
 
 
 def encode_sync(old: int, entries: Sequence[bytes], own_note: str) -> bytes:
@@ -105,15 +77,7 @@ def decode_answer(data: bytes) -> Answer:
     )
 
 
-def decode_size(body: bytes) -> int:
-    """The size in a 409 of type text/x.tlog.size: a decimal and a newline."""
-    text = body.decode("ascii", "replace")
-    if not text.endswith("\n"):
-        raise FormatError("a size that does not end in a newline")
-    return note.decimal(text[:-1], "the node's size")
-
-
-class Session:
+class Session(Turns[Action]):
     """What one node has, wants and signed. One client owns it.
 
     log, seen_key, stored_key: verifier keys; stored_key None: this node's stored lines do not count (none is
@@ -132,27 +96,18 @@ class Session:
         seen: int = 0,
         stored: int = 0,
     ) -> None:
-        self._log, self._seen_key, self._stored_key = log, seen_key, stored_key
+        super().__init__(log, rng, limits.UPSTREAM_BACKOFF_S)
+        self._seen_key, self._stored_key = seen_key, stored_key
         self._may_upload = may_upload
-        self._rng = rng
-        self.ours = 0  # entries of this gateway's log
         self.entries = seen  # entries that the node has, as far as is known
         self.seen = seen  # the largest size that it signed as seen
         self.stored = stored  # the size that it last signed as stored
         self.wants: list[tuple[int, int]] = []
-        self.held = ""  # why nothing more is sent to this node
-        self.proved = False  # by a checkpoint under the log's own key
         self.fallen = ""  # its stored size fell below what it signed earlier
-        self.trouble = ""  # what went wrong last; empty when all is well
         self.remark = ""  # a body that could not be sent, and why
-        self.failures = 0  # in all
         self._stored_most = stored
         self._known = False  # it has answered since the session began
         self._claim: int | None = None
-        self._doing: Action | None = None
-        self._not_before = float("-inf")
-        self._attempt = 0
-        self._conflicts = 0
         self._round: set[int] = set()  # heights done with since the last answer
         self._looks = 0  # answers in a row that told nothing new
         self._look_at: float | None = None
@@ -161,20 +116,14 @@ class Session:
 
     def head(self, size: int) -> None:
         """The gateway's log has this many entries now."""
-        if size < self.ours:
-            raise BugError(f"a log that shrank from {self.ours} to {size}", cure="Report this")
+        grown = size > self.ours
+        super().head(size)
         if not self._known:
             self.entries = min(self.entries, size)
-        if size > self.ours:
-            self.ours = size
+        if grown:
             self._looks = 0
 
-    def next(self, now: float) -> Action:
-        """The next action at monotonic time `now`. It is under way until the client says what came of it."""
-        self._doing = self._choose(now)
-        return self._doing
-
-    def _choose(self, now: float) -> Action:
+    def _choose(self, now: float) -> Action | Wait:
         if self.held:
             return Wait(None, for_head=False)
         if now < self._not_before:
@@ -206,12 +155,13 @@ class Session:
 
     def hurry(self) -> None:
         """Forget the back-off once: the gateway stops soon."""
-        self._not_before = float("-inf")
+        super().hurry()
         self._look_at = float("-inf") if self._behind() else None
 
     def ask(self) -> None:
         """Forget the back-off once and ask, also where nothing is left to do: a person wants to know."""
-        self._not_before = self._look_at = float("-inf")
+        super().ask()
+        self._look_at = float("-inf")
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 
@@ -226,13 +176,13 @@ class Session:
             raise FormatError(f"it says that it has {answer.size} entries after it was sent {self._doing.new}")
         lines = []
         if answer.seen:
-            lines.append(_verify(SEEN, answer.size, own_note, answer.seen, self._seen_key))
+            lines.append(verify(SEEN, answer.size, own_note, answer.seen, self._seen_key))
         if answer.stored_size is None or self._stored_key is None:
             return lines
         if answer.stored_size > answer.size:
             raise FormatError(f"it says that it stores {answer.stored_size} of {answer.size} blocks")
         if answer.stored_size and stored_note is not None:
-            lines.append(_verify(STORED, answer.stored_size, stored_note, answer.stored, self._stored_key))
+            lines.append(verify(STORED, answer.stored_size, stored_note, answer.stored, self._stored_key))
         return lines
 
     def answered(self, now: float, answer: Answer, lines: Sequence[Verified]) -> None:
@@ -262,14 +212,15 @@ class Session:
             self.failed(now, f"it refuses size {size} and says that it is at {size}")
         else:
             self.entries = size
-            if self._conflicts > _CONFLICTS_IN_A_ROW:
+            if self._conflicts > CONFLICTS_IN_A_ROW:
                 self.failed(now, "it gives another size each time")
 
     def shown(self, now: float, data: bytes | None) -> None:
         """The node's checkpoint of this log, None where it shows none. A claim counts only under the log's own key."""
         self._finish(Ask)
         claim, self._claim = self._claim, None
-        size = self._proved_size(data)
+        shown = self.signed_by_log(data)
+        size = shown.size if shown else 0
         if size > self.ours:
             self.proved = True
             self.fork(f"it holds a checkpoint of {size} entries signed by this log's key; this gateway has {self.ours}")
@@ -292,27 +243,7 @@ class Session:
         self._done_with(height)
         self.remark = why
 
-    def fork(self, what: str) -> None:
-        """The node shows another tree: nothing more is sent until a person decides (DESIGN.md, invariant 4)."""
-        self._doing = None
-        self.held = _printable(what)
-
-    def failed(self, now: float, what: str) -> None:
-        """The node did not answer, or nonsense. Back off with full jitter."""
-        self._doing = None
-        self.failures += 1
-        self.trouble = _printable(what)
-        most = min(limits.UPSTREAM_BACKOFF_S, _BACKOFF_FIRST_S * 2 ** min(self._attempt, 16))
-        self._attempt += 1
-        self._not_before = now + self._rng() * most
-
     # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _finish(self, kind: type[_A]) -> _A:
-        doing, self._doing = self._doing, None
-        if not isinstance(doing, kind):
-            raise BugError(f"an answer to a {kind.__name__} during {doing}", cure="Report this")
-        return doing
 
     def _done_with(self, height: int) -> None:
         self._finish(Upload)
@@ -339,38 +270,13 @@ class Session:
         if not self._behind():
             self._look_at = None
             return
-        pause = min(limits.UPSTREAM_BACKOFF_S, _BACKOFF_FIRST_S * 2 ** min(self._looks, 16))
+        pause = min(limits.UPSTREAM_BACKOFF_S, BACKOFF_FIRST_S * 2 ** min(self._looks, 16))
         self._look_at = now + pause * (0.5 + 0.5 * self._rng())
-
-    def _proved_size(self, data: bytes | None) -> int:
-        """The size of a checkpoint of this log that verifies under its key; 0 where it is none."""
-        try:
-            shown = note.parse_note(data or b"")
-            note.verify_note(shown, self._log)
-            checkpoint = note.parse_checkpoint(shown.text)
-        except FormatError:
-            return 0
-        return checkpoint.size if checkpoint.origin == self._log.name else 0
 
 
 def _without(lo: int, hi: int, height: int, end: int) -> list[tuple[int, int]]:
     """The range without the heights [height, end)."""
     return [(a, b) for a, b in ((lo, min(hi, height)), (max(lo, end), hi)) if a < b]
-
-
-def _verify(kind: str, size: int, own_note: str, lines: str, key: note.VerifierKey) -> Verified:
-    """The configured key's line over our own note; lines of other keys are left aside."""
-    text = note.parse_note(own_note).text
-    for line in note.parse_lines(lines):
-        if line.is_by(key):
-            note.verify_cosignature(text, line, key)
-            return Verified(kind, size, own_note, note.format_line(line))
-    raise WrongKey(kind, key)
-
-
-def _printable(text: str) -> str:
-    """One short line, whatever the node put into it."""
-    return "".join(char if char.isprintable() else "?" for char in text[: limits.DETAIL_CHARS])
 
 
 def _uint(value: object, what: str) -> int:

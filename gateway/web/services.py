@@ -1,10 +1,11 @@
 """What the running gateway does for its page and for its control socket. app.py makes it; web only calls it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.conditions import Problem
+from gateway.settings import WitnessLink
 from gateway.store.events import Event
 from gateway.store.rollup import Rollup
 
@@ -14,7 +15,8 @@ class Services:
     """A service that is None is not offered: its route answers 404.
 
     status: the snapshot of gateway/status.py.
-    sync: every node is asked at once, also one whose back-off is not over; their names.
+    sync: every node and witness is asked at once, also one whose back-off is not over; their names.
+    witnesses: those of the configuration as it is now.
     doctor: everything is looked at, worst finding first.
     reload: the configuration is taken over again; what came of it, as gateway/reload.py answers. Its argument says what
     asked, `reload` or `rollback`.
@@ -27,6 +29,7 @@ class Services:
 
     status: Callable[[], dict[str, Any]]
     sync: Callable[[], Sequence[str]] | None = None
+    witnesses: Callable[[], Mapping[str, WitnessLink]] = dict
     doctor: Callable[[], Awaitable[list[Problem]]] | None = None
     reload: Callable[[str], Awaitable[dict[str, Any]]] | None = None
     rollup: Rollup | None = None

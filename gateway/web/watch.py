@@ -54,10 +54,12 @@ class WatchApi:
 def readiness(state: Mapping[str, Any], within_s: float) -> dict[str, Any]:
     """Of a status snapshot: whether readings are made durable, dated and co-signed; `ready`: all of that.
 
-    within_s: how old the newest co-signature may be. A gateway without a node, or without a block, waits for none.
+    within_s: how old the newest co-signature may be, of a node or a witness. A gateway without either, or without a
+    block, waits for none.
     """
-    ages = [node["cosigned_s"] for node in state["nodes"].values() if node["cosigned_s"] is not None]
-    due = bool(state["nodes"]) and state["chain"]["size"] > 0
+    cosigners = [*state["nodes"].values(), *state["witnesses"].values()]
+    ages = [one["cosigned_s"] for one in cosigners if one["cosigned_s"] is not None]
+    due = bool(cosigners) and state["chain"]["size"] > 0
     age = min(ages, default=None)
     parts: dict[str, dict[str, Any]] = {
         "journal": {"ok": state["journal"]["stores"]},
@@ -67,6 +69,7 @@ def readiness(state: Mapping[str, Any], within_s: float) -> dict[str, Any]:
             "age_s": age,
             "within_s": within_s,
             "nodes": len(state["nodes"]),
+            "witnesses": len(state["witnesses"]),
         },
     }
     return {"ready": all(part["ok"] for part in parts.values()), **parts}

@@ -94,6 +94,7 @@ async def status_of_many_sources(gateway: Pipeline) -> float:
             blocks=blocks,
             sealer=sealer,
             nodes={},
+            witnesses={},
             troubles=(),
             disk={},
             device={},

@@ -111,6 +111,7 @@ def test_a_gateway_of_ones_own(tmp_path: Path, folder: Path) -> None:
         sources = run(tmp_path, "sources")
     assert box["values"][0]["minutes"], "the newest reading is charted"
     like = {**running, "sources": {"x": sample.source()}, "nodes": {"coop": sample.node()}}
+    like["witnesses"] = {"public": sample.witness()}
     assert set(sample.status()) == set(running) - {"running"}
     assert {
         name: set(part) for name, part in sample.status().items() if name in ("chain", "disk", "device", "clock")

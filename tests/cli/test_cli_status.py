@@ -149,6 +149,7 @@ def test_not_running(folder: Path) -> None:
         "origin": ORIGIN,
         "chain": {"size": 3, "readings": 12, "last_sealed_ms": 1_750_000_120_000},
         "nodes": {"coop": {"seen": 2, "stored": 2}},
+        "witnesses": {},
     }
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fakes.configs import GATEWAY, SEEN, changed, write
+from fakes.configs import GATEWAY, SEEN, changed, vkey, write
 
 from gateway import config
 from gateway.conditions import SEVERITIES
@@ -14,6 +14,7 @@ from gateway.config.words import dotted
 GOOD = changed("user =", "window = 1000\nuser =")
 REMOTE = changed("127.0.0.1", "broker.example", GOOD)
 WITNESS = f'[node.w]\nurl = "https://w.example"\nseen_key = "{SEEN}"\nshare = []\n'
+PUBLIC = f'[witness.public]\nurl = "https://w.example"\nvkey = "{vkey("w.example")}"\n'
 NO_NODE = GOOD[: GOOD.index("[node")]
 NO_SOURCE = GOOD[: GOOD.index("[source")] + GOOD[GOOD.index("[node") :]
 OLDEST = '[retention]\nwhen_full = "oldest"\n'
@@ -36,6 +37,8 @@ CASES: list[tuple[str, list[str]]] = [
     (changed("farm/house3/climate", "farm/#", GOOD), ["config-one-source source.climate.topic"]),
     (changed("topic =", 'id = "{2}"\ntopic =', changed("farm/house3", "farm/+", GOOD)), []),
     (NO_NODE, ["config-no-node node"]),
+    (NO_NODE + PUBLIC, ["config-no-holder node"]),
+    (GOOD + PUBLIC.replace("https", "http"), []),
     (
         GOOD[: GOOD.index("[source")] + GOOD[GOOD.index("[node") :],
         ["config-broker-unused broker.local", "config-no-source source"],

@@ -181,7 +181,7 @@ async def job(data_dir: Path, node: NodeReader | None) -> Job:
         node=node,
         head=head,
         signer=signer(),
-        nodes={"coop": node.link} if node is not None else {},
+        cosigners={"coop": node.link} if node is not None else {},
         brokers=["local"],
         max_count=A_BLOCK,
         now_ms=1_795_500_000_000,

@@ -44,6 +44,22 @@ def node(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def witness(**fields: Any) -> dict[str, Any]:
+    """One witness, in step, with changes."""
+    return {
+        "url": "https://witness.example",
+        "key": "witness.example",
+        "seen": 240,
+        "detail": "in step",
+        "ok": True,
+        "last_ms": NOW_MS - 61_000,
+        "cosigned_s": 61.0,
+        "cure": "",
+        "condition": "",
+        "values": {},
+    } | fields
+
+
 def status(**fields: Any) -> dict[str, Any]:
     """A gateway that is well, with changes."""
     return {
@@ -70,6 +86,7 @@ def status(**fields: Any) -> dict[str, Any]:
         },
         "journal": {"stores": True},
         "nodes": {"coop": node()},
+        "witnesses": {},
         "disk": {
             "used": 3 * 2**20,
             "quota": 8 * 2**30,

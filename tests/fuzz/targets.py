@@ -54,7 +54,7 @@ from gateway.node import log as judge
 from gateway.node.bodies import Budget, Inflater
 from gateway.node.log import CheckpointRequest, Refusal, SyncRequest
 from gateway.node.store import Growth, Head, Witnessed
-from gateway.upstream import session
+from gateway.upstream import session, turns
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 LOG = LogMaker("fuzz.example/1").add(6)
@@ -293,7 +293,7 @@ def requests(data: bytes) -> bool:
         assert parsed.start >= 0
         assert parsed.size >= 0
     with suppress(FormatError):
-        assert session.decode_size(data) >= 0
+        assert turns.decode_size(data) >= 0
     asked = judge.read_add_checkpoint(data)
     if isinstance(asked, CheckpointRequest):
         step = judge.judge_checkpoint(_head(3), asked, LOG.signer.vkey, None, b"", NOW)

@@ -13,7 +13,7 @@ from gateway.errors import FormatError
 from gateway.keys import Signer
 from gateway.node.bodies import inflate
 from gateway.node.store import Evidence
-from gateway.upstream import session
+from gateway.upstream import session, turns
 
 _COSIGNED = b"cosignature/v1\n"
 
@@ -93,7 +93,7 @@ class Oracle:
     def gateway_believes(self, node: str, disk: Disk, kind: str, size: int) -> None:
         """The gateway keeps a line: what it says must be so at the node."""
         kept = disk[self.log]
-        if kind == session.SEEN:
+        if kind == turns.SEEN:
             self.must(kept.head.witnessed.size >= size, f"{node} is said to have seen {size} and has not")
         else:
             lacking = [height for height in range(size) if kept.lacks(height)]
@@ -112,7 +112,7 @@ class Oracle:
         )
         if not self.forks:
             self.must(self.roots.get(size) == root, f"{node} co-signs a root of {size} that the log never signed")
-        if kind == session.STORED:
+        if kind == turns.STORED:
             lacking = [height for height in range(size) if kept.lacks(height)]
             self.must(not lacking, f"{node} signs {size} as stored and lacks {lacking}")
             return

@@ -12,18 +12,8 @@ from gateway.core import cbor, limits, merkle
 from gateway.core.note import COSIGNATURE, Checkpoint, format_line
 from gateway.errors import BugError, FormatError
 from gateway.keys import cosign, sign_checkpoint
-from gateway.upstream.session import (
-    Answer,
-    Ask,
-    Session,
-    Sync,
-    Upload,
-    Verified,
-    Wait,
-    decode_answer,
-    decode_size,
-    encode_sync,
-)
+from gateway.upstream.session import Answer, Session, Sync, Upload, decode_answer, encode_sync
+from gateway.upstream.turns import Ask, Verified, Wait, decode_size
 
 SEEN = signer("node.example", COSIGNATURE)
 STORED = signer("node.example/stored", COSIGNATURE)

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 from fakes.clock import FakeClock
-from fakes.status_sample import node, status
+from fakes.status_sample import node, status, witness
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,12 +189,16 @@ def test_each_part_decides() -> None:
 
 def test_the_newest_cosignature_of_any_node_counts() -> None:
     nodes = {"a": node(cosigned_s=None), "b": node(cosigned_s=5000.0), "c": node(cosigned_s=7.5)}
-    assert ready(nodes=nodes)["cosignature"] == {"ok": True, "age_s": 7.5, "within_s": 100, "nodes": 3}
+    assert ready(nodes=nodes)["cosignature"] == {"ok": True, "age_s": 7.5, "within_s": 100, "nodes": 3, "witnesses": 0}
     del nodes["c"]
     assert not ready(nodes=nodes)["ready"]
     del nodes["b"]  # none since the start
-    assert ready(nodes=nodes)["cosignature"] == {"ok": False, "age_s": None, "within_s": 100, "nodes": 1}
+    told = ready(nodes=nodes)["cosignature"]
+    assert told == {"ok": False, "age_s": None, "within_s": 100, "nodes": 1, "witnesses": 0}
     assert not ready(nodes=nodes)["ready"]
+    told = ready(nodes=nodes, witnesses={"public": witness(cosigned_s=9.0)})
+    assert (told["ready"], told["cosignature"]["age_s"]) == (True, 9.0)
+    assert not ready(nodes={}, witnesses={"public": witness(cosigned_s=None)})["ready"]
 
 
 def test_nothing_is_awaited_that_cannot_come() -> None:

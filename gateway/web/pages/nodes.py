@@ -1,4 +1,4 @@
-"""`/nodes`: how far each node has come, when it answered last, and what stands against it."""
+"""`/nodes`: how far each node and witness has come, when it answered last, and what stands against it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +13,21 @@ Table = Mapping[str, Any]
 
 
 async def page(view: View) -> Page:
-    """Every node."""
+    """Every node, and every witness."""
     words, nodes, size = view.words, view.status["nodes"], view.status["chain"]["size"]
+    witnesses = view.status["witnesses"]
     about = words("A node holds copies of the chain and signs what it has seen and stored.")
     cards = [_card(view, name, node, size) for name, node in nodes.items()]
     none = show.note(words("No node is configured: nobody but this gateway holds the readings."))
     title = el("div", el("h1", words("Nodes")), el("p", about, class_="lead"))
     parts = [headline.part(view, whole=False), Part("title", title)]
     parts.append(Part("nodes", el("ul", cards, class_="cards wide") if cards else none))
-    if view.desk.services.sync is not None and nodes:
+    if witnesses:
+        told = words("A witness co-signs the chain's size and root. It holds no readings.")
+        made = [_witness_card(view, name, witness, size) for name, witness in witnesses.items()]
+        head = el("div", el("h2", words("Witnesses")), el("p", told, class_="lead"))
+        parts += [Part("about-witnesses", head), Part("witnesses", el("ul", made, class_="cards wide"))]
+    if view.desk.services.sync is not None and (nodes or witnesses):
         parts.append(Part("act", _ask(view)))
     return Page(words("Nodes"), parts)
 
@@ -50,6 +56,28 @@ def _card(view: View, name: str, node: Table, size: int) -> Markup:
         (words("Has stored"), _share(words, node["stored"], size)),
         (words("Answered"), show.ago(view, node["last_ms"])),
     ]
+    return _framed(view, name, node, lag(words, node, size), pairs)
+
+
+def _witness_card(view: View, name: str, witness: Table, size: int) -> Markup:
+    words = view.words
+    pairs: list[tuple[str, Child]] = [
+        (words("Has seen"), _share(words, witness["seen"], size)),
+        (words("Answered"), show.ago(view, witness["last_ms"])),
+    ]
+    return _framed(view, name, witness, witness_lag(words, witness, size), pairs)
+
+
+def witness_lag(words: Words, witness: Table, size: int) -> str:
+    """How far behind the chain a witness is."""
+    if not witness["seen"]:
+        return words("has nothing yet")
+    behind = max(0, size - witness["seen"])
+    return words.many("{count} block behind", "{count} blocks behind", behind) if behind else words("in step")
+
+
+def _framed(view: View, name: str, node: Table, behind: str, pairs: list[tuple[str, Child]]) -> Markup:
+    words = view.words
     kind = "" if node["ok"] else "bad"
     told = [el("p", data(node["detail"]), class_=kind)] if not node["ok"] else []
     if node["cure"] and not node["ok"]:
@@ -59,7 +87,7 @@ def _card(view: View, name: str, node: Table, size: int) -> Markup:
         el(
             "div",
             el("h2", node_dot(words, node), el("span", data(name))),
-            el("span", lag(words, node, size), class_="soft"),
+            el("span", behind, class_="soft"),
             class_="bar",
         ),
         told,

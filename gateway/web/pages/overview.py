@@ -11,7 +11,7 @@ from gateway.web import show
 from gateway.web.html import Child, Markup, data, el
 from gateway.web.pages import headline
 from gateway.web.pages.device import clock_text, disk_meter
-from gateway.web.pages.nodes import lag, node_dot
+from gateway.web.pages.nodes import lag, node_dot, witness_lag
 from gateway.web.view import Page, Part, View
 from gateway.web.words import Words, grouped, mark
 
@@ -170,20 +170,22 @@ def _chain(view: View) -> Markup:
 
 
 def _nodes(view: View) -> Markup:
-    words, nodes = view.words, view.status["nodes"]
-    if not nodes:
+    words, nodes, witnesses = view.words, view.status["nodes"], view.status["witnesses"]
+    size = view.status["chain"]["size"]
+    behind = {name: lag(words, node, size) for name, node in nodes.items()}
+    behind |= {name: witness_lag(words, witness, size) for name, witness in witnesses.items()}
+    if not behind:
         content = show.note(words("No node is configured: nobody but this gateway holds the readings."))
     else:
-        size = view.status["chain"]["size"]
         rows = [
             el(
                 "li",
-                node_dot(words, node),
+                node_dot(words, one),
                 el("b", data(name)),
-                el("span", lag(words, node, size), class_="soft"),
+                el("span", behind[name], class_="soft"),
                 data_key=name,
             )
-            for name, node in list(nodes.items())[: limits.PAGE_ROWS]
+            for name, one in [*nodes.items(), *witnesses.items()][: limits.PAGE_ROWS]
         ]
         content = el("ul", rows, class_="plain")
     return show.card(words("Nodes"), content, more=show.link_more("/nodes", words("All of them")))

@@ -54,8 +54,10 @@ async def proof(desk: Desk, source: str, at: str) -> Proof:
 
 
 def policy_of(desk: Desk) -> bytes:
-    """Whom this gateway's own configuration trusts: its log, and any one of its nodes."""
-    keys = list(dict.fromkeys(VerifierKey.parse(link.stored_key or link.seen_key) for link in desk.nodes().values()))
+    """Whom this gateway's own configuration trusts: its log, and any one of its nodes and witnesses."""
+    texts = [link.keys[-1] for link in desk.nodes().values()]
+    texts += [link.vkey for link in desk.services.witnesses().values()]
+    keys = list(dict.fromkeys(map(VerifierKey.parse, texts)))
     return make_policy([desk.store.vkey], keys, "any" if keys else "none")
 
 
