@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.status_sample import node, source, status
+from fakes.status_sample import node, source, status, witness
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -110,6 +110,15 @@ def test_what_is_not_known_is_not_told() -> None:
     assert found["fieldgate_signing_held"] == {(): 1}
     assert found["fieldgate_clock_synchronised"] == {(): 0}
     assert found["fieldgate_node_up"] == {(("node", "coop"),): 0}
+
+
+def test_a_witness_is_counted_apart_from_nodes() -> None:
+    found = told(nodes={}, witnesses={"public": witness(ok=False, seen=7), "new": witness(last_ms=None)})
+    public, new = (("witness", "public"),), (("witness", "new"),)
+    assert found["fieldgate_witness_up"] == {public: 0, new: 1}
+    assert found["fieldgate_witness_seen"] == {public: 7, new: 240}
+    assert set(found["fieldgate_witness_last_answer_timestamp_seconds"]) == {public}
+    assert not any(name.startswith("fieldgate_node_") for name in found)
 
 
 def test_names_follow_the_conventions() -> None:

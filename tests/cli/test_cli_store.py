@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fakes.command import FIELDGATE, fieldgate
-from fakes.configs import SEEN, STORED
+from fakes.configs import SEEN, STORED, vkey
 from fakes.flips import flips
 from fakes.gateway_folder import make_folder
 from fakes.log_maker import ORIGIN, START_MS, LogMaker
@@ -83,6 +83,15 @@ def test_policy_of_a_node_without_a_stored_key(copy: Path) -> None:
     path.write_text("\n".join(row for row in path.read_text().splitlines() if not row.startswith("stored_key")))
     policy = parse_policy(fieldgate("policy", "--quorum", "1", cwd=copy).out.encode())
     assert [str(witness.key) for witness in policy.witnesses] == [SEEN]
+
+
+def test_policy_of_a_node_and_a_witness(copy: Path) -> None:
+    witness = vkey("witness.example")
+    with (copy / "fieldgate.toml").open("a") as file:
+        file.write(f'\n[witness.public]\nurl = "https://witness.example"\nvkey = "{witness}"\n')
+    policy = parse_policy(fieldgate("policy", "--quorum", "2", cwd=copy).out.encode())
+    assert [str(one.key) for one in policy.witnesses] == [STORED, witness]
+    assert policy.asks_for() == "2 of node.example/stored, witness.example"
 
 
 @pytest.mark.parametrize("quorum", ["2", "0", "some", "-1"])

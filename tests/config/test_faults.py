@@ -11,6 +11,9 @@ from msgspec import Struct
 from gateway import config
 from gateway.settings import Settings
 
+OF_WITNESS = vkey("w.example")
+WITNESS = f'[witness.w]\nurl = "https://w.example"\nvkey = "{OF_WITNESS}"\n'
+
 
 def test_good(tmp_path: Path) -> None:
     loaded = config.load(write(tmp_path, GATEWAY))
@@ -137,6 +140,27 @@ FAULTS: dict[str, tuple[str, int, str, str]] = {
         "broker.b.client_id",
         "is that of broker.local",
     ),
+    "a witness with a log's key": (GATEWAY + WITNESS.replace(OF_WITNESS, READ), 24, "witness.w.vkey", "byte 0x01"),
+    "a witness with a node's key": (
+        GATEWAY + WITNESS.replace(OF_WITNESS, SEEN),
+        24,
+        "witness.w.vkey",
+        "the same key as node.coop.seen_key",
+    ),
+    "a witness with a node's name": (
+        GATEWAY + WITNESS.replace("witness.w", "witness.coop"),
+        22,
+        "witness.coop",
+        "the name of node.coop",
+    ),
+    "a witness that keeps readings": (GATEWAY + WITNESS + 'share = ["*"]\n', 25, "witness.w.share", "not a key"),
+    "a witness's authority without TLS": (
+        GATEWAY + WITNESS.replace("https", "http") + 'ca_file = "/ca.pem"\n',
+        25,
+        "witness.w.ca_file",
+        "TLS only",
+    ),
+    "a witness that is asked all the time": (GATEWAY + WITNESS + "every_s = 0.5\n", 25, "witness.w.every_s", "0.5"),
     "no vkey": (changed(SEEN, "node.example+00000000+AAAA"), 19, "node.coop.seen_key", "is not a verifier key"),
     "a vkey of the wrong kind": (changed(SEEN, READ), 19, "node.coop.seen_key", "algorithm byte 0x01"),
     "a read key of the wrong kind": (changed(READ, vkey("x")), 21, "node.coop.read_key", "algorithm byte 0x04"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from fakes.bad_node import BadNode
+from fakes.bad_witness import BadWitness
 from fakes.broker import free_port
 from fakes.configs import same_key
 from fakes.log_maker import LogMaker
@@ -20,7 +21,7 @@ from fakes.tls import Authority
 
 from gateway.core import limits
 from gateway.doctor import Case, Outcome, node
-from gateway.settings import GatewaySettings, NodeLink, Settings
+from gateway.settings import GatewaySettings, NodeLink, Settings, WitnessLink
 
 LOG = LogMaker("hen.example/1").add(3)
 
@@ -164,3 +165,33 @@ def test_clocks_that_are_apart_slow_answers_and_certificates() -> None:
 
 async def test_without_a_node() -> None:
     assert ids(await look()) == ["node-none"]
+
+
+async def look_at(witness: BadWitness, **more: str) -> Outcome:
+    gateway = GatewaySettings(name="hen.example", data_dir="/nowhere", key="file:/nowhere/log.key")
+    link = WitnessLink(**{"url": witness.url, "vkey": str(witness.key.vkey), **more})
+    return await node.look(Case(settings=Settings(gateway=gateway, witness={"public": link})))
+
+
+async def test_a_witness_is_no_node() -> None:
+    witness = BadWitness(LOG, time.time)
+    async with witness:
+        assert ids(await look_at(witness)) == ["node-none"]  # it has nothing of the log yet
+        note = LOG.note().encode()
+        witness.newest = note + witness.line(note)
+        outcome = await look_at(witness)
+        assert ids(outcome) == ["node-none"]
+        assert outcome.figures["public: answers in"].endswith("ms")
+        other = same_key("witness.example", "another.example")
+        assert ids(await look_at(witness, vkey=other)) == ["witness-key", "node-none"]
+        witness.newest = "nonsense"
+        assert ids(await look_at(witness)) == ["node-none"]
+        assert ids(await look_at(witness, url="http://no-such-host.invalid")) == ["witness-away", "node-none"]
+
+        async def busy(*_: object) -> web.Response:
+            return web.Response(status=503)
+
+        witness.misbehave = busy
+        assert ids(await look_at(witness)) == ["witness-busy", "node-none"]
+    outcome = await look_at(witness)
+    assert [(one.condition, one.subject) for one in outcome.problems] == [("witness-away", "public"), ("node-none", "")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -20,12 +21,13 @@ from fakes.tls import Authority
 
 from gateway.conditions import find
 from gateway.core import limits
-from gateway.core.note import COSIGNATURE, ED25519, Checkpoint, parse_line, parse_note, verify_cosignature
+from gateway.core.note import COSIGNATURE, ED25519, Checkpoint, b64decode, parse_line, parse_note, verify_cosignature
 from gateway.errors import HeldError
 from gateway.keys import sign_checkpoint
 from gateway.settings import WitnessLink
 from gateway.store import Store
 from gateway.upstream import WitnessUpstream
+from gateway.upstream.witness_session import encode_add
 
 
 class Clock(FakeClock):
@@ -87,18 +89,18 @@ async def test_each_new_checkpoint_is_signed_and_the_line_is_kept(log: LogMaker,
         up = upstream(witness, store)
         async with runs(up):
             await until(lambda: up.status()["seen"] == 5)
-            await publish(store, log.add(300, readings=1))  # across a tile's edge
-            await until(lambda: up.status()["seen"] == 305)
+            await publish(store, log.add(30, readings=1))
+            await until(lambda: up.status()["seen"] == 35)
             status = up.status()
         assert (status["ok"], status["detail"], status["condition"]) == (True, "in step", "")
         assert status["key"] == "witness.example"
         assert status["cosigned_s"] >= 0
-    for size in (5, 305):
+    for size in (5, 35):
         ((name, kind, line),) = await lines_at(store, size)
         assert (name, kind) == ("public", "seen")
         text = log.note(size).text
         assert verify_cosignature(text, parse_line(line), witness.key.vkey) == int(now_s())
-    assert (await store.cosigned.progress("public")) == (305, 0)
+    assert (await store.cosigned.progress("public")) == (35, 0)
     post = witness.sent[0]
     assert (post.method, post.path) == ("POST", "/prefix/add-checkpoint")
     assert post.body.startswith(b"old 0\n\n" + log.origin.encode())
@@ -119,6 +121,17 @@ async def test_our_own_node_is_a_witness(tmp_path: Path, log: LogMaker, store: S
         assert verify_cosignature(log.note(9).text, parse_line(line), SEEN)
         shown = parse_note((await client.ask("GET", f"/{log_id(log.origin)}/checkpoint")).data)
         assert shown.text == log.note(9).text
+
+
+async def test_requests_that_another_witness_recorded_are_made_to_the_byte(vectors: Path) -> None:
+    """litewitness' own suite: what its client sent."""
+    recorded = (vectors / "litewitness/cmd/litewitness/testdata/litewitness.txt").read_text("utf-8")
+    bodies = re.findall(r"^POST [^\n]*\n```\n(old .*?\n)\n?```$", recorded, re.S | re.M)
+    assert len(bodies) >= 5
+    for text in bodies:
+        head, _, note = text.partition("\n\n")
+        first, *proof = head.split("\n")
+        assert encode_add(int(first.split()[1]), [b64decode(one, "a hash") for one in proof], note).decode() == text
 
 
 async def test_a_restart_and_a_witness_that_knows_more_or_less(log: LogMaker, store: Store) -> None:

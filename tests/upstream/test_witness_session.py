@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from fakes.log_maker import LogMaker, signer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core import limits, merkle
@@ -90,6 +90,7 @@ def test_the_newest_checkpoint_goes_there_at_most_once_in_an_interval() -> None:
     assert sign(made, 241.0) == Add(9, 10)  # long after: at once
 
 
+@settings(max_examples=30)
 @given(
     every=st.floats(1, 500),
     began=st.tuples(st.floats(0, 1e4), st.floats(0, 1e4)),
@@ -301,6 +302,7 @@ def test_a_claim_is_forgotten_where_something_else_goes_wrong() -> None:
     assert made.next(1e6) == Add(4, 9)
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_whatever_it_answers(data: st.DataObject) -> None:
     """Requests fit the log as it is, waits end or wait for a block, and only proof holds anything."""

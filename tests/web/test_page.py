@@ -11,7 +11,7 @@ from fakes.filled_store import make_store
 from fakes.log_maker import LogMaker
 from fakes.markup import HOSTILE, Parsed, words_of
 from fakes.page_sample import Minutes, away, events, farm_minutes, farm_status, taken_over, wave
-from fakes.status_sample import NOW_MS, node, source, status
+from fakes.status_sample import NOW_MS, node, source, status, witness
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -281,6 +281,20 @@ async def test_nodes_with_lag_and_what_is_wrong() -> None:
     ):  # fmt: skip
         assert text in page.by[name]
     assert "No node is configured" in (await shown("/nodes", told=status(nodes={}))).text
+
+
+async def test_witnesses_are_shown_as_what_they_are() -> None:
+    ill = witness(ok=False, seen=238, detail="it does not know this log", cure="ask its operator")
+    page = await shown("/nodes", told=status(witnesses={"public": witness(), "other": ill}))
+    assert "It holds no readings" in page.text
+    assert "in step" in words_of(page.by["public"])
+    assert "Has stored" not in page.by["public"]
+    for word in ("2 blocks behind", "it does not know this log", "ask its operator"):
+        assert word in words_of(page.by["other"])
+    page = await shown("/", told=status(nodes={}, witnesses={"public": witness()}))
+    assert "in step" in words_of(page.by["public"])
+    assert "No node is configured" not in page.text
+    assert "Witnesses" not in (await shown("/nodes", told=status())).text
 
 
 async def test_actions_are_offered_to_whoever_is_signed_in(filled: Store) -> None:
