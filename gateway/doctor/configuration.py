@@ -2,11 +2,11 @@
 
 from gateway.conditions import Problem
 from gateway.conditions.found import CONFIG_FAULT
-from gateway.config.advice import NO_NODE, WINDOW, advice
+from gateway.config.advice import NO_HOLDER, NO_NODE, WINDOW, advice
 from gateway.doctor.case import Case, Outcome
 from gateway.errors import Fault
 
-_ELSEWHERE = frozenset((NO_NODE.id, WINDOW.id))  # the checks of nodes and of brokers tell of these
+_ELSEWHERE = frozenset((NO_NODE.id, NO_HOLDER.id, WINDOW.id))  # the checks of nodes and of brokers tell of these
 
 
 async def look(case: Case) -> Outcome:
@@ -14,7 +14,7 @@ async def look(case: Case) -> Outcome:
     settings, name = case.settings, str(case.path or "the configuration that runs")
     figures = {"file": name}
     if settings:
-        figures |= {name: str(len(getattr(settings, name))) for name in ("source", "broker", "node")}
+        figures |= {name: str(len(getattr(settings, name))) for name in ("source", "broker", "node", "witness")}
     problems = [of_fault(fault) for fault in case.faults]
     if settings and not case.faults:
         problems += [one.problem for one in advice(settings) if one.problem.condition not in _ELSEWHERE]
