@@ -5,7 +5,7 @@ values in them are filled in where it is met, so that a page can say the same in
 docs/operations.md explains each id: symptom, cause, cure.
 """
 
-from gateway.conditions import anchors, brokers, found, nodes, own, sources, witnesses
+from gateway.conditions import anchors, brokers, config, found, nodes, own, sources, witnesses
 from gateway.conditions.model import (
     SEVERITIES,
     Condition,
@@ -73,6 +73,7 @@ __all__ = [
     "anchors",
     "brokers",
     "conditions",
+    "config",
     "find",
     "found",
     "listed",

@@ -33,7 +33,7 @@ class Problem(NamedTuple):
 class Condition:
     """One condition. `what` and `cure` are str.format templates; only `problem` fills them in.
 
-    by_doctor: only gateway/doctor finds it; a gateway that runs tells none of these by itself.
+    by_doctor: only `doctor`, or `check`, finds it; a gateway that runs tells none of these by itself.
     """
 
     id: str

@@ -9,6 +9,24 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.conditions import Condition, Problem
+from gateway.conditions.config import (
+    KEY_COPIED,
+    LOW_PORT,
+    NO_HOLDER,
+    NO_KEEPER,
+    NO_LINGER,
+    NO_NODE,
+    NO_SOURCE,
+    OLD_BLOCKS,
+    OLDEST,
+    ONE_SOURCE,
+    PLAIN_BROKER,
+    PLAIN_NODE,
+    PLAIN_PAGE,
+    QOS_0,
+    UNUSED_BROKER,
+    WINDOW,
+)
 from gateway.core.text import is_loopback
 from gateway.settings import Settings
 
@@ -18,103 +36,6 @@ from .words import dotted
 WINDOW_DEFAULT = 20  # mosquitto's max_inflight_messages, where nothing is said
 _WAIT_S = 3_600.0
 _PORTS_OF_ROOT = 1_024
-
-NO_SOURCE = Condition(
-    "config-no-source",
-    "warning",
-    "There is no source: nothing is taken in",
-    "`fieldgate probe` finds what speaks on a port or a broker and prints the table to paste",
-)
-NO_NODE = Condition(
-    "config-no-node",
-    "warning",
-    "There is no node and no witness: nobody co-signs the log, so no receipt can be made, and nobody else has the "
-    "readings",
-    "Write the [node.NAME] table that the node's operator gives you (`fieldgate node init` prints it)",
-)
-NO_HOLDER = Condition(
-    "config-no-holder",
-    "warning",
-    "There are witnesses and no node: the log is co-signed, but nobody else has the readings",
-    "Write the [node.NAME] table that a node's operator gives you (`fieldgate node init` prints it)",
-)
-NO_KEEPER = Condition(
-    "config-no-keeper",
-    "warning",
-    "No node can sign that it stores whole blocks: stored_by = {asked} is never met, and the store fills up",
-    'Give a node its stored_key and share = ["*"]',
-)
-OLDEST = Condition(
-    "config-oldest-lost",
-    "warning",
-    "A full store gives up its oldest readings, and no node has them: they are gone for good",
-    'Give a node its stored_key and share = ["*"], or write when_full = "hold"',
-)
-UNUSED_BROKER = Condition(
-    "config-broker-unused", "note", "Neither a source nor [status] names this broker", "Remove it, or name it there"
-)
-WINDOW = Condition(
-    "config-window-default",
-    "note",
-    "Messages become durable {window} at a time: more flushes and less throughput than the broker may be good for",
-    "Write the broker's max_inflight_messages (deploy/mosquitto has 1000 for both)",
-)
-PLAIN_BROKER = Condition(
-    "config-password-in-clear",
-    "warning",
-    "User and password go to another machine without TLS: whoever is on the network can read them",
-    "Write mqtts:// and ca_file; the broker needs a certificate",
-)
-PLAIN_NODE = Condition(
-    "config-node-in-clear",
-    "warning",
-    "Readings go to another machine without TLS: whoever is on the network can read them",
-    "Write https:// and, where it is not a public one, its ca_file",
-)
-QOS_0 = Condition(
-    "config-qos-0",
-    "warning",
-    "QoS 0: what is published while the gateway, the broker or the network is away is lost, and nobody can count it",
-    "Write qos = 1, and have the devices publish with QoS 1",
-)
-ONE_SOURCE = Condition(
-    "config-one-source",
-    "warning",
-    "Every topic that fits is this one source: nobody can tell the devices apart",
-    "Write an id, such as {example}",
-)
-PLAIN_PAGE = Condition(
-    "config-page-in-clear",
-    "warning",
-    "The page and the pull API can be reached from the network, without TLS",
-    "Write cert_file and key_file, or listen on 127.0.0.1",
-)
-LOW_PORT = Condition(
-    "config-port-of-root",
-    "warning",
-    "Only root may listen below port 1024, and the service is not root",
-    "Write a port from 1024 on",
-)
-KEY_COPIED = Condition(
-    "config-key-in-data-dir",
-    "warning",
-    "The key lies in data_dir: whoever copies the store copies the key, and two copies that run fork the log",
-    "Move it, to /etc/fieldgate for example, and write the new place",
-)
-NO_LINGER = Condition(
-    "config-no-linger",
-    "warning",
-    "Every message is a commit of its own: about 8 kB written for each, which wears a flash card out",
-    "Write linger_ms = 250, or remove it",
-)
-OLD_BLOCKS = Condition(
-    "config-late-blocks",
-    "note",
-    "A reading has no receipt before its block is signed: up to {hours} hours",
-    "Write max_age_s = 60, or remove it",
-)
-
-CONDITIONS = tuple(one for one in list(globals().values()) if isinstance(one, Condition))
 
 
 class Advice(NamedTuple):

@@ -1,8 +1,9 @@
 """Is the configuration right, and wise? What the machine says to it is looked into by the other checks."""
 
 from gateway.conditions import Problem
+from gateway.conditions.config import NO_HOLDER, NO_NODE, WINDOW
 from gateway.conditions.found import CONFIG_FAULT
-from gateway.config.advice import NO_HOLDER, NO_NODE, WINDOW, advice
+from gateway.config.advice import advice
 from gateway.doctor.case import Case, Outcome
 from gateway.errors import Fault
 
