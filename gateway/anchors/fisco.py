@@ -23,7 +23,7 @@ from gateway.core.anchor import Statement
 from gateway.core.anchor_fabric import written
 from gateway.core.anchor_fisco import Evidence
 from gateway.core.bsn import Body
-from gateway.core.fisco import HASHES, Fields, Header, Level
+from gateway.core.fisco import HASHES, Fields, Header, Level, Seal
 from gateway.errors import FormatError, KeyFileError
 from gateway.keys import parse_access_key
 from gateway.settings import Url
@@ -207,13 +207,11 @@ class FiscoChain:
             del self._hashes[old]
         return newest
 
-    async def _header(self, number: int, *, sealed: bool = False) -> tuple[Fields, bytes, Header, bytes]:
-        """A block's header: as it is told, the bytes that are hashed, what they say, and the hash. Kept when linked."""
+    async def _header(self, number: int, *, sealed: bool = False) -> tuple[bytes, tuple[Seal, ...], bytes]:
+        """A block's header as the bytes that are hashed, its seals, and its hash. Kept where it is linked."""
         fields = await self._node.header(number)
         try:
-            data = fisco.header_bytes(self._options.version, fields)
-            header, digest = fisco.read_header(self._options.version, data), HASHES[self._options.cryptography](data)
-            seals = fisco.seals(fields) if sealed else ()
+            data, seals, header, digest = await asyncio.to_thread(self._hashed, fields)
         except FormatError as exc:
             raise LieError(f"the header of block {number} is not believed: {exc.what}") from exc
         if fields.get("hash") != f"0x{digest.hex()}" or header.number != number:
@@ -225,10 +223,17 @@ class FiscoChain:
             signed = await asyncio.to_thread(fisco.sealed_by, self._options.cryptography, seals, digest, self._sealers)
             wanted = fisco.quorum(len(self._sealers))
             if signed < wanted:
-                raise LieError(f"{signed} of the {len(self._sealers)} sealers signed block {number}, not {wanted}")
+                what = f"{signed} of the {len(self._sealers)} sealers signed block {number}, not {wanted}"
+                raise LieError(what, cure="Where the chain has other sealers now, correct sealers")
         if before is not None or not self._hashes:
             self._hashes[number] = digest
-        return fields, data, header, digest
+        return data, seals, digest
+
+    def _hashed(self, fields: Fields) -> tuple[bytes, tuple[Seal, ...], Header, bytes]:
+        """Keccak-256 takes its time: in a thread."""
+        data = fisco.header_bytes(self._options.version, fields)
+        header = fisco.read_header(self._options.version, data)
+        return data, fisco.seals(fields), header, HASHES[self._options.cryptography](data)
 
     # -- transactions -------------------------------------------------------------------------------------------------
 
@@ -243,21 +248,27 @@ class FiscoChain:
             newest = await self._follow()
         if not 0 < number <= newest:
             raise LieError(f"the transaction is said to be in block {number}, and the newest is {newest}")
-        fields, data, _, digest = await self._header(number, sealed=True)
-        version, cryptography = self._options.version, self._options.cryptography
+        data, seals, digest = await self._header(number, sealed=True)
         try:
-            transaction = fisco.transaction_bytes(version, told_of, cryptography)
-            leaf = HASHES[cryptography](transaction)
-            if f"0x{leaf.hex()}" != submission.ticket.decode():
-                raise FormatError("it is another transaction")
-            levels: list[Level] = fisco.levels_2(proof) if version == 2 else fisco.levels_3(proof, leaf, cryptography)
-            where = (self._options.chain, self._options.group)
-            seals = fisco.seals(fields)
-            evidence = Evidence(version, cryptography, *where, data, seals, transaction, place, tuple(levels))
-            anchored = anchor_fisco.check(submission.statement, evidence.encode(), ())
+            evidence, time_s = await asyncio.to_thread(self._shown, submission, data, seals, told_of, place, proof)
         except FormatError as exc:
             raise LieError(f"the transaction in block {number} is not believed: {exc.what}") from exc
-        return Place(number, digest, anchored.time_s), evidence
+        return Place(number, digest, time_s), evidence
+
+    def _shown(
+        self, submission: Submission, data: bytes, seals: tuple[Seal, ...], told_of: Fields, place: int, proof: object
+    ) -> tuple[Evidence, int]:
+        """The evidence, checked, and the block's time."""
+        options, cryptography = self._options, self._options.cryptography
+        transaction = fisco.transaction_bytes(options.version, told_of, cryptography)
+        leaf = HASHES[cryptography](transaction)
+        if f"0x{leaf.hex()}" != submission.ticket.decode():
+            raise FormatError("it is another transaction")
+        two = options.version == 2
+        levels: list[Level] = fisco.levels_2(proof) if two else fisco.levels_3(proof, leaf, cryptography)
+        where = (options.chain, options.group)
+        evidence = Evidence(options.version, cryptography, *where, data, seals, transaction, place, tuple(levels))
+        return evidence, anchor_fisco.check(submission.statement, evidence.encode(), ()).time_s
 
     async def _search(self, statement: Statement, since: int) -> bytes | None:
         """The ticket of a transaction with the statement that is in a block from one on, or waits for one."""

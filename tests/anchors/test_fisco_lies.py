@@ -20,7 +20,7 @@ STATEMENT = Statement.of("quay.example/1", 7, bytes(range(32)))
 CASES = {"2": (2, False), "2 sm": (2, True), "3": (3, False), "3 sm": (3, True)}
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=["2", "3 sm", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("2 sm", "3"))])
 async def node(request: pytest.FixtureRequest) -> AsyncIterator[FiscoCityNode]:
     made = FiscoCityNode(chain=FiscoChain(*CASES[request.param]))
     async with made.chain.serve(), made.serve():

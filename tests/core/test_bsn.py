@@ -49,6 +49,7 @@ def test_requests(known):
         header, call = case["json"]["header"], call_of(case["call"])
         assert call.path == case["call"].removeprefix("POST ")
         body = bsn.read_body(case["json"]["body"], call.request)
+        assert json.dumps(body) == json.dumps(case["json"]["body"]), "nothing left out, nothing else, in that order"
         signed = bsn.request_text(header["userCode"], header["appCode"], call, body)
         assert signed == case["string_to_sign"]
         key.check(signed, case["mac"])

@@ -17,7 +17,7 @@ SECONDS = 60
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3 * SECONDS)
-@pytest.mark.parametrize("name", ["strict_cbor", "requests", "mqtt", *KINDS])
+@pytest.mark.parametrize("name", ["strict_cbor", "chains", "requests", "mqtt", *KINDS])
 def test_nothing_is_found_in_a_while(name: str, tmp_path: Path, tell: Tell) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris does not install here")
