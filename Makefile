@@ -8,7 +8,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 
 .PHONY: help demo test check bench nightly clean lock wheel deb release audit
-DEB := PYTHONPATH=deploy $(BIN)/python -m deb
+# What is released is made with locked tools only.
+BUILD := build/venv
+DEB := PYTHONPATH=deploy:. $(BUILD)/bin/python -m deb
 
 help:
 	@echo "make demo     a broker, sensors, a gateway and a node on this machine, and one reading proved offline"
@@ -46,22 +48,29 @@ nightly: $(VENV)/test.stamp
 	@$(PYTEST)
 
 lock: $(VENV)/test.stamp
-	@$(DEB) lock
+	@PYTHONPATH=deploy $(BIN)/python -m deb lock
 
-wheel: $(VENV)/test.stamp
+wheel: $(BUILD)/stamp
 	@$(DEB) wheel
 
-deb: $(VENV)/test.stamp
+deb: $(BUILD)/stamp
 	@$(DEB) build
 
-release: wheel deb
-	@$(DEB) release $(RELEASE_KEY)
+release:
+	@[ -n "$(RELEASE_KEY)" ] || { echo "make release RELEASE_KEY=FILE: docs/release.md says how it is made" >&2; exit 2; }
+	@$(MAKE) --no-print-directory wheel deb
+	@$(DEB) release "$(RELEASE_KEY)"
 
-audit: $(VENV)/test.stamp
+audit: $(BUILD)/stamp
 	@$(DEB) audit
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BUILD)/stamp: deploy/lock/build.txt deploy/lock/product.txt
+	@PYTHON="$(PYTHON)" sh deploy/venv.sh $(BUILD)
+	@$(BUILD)/bin/python -m pip install --quiet --require-hashes --only-binary=:all: -r deploy/lock/build.txt -r deploy/lock/product.txt
+	@touch $@
 
 $(VENV)/bin/python:
 	@PYTHON="$(PYTHON)" sh deploy/venv.sh $(VENV)

@@ -128,7 +128,24 @@ def test_from_nothing_to_sealed_readings_and_through_updates(debian: Debian, pac
         told = lives(debian, MESSAGES)
         readings += MESSAGES
         assert (told["version"], told["readings"]) == (f"fieldgate {version}", readings)
-        assert debian.run("ls", "/usr/lib/fieldgate").split() == [version]
+        assert [path.name for path in debian.path("/usr/lib/fieldgate").iterdir() if path.is_dir()] == [version]
+
+
+def test_the_command_of_the_readme_is_all_there_is_to_type(debian: Debian, packages: tuple[Path, Path]) -> None:
+    """By somebody who may use sudo, in a folder of their own, as it stands there."""
+    told = [line for line in (debian_root.ROOT / "README.md").read_text().splitlines() if line.startswith("    sudo ")]
+    [command] = [line.strip() for line in told if "apt install" in line]
+    assert command.endswith(f" ./fieldgate_{package.version()}_arm64.deb")
+    debian.run("useradd", "--create-home", "ann")
+    debian.path("/etc/sudoers.d/ann").write_text("ann ALL=(ALL) NOPASSWD: ALL\n")
+    shutil.copy(packages[0], debian.path("/home/ann"))
+    said = debian.run("su", "ann", "-c", f"cd && {command.replace('_arm64', '_amd64')}")
+    assert "log key" in said and identity(debian)
+    assert (
+        debian.run("su", "ann", "-c", "cd && sudo -u fieldgate fieldgate check")
+        .splitlines()[-1]
+        .startswith("/etc/fieldgate")
+    )
 
 
 def test_without_a_name_nothing_is_made_and_two_commands_are_told(debian: Debian, packages: tuple[Path, Path]) -> None:
