@@ -45,6 +45,14 @@ Secret = Annotated[
     ),
     Meta(extra={"secret": True}),
 ]
+LogKey = Annotated[
+    str,
+    _text(
+        rf"((file|tpm):/{_PRINTABLE}+|env:[A-Za-z_][A-Za-z0-9_]*|credential:[A-Za-z0-9._-]+)",
+        "the place of the key: file:/path, tpm:/path, credential:name or env:NAME",
+    ),
+    Meta(extra={"secret": True}),
+]
 Listen = Annotated[
     str, _text(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", "an address and a port like 127.0.0.1:8440")
 ]
@@ -78,7 +86,7 @@ class GatewaySettings(Table, kw_only=True, frozen=True):
         int, Meta(ge=1, le=999_999, title="Counted up by `fieldgate recover --new-epoch`, never by hand")
     ] = 1
     data_dir: Annotated[Folder, Meta(title="Journal, blocks, sign-state and control socket; mode 0700")]
-    key: Annotated[Secret, Meta(title="The log's private key")]
+    key: Annotated[LogKey, Meta(title="The log's private key")]
     key_passphrase: Annotated[
         Secret | None, Meta(title="What opens a key that is sealed with a passphrase. Absent: `run` asks on a terminal")
     ] = None

@@ -39,8 +39,9 @@ class Signing:
             signer = await asyncio.to_thread(config.log_signer, self._settings, self._passphrase)
             if signer.vkey != self._store.vkey:
                 raise HeldError("the key is not this log's", where=self._settings.gateway.key, cure=CURE)
+            counter = await asyncio.to_thread(config.log_counter, self._settings)
             here = await asyncio.to_thread(place.find, self._store.data_dir)
-            self.state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey), here)
+            self.state = await SignState.open(self._store.data_dir / SIGN_STATE, str(signer.vkey), here, counter)
             await self._sealer.recover(signer, self.state)
         except Stop:
             raise

@@ -28,6 +28,7 @@ _SAFE = "Put the right one back from its safe place; `fieldgate key show` tells 
 _GUARDS = {
     "file": "its mode alone: whoever has the card has the key",
     "passphrase": "a passphrase, which is nowhere on the card unless key_passphrase names it",
+    "tpm": "this machine's TPM: the file is of no use without it",
     "credential": "the service manager: `fieldgate key show` within the service alone sees it",
     "environment": "whoever sets the service's environment",
 }
@@ -61,6 +62,10 @@ def show(config_file: Path | None) -> None:
     click.echo(f"fingerprint  SHA-256 {hashlib.sha256(seen.vkey.public).hexdigest()}")
     click.echo(f"where        {plain(uri)}{_owner(uri)}")
     click.echo(f"guarded by   {_GUARDS[seen.guard]}")
+    if seen.guard == "tpm":
+        counter = config.log_counter(settings)
+        told = hex(counter.index) if counter else "none: an older sign-state that is put back is not noticed"
+        click.echo(f"counter      {told}")
     if seen.guard == "passphrase":
         click.echo(f"passphrase   {plain(settings.gateway.key_passphrase or 'asked for on a terminal')}")
     if settings.gateway.sm2_key:
@@ -71,7 +76,7 @@ def show(config_file: Path | None) -> None:
 
 def _owner(uri: str) -> str:
     scheme, _, path = uri.partition(":")
-    if scheme != "file":
+    if scheme not in ("file", "tpm"):
         return ""
     told = Path(path).stat()
     name = str(told.st_uid)
@@ -122,6 +127,7 @@ async def _steps(settings: Settings) -> AsyncIterator[_Tested]:
     """In this order; what needs a step that failed is left out."""
     try:
         signer = await asyncio.to_thread(asking.opened, settings)
+        counter = await asyncio.to_thread(config.log_counter, settings)
     except KeyFileError as error:
         yield _Tested("opens", wrong=error)
         return
@@ -137,6 +143,8 @@ async def _steps(settings: Settings) -> AsyncIterator[_Tested]:
             return
         yield _Tested("the store", "it is of this key")
         yield await _signs(settings, store, signer)
+        if counter is not None:
+            yield await _counts(settings, signer, counter)
     finally:
         await store.close()
 
@@ -162,33 +170,55 @@ async def _signs(settings: Settings, store: Store, signer: Signer) -> _Tested:
     return _Tested("signs", f"block {head.size - 1} again, with the same bytes")
 
 
+async def _counts(settings: Settings, signer: Signer, counter: keys.Counter) -> _Tested:
+    """Whether the next start will find sign-state and counter together. Nothing is counted."""
+    path = Path(settings.gateway.data_dir) / SIGN_STATE
+    try:
+        state = await SignState.inspect(path, str(signer.vkey), read_only=True)
+        await state.close()
+        found = await asyncio.to_thread(counter.read)
+        state.compare(found)
+    except FieldgateError as error:
+        return _Tested("the counter", wrong=error)
+    return _Tested("the counter", f"at {found}, as the sign-state has it")
+
+
 @key.command()
+@click.option("--tpm", is_flag=True, help="Seal it to this machine's TPM, with a counter against rollback.")
 @click.option("--passphrase", metavar="URI", help="Where the passphrase is: file:/path, credential:NAME or env:NAME.")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), metavar="FILE", help="The sealed key's file.")
 @config_option
-def seal(passphrase: str | None, out: Path | None, config_file: Path | None) -> int:
-    """Seal the log key with a passphrase (Argon2id), into a new file. The old file stays until you delete it.
+def seal(tpm: bool, passphrase: str | None, out: Path | None, config_file: Path | None) -> int:
+    """Seal the log key with a passphrase (Argon2id) or to a TPM. The old file stays until you delete it.
 
     Without --passphrase it is asked for on a terminal. For a machine with somebody there to type it, and for
-    a copy in a safe place: a gateway that starts by itself cannot ask.
+    a copy in a safe place: a gateway that starts by itself cannot ask. With --tpm it starts by itself, in
+    this machine only; the gateway is stopped while it is sealed.
 
     \b
     Examples:
       fieldgate key seal
       fieldgate key seal -o /media/usb/log.key.sealed
+      fieldgate key seal --tpm
 
-    Exit 0: sealed. 2: the key is not a file, or the passphrase is too short.
+    Exit 0: sealed. 2: the key is no file, the passphrase is too short, the TPM refuses. 3: the gateway runs.
     """
     settings = config.load(find_config(config_file))
     old = _key_file(settings)
-    new = (out or old.with_name(f"{old.name}.sealed")).absolute()
-    signer = config.log_signer(settings)
-    secret = asking.new_passphrase(passphrase)
-    keys.write_key(new, keys.seal(config.read_secret(settings.gateway.key), secret), like=old)
-    if config.open_signer(f"file:{new}", lambda: secret).vkey != signer.vkey:
+    if tpm and passphrase is not None:
+        raise click.UsageError("--tpm and --passphrase are two ways to seal it: choose one")
+    new = (out or old.with_name(f"{old.name}.{'tpm' if tpm else 'sealed'}")).absolute()
+    signer, text = config.log_signer(settings), config.read_secret(settings.gateway.key)
+    if tpm:
+        sealed = import_module("gateway.cli.key_tpm").seal(settings, signer, text, new, like=old)
+    else:
+        secret = asking.new_passphrase(passphrase)
+        keys.write_key(new, keys.seal(text, secret), like=old)
+        sealed = config.open_signer(f"file:{new}", lambda: secret)
+    if sealed.vkey != signer.vkey:
         raise KeyFileError("what was written does not open", where=str(new), cure="Delete it, and check the disk")
     click.echo(f"sealed         {plain(str(new))}")
-    click.echo(f'to use it      key = "file:{plain(str(new))}" in [gateway], then restart')
+    click.echo(f'to use it      key = "{"tpm" if tpm else "file"}:{plain(str(new))}" in [gateway], then restart')
     click.echo(
         f"still in clear {plain(str(old))}: it stays until you delete it, and flash keeps deleted bytes for long:"
     )

@@ -17,6 +17,7 @@ from gateway.cli.asking import opened_with
 from gateway.core.note import VerifierKey
 from gateway.core.text import plain
 from gateway.errors import NotFoundError
+from gateway.settings import Settings
 from gateway.store import moves, take_lock
 
 
@@ -36,8 +37,9 @@ def rotate(path: Path, *, prepare: bool, without_nodes: bool) -> int:
         old_note=None,
         here=place.find(data_dir),
         now_ms=time.time_ns() // 1_000_000,
+        scheme="tpm" if settings.gateway.key.startswith("tpm:") else "file",
     )
-    make = partial(_new_key, passphrase)
+    make = partial(_new_key, settings, passphrase)
     closed = asyncio.run(epoch.close(plan, signer, make, prepare=prepare, without_nodes=without_nodes))
     if not closed.note:
         _tell_prepared(plan, closed.vkey)
@@ -53,7 +55,7 @@ def rotate(path: Path, *, prepare: bool, without_nodes: bool) -> int:
         )
         click.echo("and run this again; or go on without them at once: --without-nodes")
         return HELD
-    _succeed(replace(plan, old_note=closed.note), closed)
+    _succeed(replace(plan, old_note=closed.note, counted=closed.counted), closed)
     return OK
 
 
@@ -76,9 +78,12 @@ def _locked(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _new_key(passphrase: Callable[[], str] | None, name: str) -> str:
-    """A key of that name, guarded as the old one is."""
+def _new_key(settings: Settings, passphrase: Callable[[], str] | None, name: str) -> str:
+    """A key of that name, guarded as the old one is, by the same passphrase or TPM."""
     text = keys.generate(name)
+    if settings.gateway.key.startswith("tpm:"):
+        counter = config.log_counter(settings)
+        return config.tpm().seal(text, counter.index if counter else None)
     return text if passphrase is None else keys.seal(text, passphrase())
 
 

@@ -100,7 +100,8 @@ def recover(
         if new_epoch:
             asyncio.run(_new_epoch(site))
             return OK
-        return _tell(asyncio.run(mend.diagnose(data_dir, site.vkey, site.here)))
+        counter = config.log_counter(settings) if site.signer is not None else None
+        return _tell(asyncio.run(mend.diagnose(data_dir, site.vkey, site.here, counter)))
 
 
 async def _log_key(settings: Settings) -> tuple[VerifierKey, Signer | None]:

@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "load_as",
     "load_node",
+    "log_counter",
     "log_signer",
     "look_at_key",
     "node_settings_of",
@@ -50,6 +51,7 @@ __all__ = [
     "settings_of",
     "sm2_signer",
     "text_of",
+    "tpm",
     "watch_token",
 ]
 
@@ -108,6 +110,16 @@ def open_signer(uri: str, passphrase: Callable[[], str] | None = None) -> keys.S
 def look_at_key(uri: str) -> keys.Look:
     """What can be told of a key without opening it. KeyFileError where nothing can."""
     return keys.look(uri, credentials=_credentials(), environment=os.environ)
+
+
+def log_counter(settings: Settings) -> keys.Counter | None:
+    """The counter against rollback that goes with the log's key. KeyFileError where its file cannot be read."""
+    return keys.counter_of(settings.gateway.key, environment=os.environ)
+
+
+def tpm() -> keys.Tpm:
+    """This machine's TPM, or the one that the environment names for tpm2-tools."""
+    return keys.tpm_of(os.environ)
 
 
 def asks_for_passphrase(settings: Settings) -> bool:

@@ -149,7 +149,7 @@ def _secrets(settings: Settings, user: str) -> Iterator[Advice]:
 
 def _secret(place: Place, uri: str | None, user: str, cure: str) -> Iterator[Advice]:
     scheme, _, path = (uri or "").partition(":")
-    if scheme != "file":
+    if scheme not in ("file", "tpm"):
         return
     try:
         told = Path(path).stat()

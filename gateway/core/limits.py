@@ -50,6 +50,8 @@ KEY_FILE_BYTES = 4_096
 PASSPHRASE_CHARS = 12  # at least, where a key is sealed with one
 SEALED_KEY_KIB = 128 * 1024  # of memory that a sealed key may ask for: the service has 256 MiB
 SEALED_KEY_OPS = 16
+TPM_ANSWER_S = 30.0  # of one call; a slow TPM takes seconds to make a key
+COUNTER_BLOCKS = 256  # signed between two counts of the TPM: its memory takes 100,000 writes
 
 # anchors (section 12; gateway/anchors)
 PINS_BYTES = 256 * 1024

@@ -19,9 +19,9 @@ async def look(case: Case) -> Outcome:
     settings = case.wanted
     uri = settings.gateway.key
     scheme, _, place = uri.partition(":")
-    if scheme != "file" and not case.inside:
+    if scheme not in ("file", "tpm") and not case.inside:
         return unseen("the log key", f"it is no file ({uri})", _OTHER)
-    if scheme == "file":
+    if scheme in ("file", "tpm"):
         owner = await beside(service_user, Path(settings.gateway.data_dir), case.root)
         refused = await beside(_judge_file, Path(place), owner)
         if refused is not None:

@@ -29,7 +29,10 @@ _TAILS = ("", "-wal", "-shm")
 
 @dataclass(frozen=True)
 class Plan:
-    """A new epoch, and every file that it makes. `old_note`: the newest checkpoint of the old log that is known."""
+    """A new epoch, and every file that it makes. `old_note`: the newest checkpoint of the old log that is known.
+
+    scheme: of the new key's URI. counted: how far the counter that guards the new sign-state has counted; 0: none does.
+    """
 
     config: Path
     data_dir: Path
@@ -38,6 +41,8 @@ class Plan:
     old_note: str | None
     here: place.Place
     now_ms: int
+    scheme: str = "file"
+    counted: int = 0
 
     @property
     def epoch(self) -> int:
@@ -53,7 +58,7 @@ class Plan:
     def old_key(self) -> Path:
         """The old key's file. Refused where the key is not a file."""
         scheme, _, path = self.settings.gateway.key.partition(":")
-        if scheme != "file":
+        if scheme not in ("file", "tpm"):
             what = f"the key is {self.settings.gateway.key}: a new one cannot be put beside it"
             cure = (
                 'Name the file it comes from in the configuration, key = "file:/path", and run this again as whoever '
@@ -66,6 +71,11 @@ class Plan:
     def new_key(self) -> Path:
         """The new key's file, beside the old one."""
         return self.old_key.with_name(f"log-epoch-{self.epoch}.key")
+
+    @property
+    def new_uri(self) -> str:
+        """The same, as the configuration names it."""
+        return f"{self.scheme}:{self.new_key}"
 
     @property
     def kept_config(self) -> Path:
@@ -93,7 +103,7 @@ async def begin(plan: Plan, made: VerifierKey | None = None) -> tuple[VerifierKe
         path.unlink(missing_ok=True)
     vkey = made if made is not None else await asyncio.to_thread(_make_key, plan, part_key)
     carried, lost = await _make_store(plan, staging, vkey)
-    await asyncio.to_thread(signstate.create, staging / SIGN_STATE, str(vkey), plan.here)
+    await asyncio.to_thread(signstate.create, staging / SIGN_STATE, str(vkey), plan.here, plan.counted)
     text = await asyncio.to_thread(plan.config.read_text, "utf-8")
     await asyncio.to_thread(_put_in_place, plan, staging, text)
     return vkey, carried, lost
@@ -169,7 +179,7 @@ def _part(path: Path) -> Path:
 
 
 def _new_config(plan: Plan, text: str) -> str:
-    return _edited(text, {"epoch": plan.epoch, "key": f"file:{plan.new_key}"})
+    return _edited(text, {"epoch": plan.epoch, "key": plan.new_uri})
 
 
 def _old_config(plan: Plan, text: str) -> str:

@@ -45,6 +45,7 @@ class Closed:
     vkey: VerifierKey  # of the next log
     size: int
     note: str = ""
+    counted: int = 0  # how far the counter of its sign-state has counted
     lacking: dict[str, str] = field(default_factory=dict)  # nodes that do not have all of the log, and what they lack
 
 
@@ -57,7 +58,7 @@ async def close(
     without_nodes: whatever they have of the log.
     """
     settings, clock = plan.settings, await asyncio.to_thread(SystemClock)
-    async with _opened(plan, settings, clock, signer) as (store, journal, sealer):
+    async with _opened(plan, settings, clock, signer) as (store, state, journal, sealer):
         closed = await store.blocks.closed()
         if not store.blocks.size:
             what = f"the log {signer.vkey.name} has no block yet, so there is nothing to follow"
@@ -74,19 +75,20 @@ async def close(
         kept = await store.blocks.note(store.blocks.size)
         if kept is None:
             raise HeldError("the checkpoint of the closed log is not here", where=str(plan.data_dir), cure=CURE)
-        return Closed(vkey, store.blocks.size, kept[1], lacking)
+        return Closed(vkey, store.blocks.size, kept[1], state.counted if state.guarded else 0, lacking)
 
 
 @asynccontextmanager
 async def _opened(
     plan: Plan, settings: Settings, clock: Clock, signer: Signer
-) -> AsyncIterator[tuple[Store, Journal, Sealer]]:
+) -> AsyncIterator[tuple[Store, SignState, Journal, Sealer]]:
     """Store, journal and a sealer that has finished what a crash left behind, as at every start."""
     store = await Store.open(plan.data_dir, quota=space.quota_of(settings.retention))
     try:
         if store.vkey != signer.vkey:
             raise HeldError("the key is not this log's", where=settings.gateway.key, cure=CURE)
-        state = await SignState.open(plan.data_dir / SIGN_STATE, str(signer.vkey), plan.here)
+        counter = await asyncio.to_thread(config.log_counter, settings)
+        state = await SignState.open(plan.data_dir / SIGN_STATE, str(signer.vkey), plan.here, counter)
         try:
             most = settings.seal.max_count
             journal = await open_journal(store, linger_s=0, max_count=most, monotonic=clock.monotonic)
@@ -96,7 +98,7 @@ async def _opened(
             except HeldError:
                 if not await store.blocks.closed():
                     raise
-            yield store, journal, sealer
+            yield store, state, journal, sealer
         finally:
             await state.close()
     finally:
@@ -114,7 +116,7 @@ async def _check_known(store: Store, settings: Settings) -> None:
 
 def _next_key(plan: Plan, make: Callable[[str], str], named: VerifierKey | None) -> VerifierKey:
     """Step 1. The key is made once; where the closed log names it, it is not made again."""
-    path, uri = plan.new_key, f"file:{plan.new_key}"
+    path = plan.new_key
     if not path.exists():
         if named is not None:
             what = f"the log is closed for {named}, and this key is gone"
@@ -127,7 +129,7 @@ def _next_key(plan: Plan, make: Callable[[str], str], named: VerifierKey | None)
         keys.write_key(part, make(plan.origin), like=plan.old_key)
         part.rename(path)
         sync_folder(path.parent)
-    vkey = config.look_at_key(uri).vkey
+    vkey = config.look_at_key(plan.new_uri).vkey
     if vkey.name != plan.origin or named not in (None, vkey):
         what = f"this is the key {vkey}, not {named or f'one of the log {plan.origin}'}"
         raise KeyFileError(what, where=str(path), cure="Move it away, or put the right one back")

@@ -11,13 +11,15 @@ and its object identifier stand for the byte), or a sealed one
     a file of that name in the service manager's credentials folder, which guards it itself
 ``env:FIELDGATE_KEY``
     a variable of the environment
+``tpm:/etc/fieldgate/log.key.tpm``
+    a file that is of no use without the TPM that sealed the key (tpm.py); again its owner's alone
 
 The folder, the environment and whoever asks for a passphrase are handed in; nothing is looked up here. No message,
 `repr` or exception of this package holds any part of a secret.
 """
 
 from gateway.keys.access import AccessKey, parse_access_key
-from gateway.keys.opening import Guard, Look, look, open_signer
+from gateway.keys.opening import Guard, Look, counter_of, look, open_signer, tpm_of
 from gateway.keys.places import read_secret, text_of, write_key
 from gateway.keys.sealed import seal
 from gateway.keys.signer import (
@@ -30,13 +32,17 @@ from gateway.keys.signer import (
     sign_entry,
     sm2_line,
 )
+from gateway.keys.tpm import Counter, Tpm
 
 __all__ = [
     "AccessKey",
+    "Counter",
     "Guard",
     "Look",
     "Signer",
+    "Tpm",
     "cosign",
+    "counter_of",
     "encode_key",
     "generate",
     "look",
@@ -49,5 +55,6 @@ __all__ = [
     "sign_entry",
     "sm2_line",
     "text_of",
+    "tpm_of",
     "write_key",
 ]

@@ -10,7 +10,7 @@ from gateway.core.limits import KEY_FILE_BYTES
 from gateway.errors import KeyFileError
 from gateway.files import sync_folder
 
-_NAMES_A_KEY = "Name a key as file:/path, credential:NAME or env:NAME"
+_NAMES_A_KEY = "Name a key as file:/path, tpm:/path, credential:NAME or env:NAME"
 
 
 def write_key(path: Path, text: str, *, like: Path | None = None) -> None:
@@ -48,7 +48,7 @@ def read_secret(uri: str, *, credentials: Path | None = None, environment: Mappi
     scheme, colon, rest = uri.partition(":")
     if not colon or not rest:
         raise KeyFileError("this names no secret", cure=_NAMES_A_KEY)
-    if scheme == "file":
+    if scheme in ("file", "tpm"):
         return _text(_read(Path(rest), guarded=False), uri)
     if scheme == "env":
         value = (environment or {}).get(rest)

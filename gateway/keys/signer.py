@@ -100,6 +100,11 @@ def _signer(name: str, algorithm: int, seed: bytes) -> Signer:
     return Sm2Signer(name, seed) if algorithm == SM2 else SeedSigner(name, algorithm, seed)
 
 
+def seed_of(text: str) -> bytes:
+    """The 32 bytes of a key's line, which `parse_key` takes. Secret."""
+    return b64decode(text.removesuffix("\n").split("+", 4)[4], "the key")[1:]
+
+
 def parse_key(text: str, *, where: str) -> Signer:
     """The signer in a key file's line; `where` is for the message, which shows nothing of the text."""
     signer = _decode_key(text)

@@ -1,15 +1,16 @@
 """What is wrong with a store, its sign-state and its place. Everything is looked at, and nothing changed."""
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway import place, scrub
 from gateway.core import block as cose
 from gateway.core.note import VerifierKey
-from gateway.errors import DamagedError, FieldgateError, HeldError, NotFoundError
+from gateway.errors import DamagedError, FieldgateError, HeldError, KeyFileError, NotFoundError
 from gateway.recover.cures import DROP, FROM_NODE, NEW_EPOCH, ROTATE
 from gateway.store import CURE_MOVED_AWAY, DATABASE, MOVED, MOVED_AWAY, SIGN_STATE, Store, wal
-from gateway.store.signstate import Head, SignState
+from gateway.store.signstate import Counter, Head, SignState
 
 
 @dataclass
@@ -30,10 +31,13 @@ class Diagnosis:
         self.findings.append((what, cure))
 
 
-async def diagnose(data_dir: Path, vkey: VerifierKey, here: place.Place) -> Diagnosis:
-    """Looks at everything. The folder is locked by the caller, and nothing is changed."""
+async def diagnose(data_dir: Path, vkey: VerifierKey, here: place.Place, counter: Counter | None = None) -> Diagnosis:
+    """Looks at everything. The folder is locked by the caller, and nothing is changed.
+
+    counter: what the sign-state is guarded by.
+    """
     found = Diagnosis()
-    head = await _diagnose_state(data_dir, vkey, here, found)
+    head = await _diagnose_state(data_dir, vkey, here, counter, found)
     if (data_dir / MOVED).exists():
         found.add(MOVED_AWAY, CURE_MOVED_AWAY)
     unread = wal.damage(data_dir / f"{DATABASE}-wal")
@@ -52,7 +56,9 @@ async def diagnose(data_dir: Path, vkey: VerifierKey, here: place.Place) -> Diag
     return found
 
 
-async def _diagnose_state(data_dir: Path, vkey: VerifierKey, here: place.Place, found: Diagnosis) -> Head | None:
+async def _diagnose_state(
+    data_dir: Path, vkey: VerifierKey, here: place.Place, counter: Counter | None, found: Diagnosis
+) -> Head | None:
     try:
         state = await SignState.inspect(data_dir / SIGN_STATE, str(vkey))
     except HeldError as error:
@@ -64,10 +70,21 @@ async def _diagnose_state(data_dir: Path, vkey: VerifierKey, here: place.Place, 
             found.add(
                 moved, "If no other copy of this log is in use, `fieldgate recover --only-copy`; else " + NEW_EPOCH
             )
+        if counter is not None:
+            await _diagnose_counter(state, counter, found)
         found.signed = state.head.size
         return state.head
     finally:
         await state.close()
+
+
+async def _diagnose_counter(state: SignState, counter: Counter, found: Diagnosis) -> None:
+    try:
+        state.compare(await asyncio.to_thread(counter.read))
+    except KeyFileError as error:
+        found.add(error.what, error.cure)
+    except HeldError as error:
+        found.add(error.what, "If the newest sign-state.db is at hand, put it back; else " + NEW_EPOCH)
 
 
 async def _diagnose_store(store: Store, vkey: VerifierKey, head: Head | None, found: Diagnosis) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes.gateway_store import signer
 
-from gateway.errors import HeldError, StoreError
+from gateway.errors import HeldError, KeyFileError, StoreError
 from gateway.store import signstate
 from gateway.store.database import Schema, create_file
 from gateway.store.signstate import Head, SignState
@@ -100,3 +100,89 @@ async def test_another_kind_of_file_is_held(tmp_path: Path) -> None:
 def test_it_is_made_once(path: Path) -> None:
     with pytest.raises(StoreError, match="there already"):
         signstate.create(path, VKEY)
+
+
+class Counting:
+    """A counter that only goes up; `deaf` calls of `move` are lost on the way, as in a crash."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.deaf = False
+
+    def read(self) -> int:
+        return self.at
+
+    def move(self) -> int:
+        if self.deaf:
+            raise KeyFileError("cut off", cure="Plug it in")
+        self.at += 1
+        return self.at
+
+
+async def _guarded(path: Path, counter: Counting) -> SignState:
+    return await SignState.open(path, VKEY, counter=counter)
+
+
+async def test_a_counter_goes_up_at_each_start_and_every_so_many_blocks(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signstate, "COUNTER_BLOCKS", 4)
+    counter = Counting(7)
+    state = await SignState.inspect(path, VKEY)
+    await state.count_from(7)
+    await state.close()
+    for life in range(3):
+        state = await _guarded(path, counter)
+        assert counter.at == state.counted
+        for size in range(state.head.size, state.head.size + 5):
+            await state.swap(size, b"%d" % size)
+        await state.close()
+        assert counter.at == 7 + (life + 1) + state.head.size // 4
+
+
+@pytest.mark.parametrize(("behind", "held"), [(-2, True), (-1, True), (0, False), (1, False), (2, True)])
+async def test_a_sign_state_that_does_not_go_with_its_counter(path: Path, behind: int, held: bool) -> None:
+    """One ahead of the counter: a crash between the two. Anything else is an older copy, or another counter."""
+    state = await SignState.inspect(path, VKEY)
+    await state.count_from(100 + behind)
+    await state.close()
+    counter = Counting(100)
+    if not held:
+        await (await _guarded(path, counter)).close()
+        assert counter.at == 101
+        return
+    with pytest.raises(HeldError, match="older copy, or the counter is another") as caught:
+        await _guarded(path, counter)
+    assert "fieldgate recover" in caught.value.cure
+    assert counter.at == 100
+
+
+async def test_a_copy_from_before_the_counter_signs_nothing(path: Path) -> None:
+    with pytest.raises(HeldError, match="before it had a counter"):
+        await _guarded(path, Counting(1))
+
+
+async def test_a_counter_that_fails_holds_signing_and_a_restart_goes_on(path: Path) -> None:
+    state = await SignState.inspect(path, VKEY)
+    await state.count_from(1)
+    await state.close()
+    counter = Counting(1)
+    counter.deaf = True
+    for _ in range(3):  # however often the crash comes between the two
+        with pytest.raises(HeldError, match="cut off") as caught:
+            await _guarded(path, counter)
+        assert "Plug it in" in caught.value.cure
+    counter.deaf = False
+    state = await _guarded(path, counter)
+    assert (state.counted, counter.at) == (2, 2)
+    await state.close()
+
+
+async def test_somebody_else_counts_with_it(path: Path) -> None:
+    state = await SignState.inspect(path, VKEY)
+    await state.count_from(1)
+    await state.close()
+    counter = Counting(1)
+    counter.move = lambda: 5  # type: ignore[method-assign]
+    with pytest.raises(HeldError, match="something else counts"):
+        await _guarded(path, counter)

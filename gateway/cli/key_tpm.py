@@ -1,0 +1,40 @@
+"""`fieldgate key seal --tpm`: the key to the TPM, and the sign-state under a counter of it."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from gateway import config, keys
+from gateway.errors import NotFoundError
+from gateway.keys import Signer
+from gateway.settings import Settings
+from gateway.store import SIGN_STATE, take_lock
+from gateway.store.signstate import SignState
+
+
+def seal(settings: Settings, signer: Signer, text: str, new: Path, *, like: Path) -> Signer:
+    """Writes the sealed key to `new` and opens it. No gateway runs.
+
+    The sign-state follows the counter first: until the configuration names the sealed key nobody asks for that.
+    """
+    data_dir = Path(settings.gateway.data_dir)
+    descriptor = take_lock(data_dir)
+    if descriptor is None:
+        raise NotFoundError("is not there", where=str(data_dir), cure="Name the configuration of the gateway: --config")
+    try:
+        tpm = config.tpm()
+        counter = keys.Counter(tpm, tpm.new_counter())
+        sealed = tpm.seal(text, counter.index)
+        asyncio.run(_follow(data_dir / SIGN_STATE, signer, counter.read()))
+        keys.write_key(new, sealed, like=like)
+    finally:
+        os.close(descriptor)
+    return config.open_signer(f"tpm:{new}")
+
+
+async def _follow(path: Path, signer: Signer, counted: int) -> None:
+    state = await SignState.inspect(path, str(signer.vkey))
+    try:
+        await state.count_from(counted)
+    finally:
+        await state.close()
