@@ -81,6 +81,7 @@ def test_a_key_opens_in_the_tpm_that_sealed_it_and_nowhere_else(tmp_path: Path, 
     assert files(home) == before
 
 
+@pytest.mark.nightly
 def test_an_older_sign_state_is_noticed_and_without_a_counter_it_is_not(tmp_path: Path, tpm: Swtpm) -> None:
     """Store and sign-state are put back together, as an image of the card would: they agree with each other."""
     home = sealed(tmp_path / "gw", tpm)
@@ -229,6 +230,7 @@ def test_a_missing_file_makes_no_other(tmp_path: Path, tpm: Swtpm) -> None:
     assert files(home) == before
 
 
+@pytest.mark.nightly
 def test_a_counter_is_a_new_one_for_each_log_and_never_goes_back(tpm: Swtpm) -> None:
     made = keys.Tpm(tpm.tcti)
     first, second = made.new_counter(), made.new_counter()

@@ -103,7 +103,7 @@ async def begin(plan: Plan, made: VerifierKey | None = None) -> tuple[VerifierKe
         path.unlink(missing_ok=True)
     vkey = made if made is not None else await asyncio.to_thread(_make_key, plan, part_key)
     carried, lost = await _make_store(plan, staging, vkey)
-    await asyncio.to_thread(signstate.create, staging / SIGN_STATE, str(vkey), plan.here, plan.counted)
+    await asyncio.to_thread(signstate.create, staging / SIGN_STATE, str(vkey), plan.here, counter=plan.counted)
     text = await asyncio.to_thread(plan.config.read_text, "utf-8")
     await asyncio.to_thread(_put_in_place, plan, staging, text)
     return vkey, carried, lost

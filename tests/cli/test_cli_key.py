@@ -107,7 +107,10 @@ def test_a_key_is_sealed_on_a_terminal_and_the_old_file_stays(home: Path) -> Non
     assert (unasked.code, "key_passphrase" in unasked.out) == (2, True), unasked
 
 
-@pytest.mark.parametrize("place", ["file", "credential", "env"])
+@pytest.mark.parametrize(
+    "place",
+    ["credential", pytest.param("file", marks=pytest.mark.nightly), pytest.param("env", marks=pytest.mark.nightly)],
+)
 def test_a_passphrase_from_its_place(home: Path, place: str) -> None:
     folder = home / "credentials"
     folder.mkdir()
@@ -165,9 +168,9 @@ def test_run_without_a_terminal_holds_signing_and_makes_nothing(home: Path) -> N
     ("uri", "why"),
     [
         ("file:{home}/gone.key", "No such file"),
-        ("credential:gone.key", "no credentials folder"),
-        ("env:GONE", "is not set"),
-        ("file:{home}/fieldgate.toml", "others can read"),
+        pytest.param("credential:gone.key", "no credentials folder", marks=pytest.mark.nightly),
+        pytest.param("env:GONE", "is not set", marks=pytest.mark.nightly),
+        pytest.param("file:{home}/fieldgate.toml", "others can read", marks=pytest.mark.nightly),
     ],
 )
 def test_a_key_that_is_not_there_never_makes_another(home: Path, uri: str, why: str) -> None:

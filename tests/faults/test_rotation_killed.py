@@ -24,7 +24,7 @@ from gateway.core.note import parse_checkpoint, parse_note, verify_note
 from gateway.store import Store, moves
 
 NEXT = ORIGIN.replace("/1", "/2")
-QUICK = ["rotate.1+=1", "rotate.2+=1", "seal.2+=1", "rotate.4+=1", "rename=4", "rename=5"]
+QUICK = ["rotate.2+=1", "seal.2+=1", "rename=5", "rotate.4+=1"]
 
 
 class Rotation:

@@ -22,6 +22,7 @@ def _new_key(told: str) -> str:
     return next(line.split()[3] for line in told.splitlines() if line.startswith("new log key"))
 
 
+@pytest.mark.nightly
 async def test_a_rotation_is_prepared_made_and_proved_offline(tmp_path: Path) -> None:
     async with Restored(tmp_path).running() as gateway:
         home = gateway.field.home
