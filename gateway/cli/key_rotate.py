@@ -107,4 +107,6 @@ def _succeed(plan: epoch.Plan, closed: epoch.Closed) -> None:
     click.echo(f"configuration  {plain(str(plan.config))}; as it was: {plain(str(plan.kept_config))}")
     click.echo(f"the old log    fieldgate receipt, export, policy: --config {old}/fieldgate.toml")
     click.echo("Every node's operator enrols the new log key beside the old one; a policy lists both logs.")
+    if plan.settings.gateway.sm2_key:
+        click.echo("Who pinned the SM2 key gets the pin of the new log: fieldgate key show")
     click.echo("Start the gateway again.")

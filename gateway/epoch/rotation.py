@@ -20,7 +20,7 @@ from functools import partial
 from gateway import config, keys
 from gateway.clock import Clock, SystemClock
 from gateway.core import body, senml
-from gateway.core.note import VerifierKey
+from gateway.core.note import SignatureLine, VerifierKey
 from gateway.epoch.making import Plan
 from gateway.errors import HeldError, KeyFileError, Refused
 from gateway.files import sync_folder
@@ -93,6 +93,8 @@ async def _opened(
             most = settings.seal.max_count
             journal = await open_journal(store, linger_s=0, max_count=most, monotonic=clock.monotonic)
             sealer = Sealer(store.blocks, journal, clock, max_age_s=0, heartbeat_s=0)
+            if (sm2 := await asyncio.to_thread(config.sm2_signer, settings)) is not None:
+                sealer.further = partial(_further, sm2)
             try:
                 await sealer.recover(signer, state)
             except HeldError:
@@ -112,6 +114,11 @@ async def _check_known(store: Store, settings: Settings) -> None:
             what = f"node {name} has not seen the log {store.vkey.name} yet"
             cure = "Has its operator enrolled this key? Once it follows, run this again; or at once: --without-nodes"
             raise Refused(what, cure=cure)
+
+
+async def _further(sm2: Signer, text: str) -> list[SignatureLine]:
+    """The closing checkpoint bears the SM2 signature as all others do."""
+    return [await asyncio.to_thread(keys.sm2_line, sm2, text)]
 
 
 def _next_key(plan: Plan, make: Callable[[str], str], named: VerifierKey | None) -> VerifierKey:

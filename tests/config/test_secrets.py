@@ -112,6 +112,7 @@ def test_which_types_are_secrets() -> None:
         (GatewaySettings, "key"),
         (GatewaySettings, "key_passphrase"),
         (GatewaySettings, "read_key"),
+        (GatewaySettings, "sm2_key"),
         (BrokerSettings, "password"),
         (WebSettings, "watch_token"),
         (NodeSelf, "seen_key"),
