@@ -64,6 +64,8 @@ TopicOrNone = Annotated[str, _text(f"({_TOPIC})?", 'a topic of at most four leve
 CaFile = Annotated[File, Meta(title="With TLS: the certificate authorities to trust. Empty: the system's")]
 
 Height = Annotated[int, Meta(ge=0)]
+Digest = Literal["sha-256", "sm3"]
+
 Size = Annotated[str, _text(r"[0-9]{1,6}(\.[0-9]{1,3})? ?[KMGT]iB", 'a size like "8 GiB" or "512 MiB"')]
 
 
@@ -96,6 +98,17 @@ class GatewaySettings(Table, kw_only=True, frozen=True):
     sm2_key: Annotated[
         Secret | None,
         Meta(title="Signs each checkpoint by SM2 with SM3 too, beside the log's key; `fieldgate key sm2` makes it"),
+    ] = None
+    profile: Annotated[
+        Literal["international", "domestic"],
+        Meta(
+            title='Defaults by country: "domestic" (China) has sm2_key, and SM3 beside SHA-256. What is written stays; '
+            "`fieldgate check` tells what is set"
+        ),
+    ] = "international"
+    digests: Annotated[
+        tuple[Digest, ...] | None,
+        Meta(title="Told of each receipt, export and archive that a command writes. Absent: by the profile"),
     ] = None
 
 

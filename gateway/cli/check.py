@@ -68,6 +68,10 @@ def _tell(path: Path, *, node: bool) -> int:
         key = f"{one['key']}: " if one["key"] else ""
         click.echo(plain(f"{place}: {one['severity']}: {key}{one['what']}. {one['cure']}"))
     click.echo(f"{name}: good: {_summary(settings, found)}")
+    by_profile = config.set_by_profile(read)
+    if settings.gateway.profile != "international":
+        said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in by_profile.items()) or "nothing"
+        click.echo(plain(f"Profile {settings.gateway.profile}, in [gateway]: it sets {said}; what is written stays"))
     for line in _changed(running_changes(path, settings)):
         click.echo(plain(line))
     return OK
@@ -75,6 +79,7 @@ def _tell(path: Path, *, node: bool) -> int:
 
 def _tell_json(path: Path, *, node: bool) -> int:
     told: Told = {"file": str(path), "good": True, "faults": [], "advice": [], "files": [], "changes": None}
+    told["profile"] = None
     try:
         read = config.files(path)
         told["files"] = [{"file": str(one.path), "sha256": one.sha256} for one in read]
@@ -83,6 +88,7 @@ def _tell_json(path: Path, *, node: bool) -> int:
         else:
             settings = config.settings_of(read)
             told["advice"] = advice(settings, read)
+            told["profile"] = {"name": settings.gateway.profile, "sets": config.set_by_profile(read)}
             changes = running_changes(path, settings)
             told["changes"] = None if changes is None else [one._asdict() for one in changes]
     except ConfigError as exc:

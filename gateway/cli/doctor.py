@@ -14,6 +14,7 @@ import click
 
 from gateway.cli import HELD, OK, REFUSED, WORLD, control, say
 from gateway.cli.common import CONFIG_PLACES, config_option, find_config, output
+from gateway.cli.digests import tell_digests
 from gateway.conditions import SEVERITIES, SIGNING_HELD, STORE_DAMAGED, Problem
 from gateway.core.text import plain
 from gateway.doctor import CHECKS, Case, Checked, Report, bundle, examination, read
@@ -63,6 +64,8 @@ def doctor(config_file: Path | None, as_json: bool, verbose: bool, archive: Path
         with output(archive, private=True) as file:
             file.write(bundle.pack(contents, int(time.time())))
         say(f"{archive} is written: look through it before you send it")
+        if case.settings is not None:
+            tell_digests(archive, case.settings.gateway.digests)
     return exit_code(report)
 
 

@@ -15,6 +15,7 @@ import click
 from gateway import config
 from gateway.cli import completion, say
 from gateway.cli.common import config_option, find_config, format_time, moment, output
+from gateway.cli.digests import tell_digests
 from gateway.cli.reading import opened
 from gateway.core import senml
 from gateway.core.limits import NUMBER_MAX
@@ -59,11 +60,13 @@ def export(
         senml.check_source(source)
     except FormatError as exc:
         raise click.UsageError(f"SOURCE: {exc}") from None
-    data_dir = Path(config.load(find_config(config_file)).gateway.data_dir)
+    settings = config.load(find_config(config_file))
+    data_dir = Path(settings.gateway.data_dir)
     with output(out) as file:
         count = asyncio.run(_export(data_dir, source, (from_ms or 0, to_ms or NUMBER_MAX), form, raw=raw, file=file))
     if not count:
         say(f"there is no reading of {source} in that time")
+    tell_digests(out, settings.gateway.digests)
 
 
 async def _export(data_dir: Path, source: str, span: tuple[int, int], form: str, *, raw: bool, file: IO[bytes]) -> int:

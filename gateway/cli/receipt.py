@@ -8,6 +8,7 @@ import click
 from gateway import config
 from gateway.cli import completion, say
 from gateway.cli.common import config_option, find_config, format_time, moment, output, read_file
+from gateway.cli.digests import tell_digests
 from gateway.cli.reading import opened
 from gateway.core import senml
 from gateway.core.block import parse_leaf
@@ -69,6 +70,7 @@ def receipt(
         parts = parse_receipt(text.encode())
         reading = senml.resolve(parse_leaf(parts.leaf)[1])
         say(f"{out}: {source}, observed {format_time(reading.time_ms)}, block {parts.log_index}, reading {parts.index}")
+    tell_digests(out, settings.gateway.digests)
 
 
 def _check_source(source: str) -> None:

@@ -7,6 +7,7 @@ import click
 
 from gateway import verify as verifier
 from gateway.cli.common import CLOCKS, QUALITY, format_time, read_file
+from gateway.cli.digests import digests_of
 from gateway.core.anchor import parse_pins
 from gateway.core.limits import PINS_BYTES, POLICY_BYTES, RECEIPT_BYTES
 from gateway.core.text import plain
@@ -90,6 +91,9 @@ def verify(
         exc.where = f"{receipt}: refused at {exc.where}"
         raise
     _show(verified, verbose=verbose)
+    if verbose:
+        for label, text in digests_of(receipt).items():
+            click.echo(f"file's {label:<8} {text}")
     return None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -22,7 +22,7 @@ from gateway.errors import ConfigError, KeyFileError
 from gateway.notify import Notifier
 from gateway.settings import NodeSettings, Settings, SourceSettings
 
-from . import checks, documents, words
+from . import checks, documents, profile, words
 from .changes import Change, changes, restart_needed
 from .convert import Converter, Draft, Problem, Rest
 from .documents import ConfigFile, data_dir
@@ -48,6 +48,7 @@ __all__ = [
     "open_signer",
     "read_secret",
     "restart_needed",
+    "set_by_profile",
     "settings_of",
     "sm2_signer",
     "text_of",
@@ -78,6 +79,15 @@ def files(path: Path) -> tuple[ConfigFile, ...]:
 
 def settings_of(read: Sequence[ConfigFile]) -> Settings:
     """The settings that these files make; nothing is read again. ConfigError as for `load`."""
+    return profile.applied(_written(read))
+
+
+def set_by_profile(read: Sequence[ConfigFile]) -> dict[str, Any]:
+    """Fields of [gateway] that these files do not have and the profile sets, with their values."""
+    return profile.sets(_written(read))
+
+
+def _written(read: Sequence[ConfigFile]) -> Settings:
     rest: dict[type[Struct], Rest] = {SourceSettings: Rest("options", _options_type, _EXAMPLES)}
     return _load(read, Settings, rest, checks.gateway_faults, own="gateway")
 

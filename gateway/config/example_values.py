@@ -13,6 +13,7 @@ EXAMPLE: dict[str, Any] = {
         "#key_passphrase": "credential:log.passphrase",
         "read_key": "file:/etc/fieldgate/read.key",
         "#sm2_key": "file:/etc/fieldgate/sm2.key",
+        "#digests": ["sha-256", "sm3"],
     },
     "broker": {
         "local": {

@@ -119,7 +119,7 @@ def test_json_of_what_is_wrong(home: Home) -> None:
     done = home.check("--json")
     assert (done.code, done.err) == (2, "")
     told = json.loads(done.out)
-    assert set(told) == {"file", "good", "faults", "advice", "files", "changes"}
+    assert set(told) == {"file", "good", "faults", "advice", "files", "changes", "profile"}
     assert told["good"] is False
     assert told["faults"] == [
         {
