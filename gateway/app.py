@@ -210,7 +210,7 @@ class Gateway:
             metrics=self._metrics,
             logs=records.ring.after if records else None,
             watch_token=configured.watch_token,
-            cosigned_within_s=lambda: _HEARTBEATS * self._sealer.heartbeat_s,
+            cosigned_within_s=self._cosigned_within_s,
         )
         control = store.data_dir / CONTROL_SOCKET
         self._web = WebServer(settings.web, settings.node, store, clock, self._services, control=control)
@@ -403,6 +403,11 @@ class Gateway:
         render = (await asyncio.to_thread(import_module, "gateway.metrics")).render
         told: bytes = await asyncio.to_thread(render, self._snapshot(), self._watch.vitals(files))
         return told
+
+    def _cosigned_within_s(self) -> float:
+        """A node signs each block; where there is none, a witness only as often as it is asked."""
+        alone = [] if self._nodes.wanted else [link.every_s for link in self._witnesses.wanted.values()]
+        return _HEARTBEATS * max(self._sealer.heartbeat_s, min(alone, default=0.0))
 
     def _upstreams(self) -> dict[str, Upstream | WitnessUpstream]:
         return {**self._nodes.members, **self._witnesses.members}

@@ -281,7 +281,14 @@ async def test_witnesses_come_and_go_and_never_count_for_pruning(home: Home) -> 
         assert turned(answer, "tables") == {"changed": ["witness.public"]}
         assert it.gateway._witnesses.members["public"] is not public
         assert it.gateway._nodes.members["coop"] is coop
+        assert turned(await it.reload(node() + WITNESS + "every_s = 3600\n"), "tables") == {
+            "changed": ["witness.public"]
+        }
+        assert it.gateway._cosigned_within_s() == 1800, "the node signs each block"
+        await it.reload(WITNESS + "every_s = 3600\n")
+        assert it.gateway._cosigned_within_s() == 10_800
         assert turned(await it.reload(WITNESS), "tables") == {"changed": ["witness.public"]}
+        assert it.gateway._cosigned_within_s() == 1800
         assert it.gateway._retention._nodes == {}
         assert turned(await it.reload(""), "tables") == {"stopped": ["witness.public"]}
         assert it.status()["witnesses"] == {}
