@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway import __version__, config, driving, status
+from gateway.anchors.task import Anchoring
 from gateway.announce import Announced, Announcer
 from gateway.clock import Clock, SystemClock, facts, known_s, watch
 from gateway.conditions import Problem
@@ -24,7 +25,7 @@ from gateway.config.past import Past
 from gateway.configured import Configured, read
 from gateway.core import limits
 from gateway.device import Device
-from gateway.driving import Wanted
+from gateway.driving import Chained, Wanted
 from gateway.errors import HeldError, Stop, StoreFullError
 from gateway.intake import Intake
 from gateway.logs import Log
@@ -199,6 +200,7 @@ class Gateway:
             headline=lambda: str(self._snapshot()["headline"]),
         )
         self._announcers = Roster[Announced, Announcer]("status", self._announcer)
+        self._anchors = Roster[Chained, Anchoring]("anchor", self._anchoring)
         self._services = Services(
             status=self._snapshot,
             sync=self._sync,
@@ -244,6 +246,9 @@ class Gateway:
     def _announcer(self, _: str, wanted: Announced) -> Announcer:
         return Announcer(wanted, self._snapshot, self._clock.monotonic, self._rng)
 
+    def _anchoring(self, name: str, wanted: Chained) -> Anchoring:
+        return driving.anchoring(name, wanted, self._store, self._clock, self._rng)
+
     # -- another configuration (reload.py) ----------------------------------------------------------------------------
 
     async def _prepare(self, new: Configured) -> Apply:
@@ -269,6 +274,7 @@ class Gateway:
         for name, announcer in self._announcers.members.items():
             announcer.leaves_for(announced.get(name))
         await self._announcers.keep(announced)
+        await self._anchors.keep(driving.chained(new))
 
     def _long_lived(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside drivers and nodes, by the name of its task."""
@@ -304,6 +310,7 @@ class Gateway:
             self._witnesses.begin(group, self._configured.settings.witness)
             self._drivers.begin(group, wanted)
             self._announcers.begin(group, driving.announced(self._configured))
+            self._anchors.begin(group, driving.chained(self._configured))
             self._tell_start()
             # What is there now stays: a full collection that looks through all of it takes longer than any turn may.
             gc.collect()
@@ -336,6 +343,7 @@ class Gateway:
         await asyncio.gather(*(one.push_until(deadline) for one in self._upstreams().values()))
         await self._nodes.end()
         await self._witnesses.end()
+        await self._anchors.end()
         await self._announcers.end()
         await end(*(tasks[name] for name in ("journal", "watchdog", "watch", "web")))
         await end(*(tasks[name] for name in ("retention", "scrub", "verified", "rollup", "device", "upgraded")))
@@ -358,6 +366,7 @@ class Gateway:
             disk=self._retention.status(),
             device=self._device.told,
             verified=self._verified.status(),
+            anchors={name: anchor.status() for name, anchor in self._anchors.members.items()},
             configuration=self._reloader.status(),
         )
 
@@ -386,6 +395,7 @@ class Gateway:
             self._rollup.problems,
             self._upgraded.problems,
             *(each.problems for each in announcers),
+            *(each.problems for each in self._anchors.members.values()),
         )
         return [one for each in told for one in each]
 
@@ -416,6 +426,8 @@ class Gateway:
         upstreams = self._upstreams()
         for one in upstreams.values():
             one.ask()
+        for anchor in self._anchors.members.values():
+            anchor.ask()
         return list(upstreams)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from msgspec import structs
@@ -17,7 +18,8 @@ class Configured(NamedTuple):
     """What a gateway runs with.
 
     brokers: with their secrets. files: each that was read, the main one first. restart: the fields that
-    the files have otherwise, and that wait for a restart. watch_token: see config.watch_token.
+    the files have otherwise, and that wait for a restart. watch_token: see config.watch_token. anchors: what the
+    secrets of each anchor name.
     """
 
     settings: Settings
@@ -25,6 +27,7 @@ class Configured(NamedTuple):
     files: Sequence[ConfigFile]
     restart: Sequence[str] = ()
     watch_token: str = ""
+    anchors: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
     @property
     def digests(self) -> list[tuple[str, str]]:
@@ -46,6 +49,7 @@ def read(path: Path, started: Settings | None = None) -> Configured:
         files,
         [] if started is None else config.restart_needed(started, wanted),
         config.watch_token(settings),
+        {name: config.secrets_of(anchor.options) for name, anchor in settings.anchor.items()},
     )
 
 
@@ -97,7 +101,7 @@ class Changes(NamedTuple):
 
     sources: Turned
     nodes: Turned
-    tables: Turned  # `broker.NAME`, `witness.NAME`, and tables without a name
+    tables: Turned  # `broker.NAME`, `witness.NAME`, `anchor.NAME`, and tables without a name
 
     def __bool__(self) -> bool:
         return any((self.sources, self.nodes, self.tables))
@@ -124,10 +128,16 @@ def changes(old: Configured, new: Configured) -> Changes:
         for name, source in after.source.items()
         if name in sources.changed or (name in before.source and getattr(source.options, "broker", None) in reconnected)
     ]
-    witnesses = _turned(before.witness, after.witness)
-    pairs = zip(_lists(brokers), _lists(witnesses), strict=True)
+    kinds = {
+        "broker": brokers,
+        "witness": _turned(before.witness, after.witness),
+        "anchor": _turned(_anchors(old), _anchors(new)),
+    }
     tables = Turned(
-        *([f"broker.{one}" for one in mine] + [f"witness.{one}" for one in theirs] for mine, theirs in pairs)
+        *(
+            [f"{kind}.{name}" for kind, turned in kinds.items() for name in _lists(turned)[turn]]
+            for turn in range(len(_lists(brokers)))
+        )
     )
     tables.changed += [
         one.name
@@ -135,6 +145,11 @@ def changes(old: Configured, new: Configured) -> Changes:
         if not isinstance(getattr(after, one.name), dict) and getattr(before, one.name) != getattr(after, one.name)
     ]
     return Changes(sources, _turned(before.node, after.node), tables)
+
+
+def _anchors(configured: Configured) -> Mapping[str, object]:
+    """What each is made of."""
+    return {name: (one, configured.anchors.get(name)) for name, one in configured.settings.anchor.items()}
 
 
 def _lists(turned: Turned) -> Iterable[list[str]]:

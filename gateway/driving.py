@@ -1,22 +1,27 @@
 """The drivers that a configuration wants, each with its supervisor, and what one of them can take over as it runs;
-and the brokers that are told how the gateway does.
+the brokers that are told how the gateway does, and the chains that are told of the log.
 """
 
 import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from drivers import registry
 from drivers.api import Changing, Driver
 from drivers.mqtt_connect import Broker
+from gateway.anchors import registry as chains
+from gateway.anchors.task import Anchoring
 from gateway.announce import Announced
 from gateway.clock import Clock
 from gateway.configured import Configured
 from gateway.errors import Refused
 from gateway.intake import Intake
-from gateway.settings import SourceSettings
+from gateway.settings import AnchorSettings, SourceSettings
+from gateway.store import Store
 from gateway.supervise import Supervisor
 from gateway.tallies import Raw
 
@@ -71,6 +76,26 @@ def announced(configured: Configured) -> dict[str, Announced]:
     settings = configured.settings
     name = settings.status.broker
     return {name: Announced(settings.gateway.name, settings.status, configured.brokers[name])} if name else {}
+
+
+class Chained(NamedTuple):
+    """One chain as the configuration wants it; equal where nothing that it is made of differs."""
+
+    settings: AnchorSettings
+    secrets: Mapping[str, str]
+
+
+def chained(configured: Configured) -> dict[str, Chained]:
+    """The chains that are told of the log, by name."""
+    anchors = configured.settings.anchor
+    return {name: Chained(one, configured.anchors[name]) for name, one in anchors.items()}
+
+
+def anchoring(name: str, wanted: Chained, store: Store, clock: Clock, rng: random.Random) -> Anchoring:
+    """What keeps one of them told."""
+    settings, kind = wanted.settings, chains.kind(wanted.settings.kind)
+    opened = partial(kind.opened, settings.options, wanted.secrets)
+    return Anchoring(name, settings, kind.chain(settings.options), opened, store, clock, rng)
 
 
 def under_names(wanted: Mapping[str, Wanted], running: Mapping[str, Wanted]) -> dict[str, Wanted]:

@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-_SOURCE, _NODE, _WITNESS, _FILE = ("source",), ("node",), ("witness",), ("file",)
+_SOURCE, _NODE, _WITNESS, _ANCHOR, _FILE = ("source",), ("node",), ("witness",), ("anchor",), ("file",)
 
 METRICS: Final = (
     Kind("fieldgate_build_info", "gauge", "Version of the program and of Python; always 1", ("version", "python")),
@@ -68,6 +68,9 @@ METRICS: Final = (
     Kind("fieldgate_witness_up", "gauge", "1: the witness answers as it should; 0: it does not", _WITNESS),
     Kind("fieldgate_witness_seen", "gauge", "Entries that the witness has signed as seen", _WITNESS),
     Kind("fieldgate_witness_last_answer_timestamp_seconds", "gauge", "Its last good answer", _WITNESS),
+    Kind("fieldgate_anchor_size", "gauge", "Blocks of the log that are anchored", _ANCHOR),
+    Kind("fieldgate_anchor_block_timestamp_seconds", "gauge", "Time of the chain's block that has them", _ANCHOR),
+    Kind("fieldgate_anchor_chain_height", "gauge", "Newest block of the chain, as seen last", _ANCHOR),
     Kind("fieldgate_store_used_bytes", "gauge", "Pages in use of what readings may fill"),
     Kind("fieldgate_store_quota_bytes", "gauge", "What readings may fill"),
     Kind("fieldgate_store_prunable_readings", "gauge", "Readings that can be pruned"),
@@ -141,6 +144,8 @@ def _samples(state: Table, vitals: Vitals) -> Iterator[Sample]:
         yield from _node(name, node)
     for name, witness in state["witnesses"].items():
         yield from _witness(name, witness)
+    for name, anchor in state["anchors"].items():
+        yield from _anchor(name, anchor)
     yield from _chain(state["chain"], state["journal"])
     yield from _device(state["disk"], state["device"], state["clock"])
     if state["verified"]["at_ms"] is not None:
@@ -170,6 +175,14 @@ def _bounded(rejects: Mapping[str, int]) -> dict[str, int]:
         label = reason if len(kept) < limits.METRIC_REASONS else OTHER
         kept[label] = kept.get(label, 0) + number
     return kept
+
+
+def _anchor(name: str, anchor: Table) -> Iterator[Sample]:
+    yield "fieldgate_anchor_size", (name,), anchor["anchored"]
+    if anchor["anchored_s"] is not None:
+        yield "fieldgate_anchor_block_timestamp_seconds", (name,), anchor["anchored_s"]
+    if anchor["height"]:
+        yield "fieldgate_anchor_chain_height", (name,), anchor["height"]
 
 
 def _node(name: str, node: Table) -> Iterator[Sample]:

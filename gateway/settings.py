@@ -194,9 +194,7 @@ class WitnessLink(Table, kw_only=True, frozen=True):
 
 
 class AnchorSettings(Table, kw_only=True, frozen=True):
-    """[anchor.NAME]: a chain on which the log's size and root are put. Its other keys are those of its kind
-    (docs/anchors.md).
-    """
+    """[anchor.NAME]: a chain that is told the log's size and root. Its other keys are its kind's (docs/anchors.md)."""
 
     kind: Annotated[str, Meta(title="What the chain is")]
     every_s: Annotated[
@@ -295,6 +293,7 @@ class Settings(Table, kw_only=True, frozen=True):
     source: dict[SourceId, SourceSettings] = {}
     node: dict[Name, NodeLink] = {}
     witness: dict[Name, WitnessLink] = {}
+    anchor: dict[Name, AnchorSettings] = {}
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     web: Annotated[WebSettings, RESTART] = field(default_factory=WebSettings)
     status: StatusSettings = field(default_factory=StatusSettings)

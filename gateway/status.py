@@ -49,6 +49,7 @@ def snapshot(
     disk: Mapping[str, Any],
     device: Mapping[str, Any],
     verified: Mapping[str, Any],
+    anchors: Mapping[str, Any],
     configuration: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The state of a running gateway as JSON-able values; docs/operations.md explains each."""
@@ -85,6 +86,7 @@ def snapshot(
         "journal": {"stores": journal.stores},
         "nodes": told,
         "witnesses": signing,
+        "anchors": dict(anchors),
         "disk": dict(disk),
         "device": dict(device),
         "verified": dict(verified),

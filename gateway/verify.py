@@ -13,19 +13,21 @@ a co-signature line of a witness that is needed         3  its key signs the tex
 nothing of its own                                      5  a log that signs a checkpoint over a false entry
 `extra`: leaf, index, path in the block                 6  they lead to the root in the signed header
 `extra`: payload, raw salt                              7  the pack holds their digest
+`extra`: an anchor                                      9  its path and its evidence lead to a block
 ===================================================  ====  ===================================================
 
 Three things may change unnoticed, because nothing that is trusted depends on them: a line of a key that the policy does
-not name (so also a surplus witness's line whose name or key id is changed), anchors, whose kinds authenticate
-themselves and are shown as not checked, and unknown keys of `extra`.
+not name (so also a surplus witness's line whose name or key id is changed), the evidence of an anchor whose kind is not
+known, which is shown as not checked, and unknown keys of `extra`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 from gateway.core import block, merkle, note, senml
-from gateway.core.anchor import Pin, of_chain
+from gateway.core.anchor import Anchored, Pin, of_chain
 from gateway.core.chain import check_entry
 from gateway.core.note import Checkpoint, Note, VerifierKey
 from gateway.core.policy import Policy, parse_policy
@@ -43,6 +45,8 @@ class Rule:
     cure: str
 
 
+SUCCESSION = 8  # the step that is of two receipts
+SM2_KEY = "sm2"  # pins of this kind are of signatures, not of chains
 _AGAIN = "Get the receipt again: it was changed, or it proves something else"
 
 RULES = (
@@ -67,6 +71,7 @@ RULES = (
         "Ask for the receipts of the last reading of the old log and of the first of the new one; where both are, the "
         "second log is not the planned successor of the first",
     ),
+    Rule("the anchors", "section 12", "Get the receipt again, or look at the chain yourself and correct the pins"),
 )
 
 
@@ -95,8 +100,9 @@ class Verified:
 
     Times in `reading` and `header` are the gateway's claims. `earliest`, Unix seconds, is the time of the earliest
     co-signature: the reading is not later than that, by the word of that witness; None where nobody co-signed.
-    `payload` holds the bytes as they arrived, in the pack or apart. `anchors` were not checked. `unknown_lines` counts
-    signature lines of keys that neither the policy nor a pin names. `sm2` has the keys of pins that signed as well.
+    `payload` holds the bytes as they arrived, in the pack or apart. `anchors` stand with where each was found; None for
+    a kind that is not known here. `unknown_lines` counts signature lines of keys that neither the policy nor a pin
+    names. `sm2` has the keys of pins that signed as well.
     """
 
     steps: tuple[Step, ...]
@@ -108,7 +114,7 @@ class Verified:
     payload: bytes | None
     witnesses: tuple[Attested, ...]
     earliest: int | None
-    anchors: tuple[Anchor, ...]
+    anchors: tuple[tuple[Anchor, Anchored | None], ...]
     unknown_lines: int
     sm2: tuple[VerifierKey, ...] = ()
 
@@ -116,11 +122,13 @@ class Verified:
 def verify_receipt(receipt: bytes, policy: bytes, pins: Sequence[Pin] = ()) -> Verified:
     """Check a receipt file against a policy file and pins, with nothing else: no network, no clock, no store.
 
+    pins: with one that speaks of a chain, an anchor must be there that they prove.
     VerifyError names the first step that fails; FormatError says that the policy is malformed or lists no log.
     """
     trusted = parse_policy(policy)
     if not trusted.logs:
         raise FormatError("the policy lists no log", where="policy", cure="Add a line `log` with the gateway's vkey")
+    known = [pin for pin in pins if pin.kind != SM2_KEY]
     steps: list[Step] = []
     with _step(steps, 1) as found:
         parts = parse_receipt(receipt)
@@ -149,6 +157,12 @@ def verify_receipt(receipt: bytes, policy: bytes, pins: Sequence[Pin] = ()) -> V
             f"{len(reading.records)} values of {reading.source}"
             + ("" if payload is None else ", payload as it arrived")
         )
+    anchored: list[Anchored | None] = []
+    if parts.anchors or known:
+        with _step(steps, 9) as found:
+            anchored = _check_anchors(parts, header.origin, entry_hash, known)
+            proven = sum(one is not None and bool(one.by) for one in anchored)
+            found(f"{len(anchored)} anchors, {proven} proven by the pins")
     return Verified(
         steps=tuple(steps),
         log=log,
@@ -159,7 +173,7 @@ def verify_receipt(receipt: bytes, policy: bytes, pins: Sequence[Pin] = ()) -> V
         payload=payload,
         witnesses=witnesses,
         earliest=min((witness.time for witness in witnesses), default=None),
-        anchors=parts.anchors,
+        anchors=tuple(zip(parts.anchors, anchored, strict=True)),
         unknown_lines=_count_unknown(parts.note, [log, *sm2], trusted),
         sm2=sm2,
     )
@@ -182,7 +196,7 @@ def verify_succession(last: bytes, first: bytes, policy: bytes) -> Succession:
     """
     old, new = _named("old", last, policy), _named("new", first, policy)
     steps: list[Step] = []
-    with _step(steps, 8) as found:
+    with _step(steps, SUCCESSION) as found:
         _check_closing(old, new)
         _check_first(old, new)
         found(f"{old.log.name} was closed with block {old.header.height} for {new.log.name}, which cites it")
@@ -257,7 +271,7 @@ def _check_log(signed: Note, trusted: Policy) -> tuple[VerifierKey, Checkpoint]:
 def _check_sm2(signed: Note, origin: str, pins: Sequence[Pin]) -> tuple[VerifierKey, ...]:
     """The keys of the pins `sm2 ORIGIN key VKEY`: each of them must have signed the checkpoint (section 5)."""
     keys = []
-    for pin in of_chain(pins, "sm2", origin):
+    for pin in of_chain(pins, SM2_KEY, origin):
         try:
             (text,) = pin.values
             key = VerifierKey.parse(text)
@@ -293,6 +307,22 @@ def _check_reading(parts: Receipt) -> tuple[senml.Reading, bytes | None]:
     if reading.raw_sha256 != block.payload_digest(parts.raw_salt, parts.payload):
         raise FormatError("the payload beside the reading is not the one whose digest the reading holds")
     return reading, parts.payload
+
+
+def _check_anchors(parts: Receipt, origin: str, entry_hash: bytes, pins: Sequence[Pin]) -> list[Anchored | None]:
+    """Where each anchor stands. The kinds are imported where there is one: most receipts are checked without."""
+    check = import_module("gateway.core.anchor_kinds").check
+    found: list[Anchored | None] = [check(one, origin, (entry_hash, parts.log_index), pins) for one in parts.anchors]
+    if pins and not found:
+        raise FormatError(
+            "the receipt has no anchor", cure="Ask for another: it carries the anchors that there are then"
+        )
+    if pins and not any(one is not None and one.by for one in found):
+        what = "the pins prove none of the receipt's anchors"
+        raise FormatError(
+            what, cure="Pin a block that `fieldgate verify` without --pins tells, as the chain itself has it"
+        )
+    return found
 
 
 def _count_unknown(signed: Note, signers: Sequence[VerifierKey], trusted: Policy) -> int:

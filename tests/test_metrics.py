@@ -147,6 +147,7 @@ LABELS = {
     "source",
     "node",
     "witness",
+    "anchor",
     "file",
     "reason",
     "condition",

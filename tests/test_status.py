@@ -47,6 +47,7 @@ def told(
         disk=disk or {},
         device={},
         verified={},
+        anchors={},
         configuration=CONFIGURATION,
     )
     assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot

@@ -43,6 +43,7 @@ COMMANDS = {
     "events": ("gateway.cli.events:events", "Show what the gateway told of itself."),
     "blocks": ("gateway.cli.blocks:blocks", "List the sealed blocks."),
     "show": ("gateway.cli.blocks:show", "Show a sealed block and its readings."),
+    "anchors": ("gateway.cli.anchors:anchors", "List what was put on chains, and how far it is."),
     "sync": ("gateway.cli.reload:sync", "Ask the nodes at once."),
     "login": ("gateway.cli.login:login", "Print a one-time code for the page."),
     "logs": ("gateway.cli.logs:logs", "Show the newest records of the running gateway's log."),

@@ -26,6 +26,7 @@ def screen(state: State, width: int, height: int) -> list[Line]:
         *_chain(state),
         *_nodes(state, max(1, height // 8)),
         *_witnesses(state, max(1, height // 12)),
+        *_anchors(state),
         *_device(state),
     ]
     left = max(height - len(above) - len(below), 3)
@@ -145,6 +146,15 @@ def _witnesses(state: State, most: int) -> list[Line]:
         lines.append([*_fact("witness", f"{name}: seen {witness['seen']:,}{answered}, "), detail])
     if len(witnesses) > most:
         lines.append(more(len(witnesses) - most, "witness", "fieldgate status --json"))
+    return lines
+
+
+def _anchors(state: State) -> list[Line]:
+    lines: list[Line] = []
+    for name, told in sorted(state["anchors"].items()):
+        until = f"anchored up to block {told['anchored'] - 1:,}" if told["anchored"] else "not anchored yet"
+        on_way = f", size {told['size']:,} is {told['state']}" if told["state"] != "anchored" and told["size"] else ""
+        lines.append([*_fact("anchor", f"{name}: {until}"), Word(on_way, "bad" if told["state"] == "failed" else "")])
     return lines
 
 

@@ -8,8 +8,9 @@ import click
 from gateway import verify as verifier
 from gateway.cli.common import CLOCKS, QUALITY, format_time, read_file
 from gateway.cli.digests import digests_of
-from gateway.core.anchor import parse_pins
+from gateway.core.anchor import Anchored, parse_pins
 from gateway.core.limits import PINS_BYTES, POLICY_BYTES, RECEIPT_BYTES
+from gateway.core.receipt import Anchor
 from gateway.core.text import plain
 from gateway.errors import VerifyError
 from gateway.verify import Verified
@@ -23,7 +24,7 @@ from gateway.verify import Verified
     "pins_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What else has to hold: a line `sm2 ORIGIN key VKEY` asks for that SM2 signature.",
+    help="What you know of chains, for anchors; a line `sm2 ORIGIN key VKEY` asks for that SM2 signature.",
 )
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Check a gateway's data_dir instead.")
 @click.option("--sums", type=click.Path(path_type=Path), metavar="FILE", help="Check a release's files by SHA256SUMS.")
@@ -51,12 +52,16 @@ def verify(
     With --store, verify the whole chain of a store: every entry, signature, body, checkpoint and co-signature. Its log
     key and its co-signatures are checked against --policy where one is given.
 
+    With --pins, one of its anchors must be proven by these lines about blocks of chains, which you looked up yourself
+    (docs/anchors.md). Without, anchors are shown as what they claim.
+
     With --sums and --key, verify the files of a release that lie beside its signed list.
 
     \b
     Examples:
       fieldgate verify climate.tlog-proof --policy henhouse.policy
       fieldgate verify climate.tlog-proof --policy henhouse.policy -v
+      fieldgate verify climate.tlog-proof --policy henhouse.policy --pins chains.pins
       fieldgate verify first.tlog-proof --successor-of last.tlog-proof --policy both.policy
       fieldgate verify --store /var/lib/fieldgate --policy henhouse.policy
       fieldgate verify --sums SHA256SUMS --key releases.example+...
@@ -114,6 +119,8 @@ def _show_succession(before: Path, first: bytes, policy: bytes, *, verbose: bool
 
 def _show_passed(step: int) -> None:
     for number, rule in enumerate(verifier.RULES[: step - 1], 1):
+        if number == verifier.SUCCESSION:
+            continue
         click.echo(f"{number}. {rule.title}: good  [{rule.clause}]")
     rule = verifier.RULES[step - 1]
     click.echo(f"{step}. {rule.title}: REFUSED  [{rule.clause}]")
@@ -142,8 +149,18 @@ def _show(verified: Verified, *, verbose: bool) -> None:
         click.echo("  (no values)")
     if verified.payload is not None:
         click.echo(f"payload         {plain(verified.payload.decode('utf-8', 'backslashreplace'))}")
-    for anchor in verified.anchors:
-        click.echo(f"anchor          {plain(str(anchor.kind))}: not checked here")
+    for anchor, found in verified.anchors:
+        click.echo(f"anchor          {_anchor(anchor, found)}")
+
+
+def _anchor(anchor: Anchor, found: Anchored | None) -> str:
+    if found is None:
+        return f"{plain(str(anchor.kind))}: not checked here"
+    place = f"block {found.number} of {plain(found.kind)} {plain(found.chain)}"
+    moment = f"not later than {format_time(found.time_s * 1000).replace('.000Z', 'Z')}"
+    if found.by:
+        return f"{place}, {moment} (proven by {found.by})"
+    return f"{place}, {moment} (a claim: no pin shows that block, whose hash is 0x{found.hash.hex()})"
 
 
 def _clock(code: int) -> str:

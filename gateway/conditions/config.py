@@ -58,6 +58,18 @@ PLAIN_NODE = _advice(
     "Readings go to another machine without TLS: whoever is on the network can read them",
     "Write https:// and, where it is not a public one, its ca_file",
 )
+PLAIN_ANCHOR = _advice(
+    "config-anchor-in-clear",
+    "warning",
+    "This chain is asked on another machine without TLS: whoever is on the network can read and change what is said",
+    "Write https:// and, where it is not a public one, its ca_file",
+)
+FEW_CONFIRMATIONS = _advice(
+    "config-few-confirmations",
+    "note",
+    "An anchor counts after {confirmations} of the chain's blocks: a reorganisation may take it away after that",
+    "Write confirmations = 12, or more, unless the chain never takes a block back",
+)
 QOS_0 = _advice(
     "config-qos-0",
     "warning",

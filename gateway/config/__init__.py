@@ -9,18 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from drivers import registry
 from gateway import keys
+from gateway.anchors import registry as chains
 from gateway.core.limits import WATCH_TOKEN_CHARS
 from gateway.core.note import ED25519, SM2, VerifierKey
 from gateway.errors import ConfigError, KeyFileError
 from gateway.notify import Notifier
-from gateway.settings import NodeSettings, Settings, SourceSettings
+from gateway.settings import AnchorSettings, NodeSettings, Settings, SourceSettings
 
 from . import checks, documents, profile, words
 from .changes import Change, changes, restart_needed
@@ -48,6 +51,7 @@ __all__ = [
     "open_signer",
     "read_secret",
     "restart_needed",
+    "secrets_of",
     "set_by_profile",
     "settings_of",
     "sm2_signer",
@@ -88,8 +92,7 @@ def set_by_profile(read: Sequence[ConfigFile]) -> dict[str, Any]:
 
 
 def _written(read: Sequence[ConfigFile]) -> Settings:
-    rest: dict[type[Struct], Rest] = {SourceSettings: Rest("options", _options_type, _EXAMPLES)}
-    return _load(read, Settings, rest, checks.gateway_faults, own="gateway")
+    return _load(read, Settings, REST, checks.gateway_faults, own="gateway")
 
 
 def node_settings_of(read: Sequence[ConfigFile]) -> NodeSettings:
@@ -110,6 +113,12 @@ def read_secret(uri: str) -> str:
 def text_of(uri: str) -> str:
     """What stands where a Secret points, to be kept out of texts; "" where it cannot be had."""
     return keys.text_of(uri, credentials=_credentials(), environment=os.environ)
+
+
+def secrets_of(table: Struct) -> dict[str, str]:
+    """The texts that the fields of a table name, by what stands in the field. KeyFileError as for `read_secret`."""
+    named = [getattr(table, one.name) for one in fields(type(table)) if words.is_secret(one.type)]
+    return {uri: read_secret(uri) for uri in named if uri is not None}
 
 
 def open_signer(uri: str, passphrase: Callable[[], str] | None = None) -> keys.Signer:
@@ -238,6 +247,27 @@ def _options_type(source: Draft, problems: list[Problem]) -> type[Struct] | None
     except registry.UnknownDriver as exc:  # of another package, which is broken
         problems.append(Problem((*source.path, "driver"), str(exc), "Mend or remove that package"))
         return None
+
+
+def _chain_options(anchor: Draft, problems: list[Problem]) -> type[Struct] | None:
+    """The options of the anchor's kind; None and a problem for a kind that is not known."""
+    name = anchor.get("kind")
+    if name is None:
+        return None
+    if name not in chains.names():
+        near = words.nearest(name, chains.names())
+        problems.append(Problem((*anchor.path, "kind"), f"is {words.quoted(name)}, which is no kind of chain", near))
+        return None
+    return chains.kind(name).options
+
+
+REST: Mapping[type[Struct], Rest] = MappingProxyType(
+    {
+        SourceSettings: Rest("options", _options_type, _EXAMPLES),
+        AnchorSettings: Rest("options", _chain_options, "docs/anchors.md has an example for each kind"),
+    }
+)
+"""Tables with keys that depend on what another key of theirs says."""
 
 
 def _load(

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from gateway.conditions import Condition, Problem
 from gateway.conditions.config import (
+    FEW_CONFIRMATIONS,
     KEY_COPIED,
     LOW_PORT,
     NO_HOLDER,
@@ -20,6 +21,7 @@ from gateway.conditions.config import (
     OLD_BLOCKS,
     OLDEST,
     ONE_SOURCE,
+    PLAIN_ANCHOR,
     PLAIN_BROKER,
     PLAIN_NODE,
     PLAIN_PAGE,
@@ -36,6 +38,7 @@ from .words import dotted
 WINDOW_DEFAULT = 20  # mosquitto's max_inflight_messages, where nothing is said
 _WAIT_S = 3_600.0
 _PORTS_OF_ROOT = 1_024
+_CONFIRMATIONS = 6
 
 
 class Advice(NamedTuple):
@@ -47,7 +50,7 @@ class Advice(NamedTuple):
 
 def advice(settings: Settings) -> list[Advice]:
     """All of it, in the order of the tables. Pure."""
-    checks = (_gateway, _brokers, _sources, _nodes, _retention, _web, _times)
+    checks = (_gateway, _brokers, _sources, _nodes, _anchors, _retention, _web, _times)
     return [one for check in checks for one in check(settings)]
 
 
@@ -106,6 +109,16 @@ def _nodes(settings: Settings) -> Iterator[Advice]:
     for name, node in settings.node.items():
         if node.url.startswith("http:") and not is_here(node.url):
             yield advise(("node", name, "url"), PLAIN_NODE)
+
+
+def _anchors(settings: Settings) -> Iterator[Advice]:
+    for name, anchor in settings.anchor.items():
+        url = anchor.options.url
+        if url.startswith("http:") and not is_here(url):
+            yield advise(("anchor", name, "url"), PLAIN_ANCHOR)
+        if anchor.kind == "evm" and anchor.confirmations < _CONFIRMATIONS:
+            place = ("anchor", name, "confirmations")
+            yield advise(place, FEW_CONFIRMATIONS, confirmations=anchor.confirmations)
 
 
 def _retention(settings: Settings) -> Iterator[Advice]:

@@ -7,15 +7,18 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec.structs import fields
+
 from drivers import registry
 from drivers.network import clash
+from gateway.anchors import registry as chains
 from gateway.core.limits import ORIGIN_BYTES, STORE_BYTES_MIN
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey
 from gateway.errors import FormatError
 from gateway.settings import size_bytes
 
 from .convert import Draft, Problem
-from .words import Path, quoted
+from .words import Path, is_secret, quoted
 
 Check = Callable[[Draft], Iterator[Problem]]
 _RESERVED = "gateway"
@@ -27,7 +30,7 @@ _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
 def gateway_faults(root: Draft) -> list[Problem]:
     """Everything in fieldgate.toml that is wrong between fields. `root` is a Draft of Settings, good or not."""
-    checks: tuple[Check, ...] = (_origin, _brokers, _sources, _nodes, _shares, _retention, _web, _status)
+    checks: tuple[Check, ...] = (_origin, _brokers, _sources, _nodes, _shares, _anchors, _retention, _web, _status)
     return [problem for check in checks for problem in check(root)]
 
 
@@ -193,6 +196,24 @@ def _link(node: Draft) -> Iterator[Problem]:
     yield from _port((*node.path, "url"), url)
     if url.startswith("http:") and node.get("ca_file"):
         yield Problem((*node.path, "ca_file"), "is used with TLS only", "Write https:// in url, or remove it")
+
+
+def _anchors(root: Draft) -> Iterator[Problem]:
+    """Two tables that send with one key to one chain would take each other's turn."""
+    senders: dict[Hashable, str] = {}
+    for name, anchor in root.drafts("anchor").items():
+        options = anchor.get("options")
+        if not isinstance(options, Draft):
+            continue
+        yield from _link(options)
+        kind = chains.kind(anchor.get("kind"))
+        secrets = tuple(options.get(one.name) for one in fields(kind.options) if is_secret(one.type))
+        if options.made is None or not secrets:
+            continue
+        other = senders.setdefault((kind.name, kind.chain(options.made), secrets), name)
+        if other != name:
+            what = f"sends to the same chain with the same key as anchor.{other}"
+            yield Problem(anchor.path, what, "Give each an account of its own, or keep one of the two")
 
 
 def _shares(root: Draft) -> Iterator[Problem]:

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from drivers import registry
 from drivers.suggesting import key, value
-from gateway.settings import NodeSettings, Settings, SourceSettings
+from gateway.anchors import registry as chains
+from gateway.settings import AnchorSettings, NodeSettings, Settings, SourceSettings
 
 from .example_values import EXAMPLE, NODE_EXAMPLE
 from .manual import Entry, choices, entries, inner_table
@@ -70,7 +71,8 @@ def _document(cls: type[Struct], values: Mapping[str, Any]) -> str:
     for entry in entries(cls):
         table = inner_table(entry.type)
         assert table is not None, "a configuration has only tables"
-        shown = _sources() if table is SourceSettings else _tables(entry, table, values.get(entry.name, {}))
+        of_kinds = {SourceSettings: _sources, AnchorSettings: _anchors}.get(table)
+        shown = of_kinds() if of_kinds else _tables(entry, table, values.get(entry.name, {}))
         rows += _shown(list(shown))
     return "\n".join(rows) + "\n"
 
@@ -98,6 +100,17 @@ def _sources() -> Iterator[_Table]:
             about, shape = "", kind.shape
             fields = [driver, *entries(kind.options), *common]
             yield _Table(f"source.{key(name)}", intro, fields, {"driver": kind.name, **values}, on=first)
+
+
+def _anchors() -> Iterator[_Table]:
+    """None is on: each takes an account somewhere."""
+    kind, *common = entries(AnchorSettings, leave_out="options")
+    about = _intro(AnchorSettings) + "\n\n"
+    for one in chains.kinds():
+        intro = f"{about}{one.title[0].upper()}{one.title[1:]}."
+        about, fields = "", [kind, *entries(one.options), *common]
+        values = {"kind": one.name, **one.example, "#every_blocks": 1_000}
+        yield _Table(f"anchor.{key(one.name)}", intro, fields, values, on=False)
 
 
 def _intro(cls: type[Struct], *, restart: bool = False) -> str:

@@ -5,6 +5,7 @@ what it shows (Taplo: by `properties` and `anyOf`) and what is wrong (by `if` an
 both, and `{}` in its `anyOf` lets everything pass there.
 """
 
+from collections.abc import Callable, Iterable
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -13,7 +14,8 @@ from msgspec.structs import fields
 
 from drivers import registry
 from drivers.suggesting import value
-from gateway.settings import NodeSettings, Settings, SourceSettings
+from gateway.anchors import registry as chains
+from gateway.settings import AnchorSettings, NodeSettings, Settings, SourceSettings
 
 from .manual import Entry, choices, entries
 from .words import allowed, bare
@@ -33,8 +35,9 @@ _LENGTHS = {"min_length": ("minLength", "minItems"), "max_length": ("maxLength",
 
 def gateway() -> Schema:
     """Of fieldgate.toml, with the options of every driver that is installed."""
-    drivers = {kind.name: kind for kind in registry.kinds()}
-    tables = {name: _source(name, kind.options, kind.title) for name, kind in drivers.items()}
+    tables = {
+        f"{into}{kind.name}": _of_kind(cls, key, kind) for cls, (key, into, kinds) in _KINDS.items() for kind in kinds()
+    }
     return {**_head("fieldgate.toml"), **_table(Settings), "definitions": tables}
 
 
@@ -83,8 +86,8 @@ def _sentence(entry: Entry, wanted: Any) -> str:
 def _value(wanted: Any) -> Schema:
     """What a value of this type is: the converter's rules as keywords."""
     wanted, metas = bare(wanted)
-    if wanted is SourceSettings:
-        return _any_source()
+    if wanted in _KINDS:
+        return _any_kind(wanted)
     if isinstance(wanted, type) and issubclass(wanted, Struct):
         return _table(wanted)
     if listed := choices(wanted):
@@ -125,27 +128,35 @@ def _keywords(metas: list[Meta], *, items: bool = False) -> Schema:
     return found
 
 
-def _any_source() -> Schema:
-    """[source.ID] of whichever driver."""
-    names = [kind.name for kind in registry.kinds()]
-    refs = {name: {"$ref": f"#/definitions/{name}"} for name in names}
+def _any_kind(cls: type[Struct]) -> Schema:
+    """[source.ID] of whichever driver, [anchor.NAME] of whichever kind."""
+    key, into, kinds = _KINDS[cls]
+    names = [kind.name for kind in kinds()]
+    refs = {name: {"$ref": f"#/definitions/{into}{name}"} for name in names}
     return {
         "type": "object",
-        "properties": {"driver": {"type": "string", "enum": names}},
-        "required": ["driver"],
-        "allOf": [{"if": _driver_is(name), "then": ref} for name, ref in refs.items()],
+        "properties": {key: {"type": "string", "enum": names}},
+        "required": [key],
+        "allOf": [{"if": _is(key, name), "then": ref} for name, ref in refs.items()],
         "anyOf": [{}, *refs.values()],
     }
 
 
-def _driver_is(name: str) -> Schema:
-    return {"properties": {"driver": {"const": name}}, "required": ["driver"]}
+def _is(key: str, name: str) -> Schema:
+    return {"properties": {key: {"const": name}}, "required": [key]}
 
 
-def _source(name: str, options: type[Struct], title: str) -> Schema:
-    """[source.ID] of one driver: its own fields and the driver's options are one table."""
-    own, theirs = _table(SourceSettings, leave_out="options"), _table(options)
+def _of_kind(cls: type[Struct], key: str, kind: Any) -> Schema:
+    """A table of one kind: its own fields and the kind's options are one table."""
+    own, theirs = _table(cls, leave_out="options"), _table(kind.options)
     properties = {**own["properties"], **theirs["properties"]}
-    properties["driver"] = {**properties["driver"], "const": name}
+    properties[key] = {**properties[key], "const": kind.name}
     required = [*own["required"], *theirs["required"]]
-    return {**theirs, "description": title, "properties": properties, "required": required}
+    return {**theirs, "description": kind.title, "properties": properties, "required": required}
+
+
+_KINDS: dict[type[Struct], tuple[str, str, Callable[[], Iterable[Any]]]] = {
+    SourceSettings: ("driver", "", registry.kinds),
+    AnchorSettings: ("kind", "anchor-", chains.kinds),
+}
+"""Tables whose other keys depend on one of theirs: that key, what definitions are called, and the kinds there are."""

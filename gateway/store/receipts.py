@@ -1,12 +1,13 @@
 """Makes a receipt out of the store: one reading with everything that proves it (docs/format.md, section 10)."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gateway.core import block, body, limits, merkle, note
+from gateway.core import block, body, cbor, limits, merkle, note
 from gateway.core.policy import Policy
-from gateway.core.receipt import Receipt
+from gateway.core.receipt import Anchor, Receipt
 from gateway.errors import FormatError, NotFoundError, StoreError
 from gateway.store import Store
 from gateway.store.blocks import BlockRow, Found
@@ -17,8 +18,8 @@ async def build_receipt(store: Store, source: str, at_ms: int, policy: Policy | 
     """The receipt of the source's last sealed reading observed at or before `at_ms` (Unix ms), as a tlog-proof file.
 
     It has the smallest co-signed size that meets the policy (without one: any co-signature), so the earliest attested
-    time. A payload apart that would make it larger than receipts may be is left out. Raises NotFoundError where there
-    is no such reading, or nobody has co-signed it yet.
+    time, and of each chain the earliest anchor. A payload apart that would make it larger than receipts may be is left
+    out, then anchors. Raises NotFoundError where there is no such reading, or nobody has co-signed it yet.
     """
     found = await store.blocks.find(source, at_ms)
     if found is None:
@@ -49,17 +50,31 @@ async def _receipt_of(store: Store, found: Found, policy: Policy | None) -> str:
         log_index=found.height,
         log_path=tuple(await store.blocks.path(merkle.inclusion_ranges(found.height, cosigned.size))),
         note=chosen,
+        anchors=tuple(await _anchors(store, found.height, merkle.leaf_hash(row.entry))),
     )
-    return _with_payload(made, found, row.secret)
+    return _fitting(made, found, row.secret)
 
 
-def _with_payload(made: Receipt, found: Found, secret: bytes) -> str:
-    if found.payload is None:
-        return made.encode()
-    try:
-        return replace(made, payload=found.payload, raw_salt=block.raw_salt(secret, found.index)).encode()
-    except FormatError:  # RECEIPT_BYTES
-        return made.encode()
+async def _anchors(store: Store, height: int, entry_hash: bytes) -> list[Anchor]:
+    """Of each chain the earliest anchor that covers the entry; what the stored tree does not lead to is left out."""
+    found: list[Anchor] = []
+    for row in await store.anchors.covering(height):
+        path = tuple(await store.blocks.path(merkle.inclusion_ranges(height, row.size)))
+        with contextlib.suppress(FormatError):
+            merkle.verify_inclusion(entry_hash, height, row.size, path, row.root)
+            found.append(Anchor(row.kind, row.size, row.root, path, cbor.decode(row.evidence or b"")))
+    return found
+
+
+def _fitting(made: Receipt, found: Found, secret: bytes) -> str:
+    """The file, with as much as RECEIPT_BYTES allow: the payload is left out first, then anchors, the last first."""
+    if found.payload is not None:
+        with contextlib.suppress(FormatError):
+            return replace(made, payload=found.payload, raw_salt=block.raw_salt(secret, found.index)).encode()
+    for anchors in range(len(made.anchors), 0, -1):
+        with contextlib.suppress(FormatError):
+            return replace(made, anchors=made.anchors[:anchors]).encode()
+    return replace(made, anchors=()).encode()
 
 
 async def _block_path(store: Store, row: BlockRow, secret: bytes, index: int) -> list[bytes]:

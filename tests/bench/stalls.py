@@ -99,6 +99,7 @@ async def status_of_many_sources(gateway: Pipeline) -> float:
             disk={},
             device={},
             verified={},
+            anchors={},
             configuration={},
         )
         await asyncio.sleep(0)

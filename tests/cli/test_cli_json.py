@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from msgspec.structs import fields
 
 from gateway.backup.archive import Handed
 from gateway.store import Store, pruning
+from gateway.store.anchors import ANCHORED, AnchorRow
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 
@@ -67,6 +69,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = await Store.open(made / "data")
         await pruning.drop(store.db, 0, 1)
         await pruning.drop(store.db, 1, 2)
+        row = AnchorRow("spartan", 3, bytes(32), "evm", "9090", 0, ANCHORED, why="no", cure="yes")
+        await store.anchors.save(replace(row, data=b"x", number=7, hash=bytes(32), time_s=9, evidence=b"x"))
         await store.db.transact([pruning.gone_statement(pruning.Stretch(1, 2, 3, 0, 0, 0), 3, "no room")])
         await store.close()
 
@@ -112,6 +116,7 @@ def test_a_gateway_of_ones_own(tmp_path: Path, folder: Path) -> None:
     assert box["values"][0]["minutes"], "the newest reading is charted"
     like = {**running, "sources": {"x": sample.source()}, "nodes": {"coop": sample.node()}}
     like["witnesses"] = {"public": sample.witness()}
+    like["anchors"] = {"spartan": sample.anchor()}
     assert set(sample.status()) == set(running) - {"running"}
     assert {
         name: set(part) for name, part in sample.status().items() if name in ("chain", "disk", "device", "clock")
@@ -127,6 +132,7 @@ def test_a_gateway_of_ones_own(tmp_path: Path, folder: Path) -> None:
 
 def test_a_store(folder: Path) -> None:
     check("blocks", run(folder, "blocks"))
+    check("anchors", run(folder, "anchors"), run(folder, "anchors") | {"before": 1})
     check("show HEIGHT", *(run(folder, "show", str(height)) for height in range(6)))
 
 

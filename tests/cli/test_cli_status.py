@@ -76,6 +76,7 @@ def test_running(folder: Path) -> None:
         "chain   240 blocks, 1,234,567 readings, 17 in the open block, sealed 30 s ago\n"
         "clock   synchronised, off by at most 12 ms\n"
         "node    coop: seen 240, stored 238 of 240, answered 61 s ago, in step\n"
+        "anchor  spartan: anchored up to block 235\n"
         "device  Raspberry Pi 4 Model B Rev 1.4, up 26 h, load 0.12, 51 °C, memory 2.3 GiB free, disk 18.6 GiB free, "
         "702.9 MiB written a day\n"
         "store   3.0 MiB of 8.0 GiB, 1,234 readings can be pruned\n"

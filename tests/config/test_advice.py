@@ -19,6 +19,9 @@ WITNESS = f'[node.w]\nurl = "https://w.example"\nseen_key = "{SEEN}"\nshare = []
 PUBLIC = f'[witness.public]\nurl = "https://w.example"\nvkey = "{vkey("w.example")}"\n'
 NO_NODE = GOOD[: GOOD.index("[node")]
 NO_SOURCE = GOOD[: GOOD.index("[source")] + GOOD[GOOD.index("[node") :]
+ANCHOR = (
+    '[anchor.s]\nkind = "evm"\nurl = "https://s.example"\nchain_id = 9090\nkey = "file:/etc/fieldgate/anchor.key"\n'
+)
 OLDEST = '[retention]\nwhen_full = "oldest"\n'
 
 CASES: list[tuple[str, list[str]]] = [
@@ -53,6 +56,11 @@ CASES: list[tuple[str, list[str]]] = [
         NO_NODE + '[retention]\nwhen_full = "oldest"\n',
         ["config-no-node node", "config-oldest-lost retention.when_full"],
     ),
+    (GOOD + ANCHOR, []),
+    (GOOD + ANCHOR.replace("https://s.example", "http://127.0.0.1:8545"), []),
+    (GOOD + ANCHOR.replace("https", "http"), ["config-anchor-in-clear anchor.s.url"]),
+    (GOOD + ANCHOR + "confirmations = 6\n", []),
+    (GOOD + ANCHOR + "confirmations = 5\n", ["config-few-confirmations anchor.s.confirmations"]),
     (GOOD + OLDEST, []),
     (GOOD + '[web]\nlisten = "192.168.1.2:8440"\n', ["config-page-in-clear web.listen"]),
     (GOOD + '[web]\nlisten = "0.0.0.0:8440"\nauthority = ["a"]\n', ["config-page-in-clear web.listen"]),

@@ -15,6 +15,8 @@ from msgspec import Meta, Struct, structs
 from drivers import registry
 from drivers.kinds import Kind
 from gateway import config
+from gateway.anchors import registry as chains
+from gateway.anchors.registry import Kind as ChainKind
 from gateway.config import example
 from gateway.config.manual import entries, inner_table
 from gateway.config.words import bare
@@ -87,6 +89,15 @@ def test_every_driver_is_there_with_its_options(kind: Kind) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("kind", chains.kinds(), ids=lambda kind: kind.name)
+def test_every_kind_of_chain_is_there_with_its_options(kind: ChainKind) -> None:
+    anchors = tomllib.loads(uncommented(example.gateway()))["anchor"]
+    shown = {name for one in anchors.values() for name in one}
+    assert anchors[kind.name]["kind"] == kind.name
+    assert [one.name for one in entries(kind.options) if one.name not in shown] == []
+    _check_entries(kind.options)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_option_says_what_it_means_and_how_much(kind: Kind) -> None:
     _check_entries(kind.options)
@@ -155,7 +166,7 @@ def _fields(cls: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of every field; a table of tables has `*` for its names."""
     for one in structs.fields(cls):
         here = (*path, one.encode_name)
-        if here == ("source", "*", "options"):
+        if here in (("source", "*", "options"), ("anchor", "*", "options")):
             continue
         table, bared = inner_table(one.type), bare(one.type)[0]
         if table is None:

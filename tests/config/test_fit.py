@@ -44,6 +44,25 @@ def test_polled_sources_share_a_port_and_agree_on_it(tmp_path: Path) -> None:
     assert broken.key == "source.b.retries"
 
 
+def evm(name: str, more: str = "", key: str = "anchor.key") -> str:
+    head = f'[anchor.{name}]\nkind = "evm"\nurl = "https://chain.example"\nchain_id = 9090\n'
+    return f'{head}key = "file:/etc/fieldgate/{key}"\n{more}'
+
+
+def test_one_account_has_one_table(tmp_path: Path) -> None:
+    assert len(config.load(write(tmp_path, GATEWAY + evm("a") + evm("b", key="other.key"))).anchor) == 2
+    (fault,) = faults(tmp_path, GATEWAY + evm("a") + evm("b"))
+    assert (fault.key, fault.line) == ("anchor.b", ADDED + 5)
+    assert "as anchor.a" in fault.what
+
+
+def test_an_anchor_of_a_kind_that_there_is_not(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, GATEWAY + evm("a").replace('"evm"', '"evn"'))
+    assert (fault.key, fault.cure) == ("anchor.a.kind", "Did you mean evm?")
+    (fault,) = faults(tmp_path, GATEWAY + evm("a", 'ca_file = "/ca"\n').replace("https", "http"))
+    assert fault.key == "anchor.a.ca_file"
+
+
 def test_two_sources_on_one_udp_port(tmp_path: Path) -> None:
     def source(name: str, wire: str) -> str:
         return serial(name, "x").replace('port = "x"', wire)

@@ -22,11 +22,12 @@ from msgspec import Meta, Struct, structs
 
 from drivers import registry
 from gateway import config
+from gateway.anchors import registry as chains
 from gateway.config import convert, example, schema
 from gateway.config.convert import Converter, Rest
 from gateway.config.manual import inner_table
 from gateway.config.words import bare
-from gateway.settings import NodeSettings, Settings, SourceSettings
+from gateway.settings import AnchorSettings, NodeSettings, Settings, SourceSettings
 
 ROOT = Path(__file__).parents[2]
 HEAD = '[gateway]\nname = "quay.example"\ndata_dir = "/var/lib/fieldgate"\nkey = "file:/etc/fieldgate/log.key"\n'
@@ -50,7 +51,7 @@ def refused(document: Any, *, node: bool = False) -> list[str]:
 def unfit(document: Any, *, node: bool = False) -> list[convert.Problem]:
     """What the converter objects to in single fields; not what a driver's options object to among themselves."""
     of_options = "among themselves"
-    rest = {SourceSettings: Rest("options", config._options_type, of_options)}
+    rest = {cls: Rest(one.into, one.pick, of_options) for cls, one in config.REST.items()}
     converter = Converter({} if node else rest)
     converter.table(document, NodeSettings if node else Settings, ())
     return [one for one in converter.problems if one.cure not in ("", of_options)]
@@ -249,6 +250,8 @@ def bounded(document: dict[str, Any], cls: type[Struct], path: tuple[Any, ...] =
         here = (*path, one.encode_name)
         if cls is SourceSettings and one.name == "options":
             yield from bounded(document, registry.options_type(document["driver"]), path)
+        elif cls is AnchorSettings and one.name == "options":
+            yield from bounded(document, chains.kind(document["kind"]).options, path)
         elif one.encode_name not in document:
             continue
         elif get_origin(wanted) is dict and (inner := inner_table(wanted)) is not None:

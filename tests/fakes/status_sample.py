@@ -60,6 +60,26 @@ def witness(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def anchor(**fields: Any) -> dict[str, Any]:
+    """One chain, which has the last anchor, with changes."""
+    return {
+        "kind": "evm",
+        "chain": "9090",
+        "state": "anchored",
+        "size": 236,
+        "since_ms": NOW_MS - 3_600_000,
+        "block": 1_234_567,
+        "confirmed": 12,
+        "confirmations": 12,
+        "why": "",
+        "cure": "",
+        "height": 1_234_600,
+        "anchored": 236,
+        "anchored_block": 1_234_567,
+        "anchored_s": NOW_MS // 1000 - 3_400,
+    } | fields
+
+
 def status(**fields: Any) -> dict[str, Any]:
     """A gateway that is well, with changes."""
     return {
@@ -87,6 +107,7 @@ def status(**fields: Any) -> dict[str, Any]:
         "journal": {"stores": True},
         "nodes": {"coop": node()},
         "witnesses": {},
+        "anchors": {"spartan": anchor()},
         "disk": {
             "used": 3 * 2**20,
             "quota": 8 * 2**30,

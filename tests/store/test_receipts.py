@@ -1,18 +1,23 @@
 """Receipts out of a real store, checked by the offline verifier."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import evm_blocks
 from fakes.filled_store import make_store, publish
 from fakes.log_maker import START_MS, LogMaker, signer
 
-from gateway.core import block, limits, note, senml
+from gateway.core import block, cbor, limits, merkle, note, senml
+from gateway.core.anchor import Statement, parse_pins
 from gateway.core.note import COSIGNATURE, format_line
 from gateway.core.policy import make_policy, parse_policy
+from gateway.core.receipt import parse_receipt
 from gateway.errors import NotFoundError, StoreError
 from gateway.keys import cosign
 from gateway.store import Store
+from gateway.store.anchors import ANCHORED, AnchorRow
 from gateway.store.receipts import build_receipt
 from gateway.verify import verify_receipt
 
@@ -124,3 +129,64 @@ async def test_a_store_that_is_not_what_was_signed(store: Store) -> None:
     await store.db.transact([("UPDATE block SET secret=zeroblob(32) WHERE height=0", ())])
     with pytest.raises(StoreError, match="do not lead to its signed root"):
         await build_receipt(store, "s-0", START_MS)
+
+
+# -- anchors ----------------------------------------------------------------------------------------------------------
+
+
+async def anchor(store: Store, log: LogMaker, size: int, name: str = "spartan", number: int = 1_000) -> str:
+    """The log is anchored at that size; the pin of its block."""
+    root = merkle.root([merkle.leaf_hash(entry) for entry in log.entries[:size]])
+    statement = Statement.of(store.vkey.name, size, root)
+    first, *_ = evm_blocks.headers(statement, number)
+    evidence = cbor.encode(evm_blocks.evidence(statement, number))
+    row = AnchorRow(name, size, root, "evm", "9090", size, ANCHORED, over=True, evidence=evidence, time_s=first.time_s)
+    await store.anchors.save(row)
+    return evm_blocks.pin(first)
+
+
+async def test_a_receipt_has_the_earliest_anchor_of_each_chain(store: Store, log: LogMaker) -> None:
+    await cosigned(store, A)
+    await anchor(store, log, 1, number=900)  # too early for block 1
+    pin, pin_of_other = await anchor(store, log, 2), await anchor(store, log, 3, "wuhan", number=2_000)
+    await anchor(store, log, 4, number=3_000)
+    for height in range(4):
+        made = await receipt_of_block(store, height)
+        wanted = [size for size in ({0: 1, 1: 2}.get(height, 4), 3) if size > height]
+        found = verify_receipt(made, make_policy([store.vkey], [A.vkey]))
+        assert sorted(one.size for one, _ in found.anchors) == sorted(wanted)
+    proven = verify_receipt(
+        await receipt_of_block(store, 1), make_policy([store.vkey], [A.vkey]), parse_pins(pin.encode())
+    )
+    assert [place.by for _, place in proven.anchors if place] == ["the pinned block 1000", ""]
+    assert verify_receipt(
+        await receipt_of_block(store, 2), make_policy([store.vkey]), parse_pins(pin_of_other.encode())
+    )
+
+
+async def receipt_of_block(store: Store, height: int) -> bytes:
+    """Of the block's last reading."""
+    reading = senml.resolve([pack async for pack, _ in store.blocks.items(height)][-1])
+    receipt = (await build_receipt(store, reading.source, reading.time_ms)).encode()
+    assert parse_receipt(receipt).log_index == height
+    return receipt
+
+
+async def test_an_anchor_that_the_tree_does_not_lead_to_is_left_out(store: Store, log: LogMaker) -> None:
+    await cosigned(store, A)
+    await anchor(store, log, 4)
+    (row,) = await store.anchors.listed(9)
+    await store.anchors.save(replace(row, root=bytes(32)))
+    assert parse_receipt(await receipt_of_block(store, 2)).anchors == ()
+
+
+async def test_anchors_that_do_not_fit_are_left_out(
+    store: Store, log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cosigned(store, A)
+    for number, name in enumerate("abc"):
+        await anchor(store, log, 4, name, number=1_000 * (number + 1))
+    whole = await receipt_of_block(store, 2)
+    assert len(parse_receipt(whole).anchors) == 3
+    monkeypatch.setattr("gateway.core.receipt.RECEIPT_BYTES", len(whole) - 1)
+    assert len(parse_receipt(await receipt_of_block(store, 2)).anchors) == 2

@@ -11,7 +11,7 @@ from fakes.filled_store import make_store
 from fakes.log_maker import LogMaker
 from fakes.markup import HOSTILE, Parsed, words_of
 from fakes.page_sample import Minutes, away, events, farm_minutes, farm_status, taken_over, wave
-from fakes.status_sample import NOW_MS, node, source, status, witness
+from fakes.status_sample import NOW_MS, anchor, node, source, status, witness
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -538,3 +538,20 @@ def test_no_asset_asks_for_another() -> None:
         assert "url(" not in text
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
         assert "eval(" not in text
+
+
+async def test_the_chain_tells_how_far_its_anchors_are(filled: Store) -> None:
+    anchors = {
+        "spartan": anchor(anchored=9, state="in block", size=12, block=77, confirmed=3),
+        "wuhan": anchor(anchored=0, state="failed", block=None, why="no funds", cure="Fill it up"),
+        "new": anchor(anchored=0, state="waiting", size=0, block=None),
+    }
+    page = await shown("/chain?before=10", desk(filled), chain() | {"anchors": anchors})
+    assert "anchored up to block 8" in page.by["spartan"]
+    assert "in its block 77: 3 of 12" in page.by["spartan"]
+    assert "no funds. Fill it up" in page.by["wuhan"]
+    assert "anchored" not in page.by["new"]
+    assert "anchored on 1 of 3 chains" in page.by["8"]
+    assert "anchored" not in page.by["9"]
+    assert "anchored on 1 of 3 chains" in (await shown("/chain/3", desk(filled), chain() | {"anchors": anchors})).text
+    assert "Anchors" not in (await shown("/chain", desk(filled), chain() | {"anchors": {}})).text

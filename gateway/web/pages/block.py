@@ -6,7 +6,7 @@ from gateway.store.blocks import BlockRow
 from gateway.store.lists import readings
 from gateway.web import show
 from gateway.web.html import Child, Markup, data, el
-from gateway.web.pages import headline
+from gateway.web.pages import anchors, headline
 from gateway.web.pages.chain import REASONS, state
 from gateway.web.pages.receipt import link
 from gateway.web.pages.source import missing
@@ -39,9 +39,8 @@ def _title(view: View, header: block.Header, title: str) -> Markup:
         for other in (header.height - 1, header.height + 1)
         if 0 <= other < view.status["chain"]["size"]
     ]
-    lead = el(
-        "p", state(view.words, header.height, view.status["nodes"]), " ", show.ago(view, header.sealed), class_="lead"
-    )
+    tags = [state(view.words, header.height, view.status["nodes"]), " ", anchors.tag(view, header.height)]
+    lead = el("p", tags, " ", show.ago(view, header.sealed), class_="lead")
     return el(
         "div", el("h1", title), lead, el("nav", around, class_="pager", aria_label=view.words("Blocks beside it"))
     )

@@ -7,7 +7,7 @@ from gateway.core import block, limits
 from gateway.store.lists import Listed, newest_blocks
 from gateway.web import show
 from gateway.web.html import Markup, el
-from gateway.web.pages import headline
+from gateway.web.pages import anchors, headline
 from gateway.web.view import Page, Part, View
 from gateway.web.words import Words, mark
 
@@ -33,7 +33,8 @@ async def page(view: View, before: str = "") -> Page:
     older = el("a", words("Older"), href=f"/chain?before={last}", class_="button") if last else None
     newest = el("a", words("Newest"), href="/chain", class_="button") if before else None
     pager = el("nav", newest, older, class_="pager", aria_label=words("Pages of blocks")) if older or newest else None
-    parts = [headline.part(view, whole=False), Part("title", _title(view)), Part("blocks", el("div", content, pager))]
+    blocks = Part("blocks", el("div", content, pager))
+    parts = [headline.part(view, whole=False), Part("title", _title(view)), anchors.part(view), blocks]
     return Page(words("Chain"), parts)
 
 
@@ -58,7 +59,8 @@ def _row(view: View, one: Listed) -> Markup:
         when = el("span", show.moment(view, header.sealed))
     if one.place in _PLACES:
         readings = el("span", readings, " · ", words(_PLACES[one.place]), class_="soft")
-    where = el("span", state(words, one.height, view.status["nodes"]), class_="state")
+    tags = [state(words, one.height, view.status["nodes"]), anchors.tag(view, one.height)]
+    where = el("span", tags, class_="state")
     return el("li", el("b", link), when, readings, where, data_key=one.height)
 
 

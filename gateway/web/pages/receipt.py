@@ -27,7 +27,9 @@ TITLES = {
     "the signed header": mark("the signed header"),
     "the reading's place in the block": mark("the reading's place in the block"),
     "the reading": mark("the reading"),
+    "the anchors": mark("the anchors"),
 }
+_ALWAYS = 7  # steps; those behind them are taken where there is something to check
 _NOW_MS = limits.NUMBER_MAX
 
 
@@ -117,6 +119,17 @@ def _reading(view: View, verified: Verified) -> Markup:
             ),
         ),
     ]
+    for _, found in verified.anchors:
+        if found is not None:
+            place = f"{found.kind} {data(found.chain)}"
+            moment = show.moment(view, found.time_s * 1000)
+            said = words.html(
+                "{time}, in block {block} of {chain}: whoever knows that block can prove it",
+                time=moment,
+                block=found.number,
+                chain=place,
+            )
+            pairs.append((words("Anchored not later than"), said))
     doubts = quality(words, reading.quality)
     if doubts:
         pairs.append((words("Said against it"), "; ".join(doubts)))
@@ -137,6 +150,9 @@ def _steps(words: Words, made: Proof) -> Markup:
     refused = made.refused
     items: list[Markup] = []
     for number, rule in enumerate(RULES, 1):
+        here = number in passed or (refused is not None and refused.step == number)
+        if number > _ALWAYS and not here:
+            continue
         good = number in passed or (refused is not None and number < refused.step)
         items.append(
             _step(words, rule, passed.get(number), refused if refused and refused.step == number else None, good=good)

@@ -1,0 +1,79 @@
+"""`fieldgate anchors`: what the store has, and what a running gateway tells of its chains."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from fakes import status_sample as sample
+from fakes.command import fieldgate, within
+from fakes.control_socket import answering, http
+from fakes.gateway_folder import make_folder
+from fakes.log_maker import LogMaker
+
+from gateway.store import Store
+from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, AnchorRow
+
+BEGUN_MS = 1_795_600_000_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make_folder(tmp_path_factory.mktemp("anchors"), LogMaker().add(6, readings=3), cosigned=4)
+    asyncio.run(fill(made / "data"))
+    return made
+
+
+async def fill(data: Path) -> None:
+    store = await Store.open(data)
+    rows = [(2, ANCHORED, 1_000, ""), (4, FAILED, None, "no funds\x1b[2J"), (5, IN_BLOCK, 1_010, "")]
+    for size, state, number, why in rows:
+        row = AnchorRow("spartan", size, bytes(32), "evm", "9090", BEGUN_MS, state, number=number, why=why)
+        await store.anchors.save(row)
+    await store.close()
+
+
+def test_what_the_store_has(folder: Path) -> None:
+    told = within("anchors", cwd=folder)
+    assert told.code == 0
+    assert "\x1b" not in told.out
+    lines = told.out.splitlines()
+    assert lines[0] == "the gateway does not run: this is what its store has"
+    assert [line.split()[0] for line in lines[2:]] == ["5", "4", "2"]
+    assert "in block" in lines[2]
+    assert r"failed: no funds\x1b" in lines[3]
+    assert "1000" in lines[4]
+
+
+def test_some_of_it(folder: Path) -> None:
+    told = within("anchors", "--limit", "1", "--before", "5", cwd=folder).out.splitlines()
+    assert [line.split()[0] for line in told[2:3]] == ["4"]
+    assert told[-1] == "and older ones: fieldgate anchors --before 4"
+    found = json.loads(within("anchors", "--json", "--before", "4", cwd=folder).out)
+    assert ([one["size"] for one in found["anchors"]], found["before"], found["running"]) == ([2], None, False)
+
+
+def test_what_a_running_gateway_tells(folder: Path) -> None:
+    chains = {
+        "spartan": sample.anchor(state="in block", size=240, confirmed=3),
+        "wuhan": sample.anchor(state="failed", block=None, why="no funds", cure="Fill it up", anchored=0),
+        "new": sample.anchor(state="waiting", size=0, block=None, anchored=0),
+    }
+    with answering(folder / "data" / "control.sock", http(json.dumps(sample.status(anchors=chains)).encode())):
+        lines = fieldgate("anchors", cwd=folder).out.splitlines()
+    assert lines[:4] == [
+        "spartan (evm 9090): size 240 is in block, 3 of 12; anchored up to block 235",
+        "wuhan (evm 9090): size 236 is failed",
+        "new (evm 9090): nothing is begun yet",
+        "  wuhan: no funds. Fill it up.",
+    ]
+    with answering(folder / "data" / "control.sock", http(json.dumps(sample.status(anchors={})).encode())):
+        assert fieldgate("anchors", cwd=folder).out.startswith("no chain is configured")
+
+
+def test_status_tells_each_chain(folder: Path) -> None:
+    chains = {"spartan": sample.anchor(state="in block", size=240), "wuhan": sample.anchor(anchored=0, state="failed")}
+    with answering(folder / "data" / "control.sock", http(json.dumps(sample.status(anchors=chains)).encode())):
+        told = fieldgate("status", cwd=folder).out
+    assert "spartan: anchored up to block 235, size 240 is in block" in told
+    assert "wuhan: not anchored yet, size 236 is failed" in told
