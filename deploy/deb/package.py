@@ -123,18 +123,11 @@ def tree(library: Tree, copyrights: str, bom: str, moment: int) -> Tree:
     files |= {f"usr/share/man/man1/{name}.gz": _gzip(text) for name, text in manual.pages(day).items()}
     doc = "usr/share/doc/fieldgate"
     files |= {f"{doc}/copyright": Entry(copyrights.encode()), f"{doc}/sbom.cdx.json.gz": _gzip(bom)}
-    files |= {
-        f"{doc}/changelog.gz": _gzip(_changelog(moment)),
-        f"{doc}/operations.md.gz": _gzip(_text("docs/operations.md")),
-    }
-    files |= {f"{doc}/drivers.md.gz": _gzip(_text("docs/drivers.md"))}
-    files |= {
-        f"{doc}/examples/{name}": Entry(_text(f"deploy/{name}").encode()) for name in ("fieldgate.toml", "node.toml")
-    }
-    files |= _folder("deploy/mosquitto", "usr/share/fieldgate/mosquitto", "*")
-    files |= _folder("deploy/systemd", "usr/share/fieldgate/systemd", "*")
-    files |= _folder("deploy/watch", "usr/share/fieldgate/watch", "*")
-    files |= _folder("deploy/card", "usr/share/fieldgate/card", "*")
+    files |= {f"{doc}/changelog.gz": _gzip(_changelog(moment))}
+    files |= {f"{doc}/{name}.md.gz": _gzip(_text(f"docs/{name}.md")) for name in ("operations", "drivers", "release")}
+    files |= _folder("deploy", f"{doc}/examples", "*.toml")
+    for name in ("card", "mosquitto", "systemd", "watch"):
+        files |= _folder(f"deploy/{name}", f"usr/share/fieldgate/{name}", "*")
     files |= {"usr/share/lintian/overrides/fieldgate": Entry((_SCRIPTS / "lintian-overrides").read_bytes())}
     return files
 

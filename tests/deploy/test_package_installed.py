@@ -251,6 +251,7 @@ def test_on_arm64(suite: str, tmp_path: Path) -> None:
     data = ("--config", "/etc/fieldgate/fieldgate.toml", "--data-dir", "/var/lib/fieldgate")
     fieldgate("init", "--name", "quay.example", *data)
     fieldgate("verify", "--store", "/var/lib/fieldgate")
+    fieldgate("selftest")
     shutil.rmtree(debian.folder)
 
 
