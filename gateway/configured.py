@@ -1,6 +1,6 @@
 """A configuration with everything that it names, read once: settings, secrets, and what the files were."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -152,7 +152,7 @@ def _anchors(configured: Configured) -> Mapping[str, object]:
     return {name: (one, configured.anchors.get(name)) for name, one in configured.settings.anchor.items()}
 
 
-def _lists(turned: Turned) -> Iterable[list[str]]:
+def _lists(turned: Turned) -> tuple[list[str], list[str], list[str]]:
     return turned.started, turned.stopped, turned.changed
 
 
