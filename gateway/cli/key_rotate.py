@@ -48,7 +48,7 @@ def rotate(path: Path, *, prepare: bool, without_nodes: bool) -> int:
         f"The log {plain(signer.vkey.name)} is closed with its block {closed.size - 1}, which names the next key."
     )
     for name, what in closed.lacking.items():
-        click.echo(f"Node {name} does not have all of it: {plain(what)}.")
+        click.echo(f"{name} does not have all of it: {plain(what)}.")
     if closed.lacking and not without_nodes:
         click.echo(
             "Start the gateway: it journals, signs nothing, and serves the nodes. When they have all of it, stop it"

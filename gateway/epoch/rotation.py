@@ -27,12 +27,12 @@ from gateway.files import sync_folder
 from gateway.keys import Signer
 from gateway.recover import OWN
 from gateway.sealer import Sealer
-from gateway.settings import NodeLink, Settings
+from gateway.settings import NodeLink, Settings, WitnessLink
 from gateway.store import SIGN_STATE, Store, space
 from gateway.store.journal import Journal, Waiting, source_bit
 from gateway.store.opening import open_journal
 from gateway.store.signstate import CURE, SignState
-from gateway.upstream import Upstream
+from gateway.upstream import Upstream, WitnessUpstream
 
 NEXT = "next-vkey"
 _PUSH_S = 20.0
@@ -46,7 +46,7 @@ class Closed:
     size: int
     note: str = ""
     counted: int = 0  # how far the counter of its sign-state has counted
-    lacking: dict[str, str] = field(default_factory=dict)  # nodes that do not have all of the log, and what they lack
+    lacking: dict[str, str] = field(default_factory=dict)  # nodes and witnesses, and what of the log they lack
 
 
 async def close(
@@ -161,32 +161,37 @@ def _farewell(vkey: VerifierKey, clock: Clock) -> Waiting:
 
 
 async def _push(store: Store, settings: Settings, clock: Clock) -> dict[str, str]:
-    """Step 4, as far as the nodes answer; which of them lack something, and what."""
+    """Step 4, as far as the nodes answer; which nodes and witnesses lack something, and what."""
     forks: dict[str, str] = {}
 
     def forked(name: str, error: HeldError) -> None:
         forks[name] = error.what
 
-    nodes = [
-        Upstream(name, link, store.vkey, store, clock, random.Random(), on_fork=partial(forked, name))  # noqa: S311 -- jitter
+    rng = random.Random()  # noqa: S311 -- jitter
+    peers: list[Upstream | WitnessUpstream] = [
+        Upstream(name, link, store.vkey, store, clock, rng, on_fork=partial(forked, name))
         for name, link in settings.node.items()
     ]
+    peers += [
+        WitnessUpstream(name, link, store.vkey, store, clock, rng, on_fork=partial(forked, name))
+        for name, link in settings.witness.items()
+    ]
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(node.run()) for node in nodes]
+        running = [group.create_task(peer.run()) for peer in peers]
         deadline = clock.monotonic() + _PUSH_S
-        await asyncio.gather(*(node.push_until(deadline) for node in nodes))
+        await asyncio.gather(*(peer.push_until(deadline) for peer in peers))
         for task in running:
             task.cancel()
-    found = {name: await _lack(store, name, link) for name, link in settings.node.items()}
+    found = {name: await _lack(store, name, link) for name, link in settings.cosigners.items()}
     found |= forks
     return {name: what for name, what in found.items() if what}
 
 
-async def _lack(store: Store, name: str, link: NodeLink) -> str:
+async def _lack(store: Store, name: str, link: NodeLink | WitnessLink) -> str:
     size = store.blocks.size
     seen, holds = (await store.cosigned.progress(name)).seen, (await store.cosigned.holding(name)).holds
     if seen < size:
         return f"it has seen {seen} of {size} blocks"
-    if link.stored_key and tuple(link.share) == ("*",) and holds < size:
+    if isinstance(link, NodeLink) and link.stored_key and tuple(link.share) == ("*",) and holds < size:
         return f"it stores {holds} of {size} blocks"
     return ""

@@ -3,14 +3,17 @@
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from fakes.command import FIELDGATE, PATIENCE_S, fieldgate, within
+from fakes.configs import vkey
 
 from gateway import keys
+from gateway.core.note import parse_note, verify_sm2
 
 WORDS = "four words of mine"
 STEP_5 = """\
@@ -137,3 +140,30 @@ def test_a_gateway_that_runs_is_not_rotated(home: Path) -> None:
     finally:
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
+
+
+def add(home: Path, after: str, text: str) -> None:
+    """More lines in the configuration, behind the one that begins so."""
+    path = home / "fieldgate.toml"
+    path.write_text(re.sub(rf"^{after}.*$", lambda found: f"{found[0]}\n{text}", path.read_text(), flags=re.MULTILINE))
+
+
+@pytest.mark.nightly
+def test_a_witness_that_cannot_be_asked_is_waited_for(home: Path) -> None:
+    path = home / "fieldgate.toml"
+    path.write_text(f'{path.read_text()}\n[witness.vet]\nurl = "http://127.0.0.1:1"\nvkey = "{vkey("vet.example")}"\n')
+    waits = fieldgate("key", "rotate", cwd=home)
+    assert (waits.code, "vet does not have all of it" in waits.out) == (4, True), waits
+    assert fieldgate("key", "rotate", "--without-nodes", cwd=home).code == 0
+
+
+@pytest.mark.nightly
+def test_the_closing_checkpoint_bears_the_sm2_signature(home: Path) -> None:
+    made = fieldgate("key", "sm2", cwd=home)
+    assert made.code == 0, made
+    add(home, "key = ", f'sm2_key = "file:{home}/sm2.key"')
+    done = fieldgate("key", "rotate", cwd=home)
+    assert (done.code, "gets the pin of the new log" in done.out) == (0, True), done
+    with sqlite3.connect(home / "data" / "epoch-1" / "fieldgate.db") as con:
+        ((note,),) = con.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchall()
+    verify_sm2(parse_note(note), keys.look(f"file:{home}/sm2.key").vkey)

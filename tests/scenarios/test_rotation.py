@@ -56,7 +56,7 @@ async def test_a_closed_log_waits_for_its_nodes_while_readings_are_journaled(tmp
         await gateway.life()
         await gateway.field.node.end()
         told = await _key(gateway, "rotate", code=4)
-        assert "Node node does not have all of it" in told
+        assert "node does not have all of it" in told
         assert "the log is closed" in await gateway.recover(code=4)
         await gateway.field.node.start()
         state = await gateway.life(held="the log is closed")
