@@ -131,7 +131,7 @@ def _manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
     data = _next(path, tar, MANIFEST, limits.MANIFEST_BYTES).read()
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(f"its manifest cannot be read: {error}", where=str(path), cure=_DAMAGED) from error
     *config, store = manifest.files or [""]
     if manifest.format != _FORMAT or store != DATABASE or not all(_MEMBER.fullmatch(name) for name in config):

@@ -13,7 +13,7 @@ from gateway.backup import archive
 from gateway.backup.archive import CONFIG, Handed, Manifest, Member
 from gateway.config import ConfigFile
 from gateway.errors import HeldError, NoRoomError
-from gateway.store import DATABASE, MOVED, SCHEMA, SIGN_STATE, Store, signstate
+from gateway.store import DATABASE, MOVED, SCHEMA, SIGN_STATE, Store, signstate, wal
 from gateway.store.copying import copy
 
 _UNFINISHED = "Start the gateway once, stop it, and try again. If that does not help, ask `fieldgate recover`"
@@ -83,6 +83,8 @@ async def _check(folder: Path) -> None:
 
 
 async def _handed(data_dir: Path, store: Store) -> Handed:
+    if lost := await asyncio.to_thread(wal.damage, data_dir / f"{DATABASE}-wal"):
+        raise HeldError(f"{lost}: the log is not handed over", where=str(data_dir), cure=_UNFINISHED)
     found = await signstate.handed_over(data_dir / SIGN_STATE)
     if found is None or found[0] != str(store.vkey) or found[1].size != store.blocks.size:
         what = "the sign-state and the store are not at the same block, so the log cannot be handed over"

@@ -8,6 +8,7 @@ from gateway import scrub
 from gateway import store as stores
 from gateway.backup import archive
 from gateway.backup.archive import Handed, Manifest
+from gateway.core import block
 from gateway.errors import FormatError, Refused
 from gateway.files import sync_file
 from gateway.place import Place
@@ -66,12 +67,15 @@ async def _verified(path: Path, staging: Path, manifest: Manifest) -> int:
             report.fault(store.blocks.extent, f"SQLite: {what}")
         root = (await store.blocks.root(store.blocks.size)).hex()
         told = (str(store.vkey), store.vkey.name, store.blocks.size, root)
+        last = [block.parse_entry(entry) for entry in await store.blocks.entries(max(store.blocks.size - 1, 0), 1)]
     finally:
         await store.close()
     if report.first is not None:
         height, what = report.first
         raise FormatError(f"it does not verify, first at block {height}: {what}", where=str(path), cure="Take another")
-    if told != (manifest.vkey, manifest.origin, manifest.size, manifest.root):
+    handed, header = manifest.moved, last[0].header_bytes.hex() if last else None
+    differs = handed is not None and (handed.size, handed.header) != (manifest.size, header)
+    if differs or told != (manifest.vkey, manifest.origin, manifest.size, manifest.root):
         raise FormatError("the store in it is not what its manifest says", where=str(path), cure="Take another one")
     return report.pruned + report.gone
 

@@ -15,7 +15,18 @@ from gateway.errors import DamagedError, HeldError, NotFoundError, Refused
 from gateway.files import sync_file
 from gateway.place import Place
 from gateway.recover.rebuild import check_room
-from gateway.store import DATABASE, SCHEMA, SIGN_STATE, Store, create_database, log_key_of, moves, signstate, snapshot
+from gateway.store import (
+    DATABASE,
+    SCHEMA,
+    SIGN_STATE,
+    Store,
+    create_database,
+    log_key_of,
+    moves,
+    signstate,
+    snapshot,
+    wal,
+)
 from gateway.store.signstate import Head
 
 _TAILS = ("", "-wal", "-shm")
@@ -102,6 +113,8 @@ async def _make_store(data_dir: Path, target: Path, *, as_it_was: bool) -> None:
         await asyncio.to_thread(shutil.copyfile, kept, target)
         return
     try:
+        if lost := await asyncio.to_thread(wal.damage, path.with_name(f"{DATABASE}-wal")):
+            raise DamagedError(lost)
         await asyncio.to_thread(create_database, target, await log_key_of(path))
         await asyncio.to_thread(snapshot.carry, path, target)
     except (Refused, DamagedError) as error:

@@ -10,12 +10,15 @@ the middle of its deletion leaves it, and the next start ends that.
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zlib import compress
 
 from gateway.core import limits
+from gateway.core.block import SECRET_BYTES
 from gateway.core.note import parse_checkpoint, parse_note
 from gateway.errors import DamagedError
 from gateway.store import Store, create_database
@@ -28,6 +31,15 @@ _FIRST = "journal"
 _HALF_GONE = (
     "UPDATE block SET first_row=(SELECT min(row) FROM journal WHERE journal.height=block.height) "
     "WHERE secret IS NULL AND EXISTS (SELECT 1 FROM journal WHERE journal.height=block.height)"
+)
+_CUT_OFF = (  # readings that were sealed, sent and pruned meanwhile, up to somewhere within a block
+    "DELETE FROM journal WHERE height>=:size AND height NOT IN "
+    "(SELECT height FROM journal WHERE height>=:size AND secret IS NOT NULL)"
+)
+_NUMBERED = (  # the next row is numbered after the newest, which no pruning deletes but this one may have lost
+    "INSERT INTO journal(row,height,count,bytes,first_ms,last_ms,min_ms,max_ms,mask,secret,data) "
+    "SELECT last+1,:size,0,0,0,0,0,0,0,:secret,:nothing FROM (SELECT max(last_row) AS last FROM block) "
+    "WHERE last>(SELECT coalesce(max(row),0) FROM journal)"
 )
 _CLAMPED = "UPDATE progress SET seen=min(seen,:size), stored=min(stored,:size), holds=min(holds,:size)"
 
@@ -53,7 +65,9 @@ async def copy(store: Store, target: Path) -> Copied:
         copying = _Copying(db, con, target, size, last)
         for table in sorted(set(tables) - set(_LEFT_OUT), key=lambda name: name != _FIRST):
             await copying.table(table)
-        ends: list[tuple[str, dict[str, object]]] = [(_HALF_GONE, {}), (_CLAMPED, {"size": size})]
+        given = {"size": size, "secret": os.urandom(SECRET_BYTES), "nothing": compress(b"")}
+        ends: list[tuple[str, dict[str, object]]] = [(_HALF_GONE, {}), (_CLAMPED, given), (_CUT_OFF, given)]
+        ends.append((_NUMBERED, given))
         if kept is not None:
             ends.append(("INSERT OR IGNORE INTO checkpoint VALUES (:size,:note)", {"size": size, "note": kept[1]}))
         unsealed = await asyncio.to_thread(copying.end, ends)
