@@ -25,6 +25,7 @@ command -v tpm2_unseal >/dev/null || missing="$missing tpm2-tools"
 if [ "${1:-}" = nightly ]; then
     command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
     command -v lintian >/dev/null || missing="$missing lintian"
+    command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
     command -v qemu-aarch64-static >/dev/null || missing="$missing qemu-user-static"
 fi
 [ -n "$missing" ] || exit 0
