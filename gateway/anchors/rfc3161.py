@@ -57,8 +57,9 @@ class Options(Table, kw_only=True, frozen=True):
         ),
     ] = ""
     digest: Annotated[
-        Literal["sha-256", "sha-384", "sha-512", "sm3"], Meta(title="What the statement is hashed with for it")
-    ] = "sha-256"
+        Literal["sha-256", "sha-384", "sha-512", "sm3"] | None,
+        Meta(title="What the statement is hashed with for it. Absent: by the profile, SHA-256 or SM3"),
+    ] = None
     ca_file: CaFile = ""
 
 
@@ -72,7 +73,7 @@ class Authority:
 
     async def make(self, statement: Statement, former: Submission | None) -> bytes:
         """The request."""
-        digest = _DIGESTS[self._options.digest]
+        digest = _DIGESTS[self._options.digest or "sha-256"]
         nonce = 1 + secrets.randbits(_NONCE_BITS)
         return Request(digest, signed.digest(digest, statement.encode()), self._options.policy, nonce).encode()
 

@@ -71,7 +71,7 @@ def _tell(path: Path, *, node: bool) -> int:
     by_profile = config.set_by_profile(read)
     if settings.gateway.profile != "international":
         said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in by_profile.items()) or "nothing"
-        click.echo(plain(f"Profile {settings.gateway.profile}, in [gateway]: it sets {said}; what is written stays"))
+        click.echo(plain(f"Profile {settings.gateway.profile} sets {said}; what is written stays"))
     for line in _changed(running_changes(path, settings)):
         click.echo(plain(line))
     return OK

@@ -8,7 +8,7 @@ import click
 from gateway import verify as verifier
 from gateway.cli.common import CLOCKS, QUALITY, format_time, read_file
 from gateway.cli.digests import digests_of
-from gateway.core.anchor import Anchored, parse_pins
+from gateway.core.anchor import STAMPED, Anchored, parse_pins
 from gateway.core.limits import PINS_BYTES, POLICY_BYTES, RECEIPT_BYTES
 from gateway.core.receipt import Anchor
 from gateway.core.text import plain
@@ -156,11 +156,15 @@ def _show(verified: Verified, *, verbose: bool) -> None:
 def _anchor(anchor: Anchor, found: Anchored | None) -> str:
     if found is None:
         return f"{plain(str(anchor.kind))}: not checked here"
-    place = f"block {found.number} of {plain(found.kind)} {plain(found.chain)}"
+    if found.kind == STAMPED:
+        place, shown = f"time stamp of {plain(found.chain)}", "no pin names its root"
+    else:
+        place = f"block {found.number} of {plain(found.kind)} {plain(found.chain)}"
+        shown = f"no pin shows that block, whose hash is 0x{found.hash.hex()}"
     moment = f"not later than {format_time(found.time_s * 1000).replace('.000Z', 'Z')}"
     if found.by:
         return f"{place}, {moment} (proven by {found.by})"
-    return f"{place}, {moment} (a claim: no pin shows that block, whose hash is 0x{found.hash.hex()})"
+    return f"{place}, {moment} (a claim: {shown})"
 
 
 def _clock(code: int) -> str:

@@ -87,7 +87,7 @@ def settings_of(read: Sequence[ConfigFile]) -> Settings:
 
 
 def set_by_profile(read: Sequence[ConfigFile]) -> dict[str, Any]:
-    """Fields of [gateway] that these files do not have and the profile sets, with their values."""
+    """Fields that these files do not have and the profile sets, as `gateway.digests`, with their values."""
     return profile.sets(_written(read))
 
 

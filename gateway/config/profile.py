@@ -5,24 +5,41 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.settings import Settings
+from gateway.core.anchor import STAMPED
+from gateway.settings import AnchorSettings, Settings
 
 _SM2_KEY = "sm2.key"
 
 
 def sets(settings: Settings) -> dict[str, Any]:
-    """Field of [gateway] to what the profile makes of it, for those that are not written."""
+    """Field, with its table, to what the profile makes of it: those that are not written."""
     gateway = settings.gateway
     if gateway.profile == "international":
         return {}
-    wanted: dict[str, Any] = {"sm2_key": _beside(gateway.key), "digests": ("sha-256", "sm3")}
-    return {name: value for name, value in wanted.items() if value is not None and getattr(gateway, name) is None}
+    found: dict[str, Any] = {}
+    if gateway.sm2_key is None and (place := _beside(gateway.key)):
+        found["gateway.sm2_key"] = place
+    if gateway.digests is None:
+        found["gateway.digests"] = ("sha-256", "sm3")
+    return found | {f"anchor.{name}.digest": "sm3" for name, one in settings.anchor.items() if _is_open(one)}
 
 
 def applied(settings: Settings) -> Settings:
     """The settings with what the profile sets."""
     found = sets(settings)
-    return replace(settings, gateway=replace(settings.gateway, **found)) if found else settings
+    if not found:
+        return settings
+    own = {name.removeprefix("gateway."): value for name, value in found.items() if name.startswith("gateway.")}
+    anchors = {
+        name: replace(one, options=replace(one.options, digest="sm3")) if f"anchor.{name}.digest" in found else one
+        for name, one in settings.anchor.items()
+    }
+    return replace(settings, gateway=replace(settings.gateway, **own), anchor=anchors)
+
+
+def _is_open(anchor: AnchorSettings) -> bool:
+    """Whether a time stamp authority's digest is left to the profile."""
+    return anchor.kind == STAMPED and anchor.options.digest is None
 
 
 def _beside(key: str) -> str | None:

@@ -15,6 +15,9 @@ from gateway.core.limits import PINS, PINS_BYTES
 from gateway.core.text import plain
 from gateway.errors import FormatError
 
+STAMPED = "rfc3161"
+"""The kind that has a time where others have a block."""
+
 MAGIC = b"FGA\x01"
 STATEMENT_BYTES = len(MAGIC) + 32 + 8 + 32
 

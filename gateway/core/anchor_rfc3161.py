@@ -10,12 +10,12 @@ A pin is `rfc3161 AUTHORITY root SHA256`: the certificate at which the chain mus
 from collections.abc import Sequence
 
 from gateway.core import cbor, signed, timestamp
-from gateway.core.anchor import Anchored, Pin, Statement, of_chain
+from gateway.core.anchor import STAMPED, Anchored, Pin, Statement, of_chain
 from gateway.core.timestamp import Request, Stamp
 from gateway.core.x509 import Certificate, is_root
 from gateway.errors import FormatError
 
-KIND = "rfc3161"
+KIND = STAMPED
 
 
 def check(statement: Statement, evidence: cbor.Value, pins: Sequence[Pin]) -> Anchored:

@@ -60,9 +60,25 @@ def test_check_tells_what_is_set(tmp_path: Path):
     (line,) = [line for line in told.out.splitlines() if line.startswith("Profile")]
     assert "sm2_key = " in line and "digests" not in line and "what is written stays" in line
     as_json = json.loads(within("check", "fieldgate.toml", "--json", cwd=tmp_path).out)
-    assert as_json["profile"]["name"] == "domestic" and list(as_json["profile"]["sets"]) == ["sm2_key"]
+    assert as_json["profile"]["name"] == "domestic" and list(as_json["profile"]["sets"]) == ["gateway.sm2_key"]
     write(tmp_path, GATEWAY)
     assert "Profile" not in within("check", "fieldgate.toml", cwd=tmp_path).out
+
+
+STAMPS = """
+[anchor.tsa]
+kind = "rfc3161"
+url = "https://tsa.example"
+roots_file = "/etc/fieldgate/tsa.pem"
+"""
+
+
+def test_time_stamps_are_over_sm3_unless_it_is_written(tmp_path: Path):
+    def digest(profile: str, more: str = "") -> str | None:
+        text = GATEWAY.replace("[gateway]\n", f"[gateway]\n{profile}", 1) + STAMPS + more
+        return config.load(write(tmp_path, text)).anchor["tsa"].options.digest
+
+    assert (digest(""), digest(DOMESTIC), digest(DOMESTIC, 'digest = "sha-512"\n')) == (None, "sm3", "sha-512")
 
 
 def test_digests_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from gateway.core.curves import SM2 as CURVE
 from gateway.core.note import ED25519, SM2, Note, VerifierKey
 from gateway.core.policy import parse_policy
 from gateway.errors import FormatError, KeyFileError, VerifyError
+from gateway.node.log import SyncRequest, encode_sync, read_sync
 from gateway.verify import verify_receipt
 
 NAME = "henhouse-3.example.farm/sm2"
@@ -65,14 +66,14 @@ def test_a_key_file_reads_back_and_says_nothing_of_the_secret():
     text = keys.generate(NAME, SM2)
     signer = keys.parse_key(text, where="a test")
     assert signer.vkey.algorithm == SM2 and len(signer.sign(b"m")) == 64
-    secret = b64decode(text.strip().rpartition("+")[2])[-32:]
-    assert secret.hex() not in repr(signer)
+    head, encoded = text.strip().split("+", 4)[:4], text.strip().split("+", 4)[4]
+    assert b64decode(encoded)[-32:].hex() not in repr(signer)
+    for other in (encoded[:-4], encoded[:24] + ("A" if encoded[24] != "A" else "B") + encoded[25:]):
+        with pytest.raises(KeyFileError) as raised:
+            keys.parse_key("+".join([*head, other]), where="a test")
+        assert other[30:] not in str(raised.value)
     with pytest.raises(KeyFileError):
-        keys.parse_key(text.replace("+", "+x", 3), where="a test")
-    zero = text[: text.index("+", 20)]
-    with pytest.raises(KeyFileError) as raised:
         keys.parse_key(f"PRIVATE+KEY+{NAME}+00000000+{b64encode(MARK + bytes(32)).decode()}", where="a test")
-    assert zero and "0000" not in str(raised.value)
 
 
 def test_a_note_with_a_line_is_good_for_those_who_ask_and_for_those_who_do_not():
@@ -143,8 +144,14 @@ def test_a_pin_that_is_none_is_refused(text: str):
 
 
 def test_pins_of_other_logs_ask_for_nothing():
-    pins = parse_pins(f"sm2 quay.example/1 key {OTHER.vkey}\nevm {proofs.ORIGIN} key {OTHER.vkey}\n".encode())
+    pins = parse_pins(f"sm2 quay.example/1 key {OTHER.vkey}\n".encode())
     assert verify_receipt(receipt(LOG.note()), proofs.POLICY, pins).sm2 == ()
+
+
+def test_a_node_takes_a_note_with_the_line_and_keeps_it():
+    text = signed(SIGNER, OTHER).encode()
+    found = read_sync(encode_sync(0, LOG.entries, text), proofs.LOG.vkey)
+    assert isinstance(found, SyncRequest) and found.note == text
 
 
 def test_a_key_off_the_curve_is_no_key():

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from gateway import verify
 from gateway.core import limits
+from gateway.core.anchor import STAMPED
 from gateway.core.note import VerifierKey
 from gateway.core.policy import make_policy, parse_policy
 from gateway.errors import FieldgateError, NotFoundError, VerifyError
@@ -123,12 +124,19 @@ def _reading(view: View, verified: Verified) -> Markup:
         if found is not None:
             place = f"{found.kind} {data(found.chain)}"
             moment = show.moment(view, found.time_s * 1000)
-            said = words.html(
-                "{time}, in block {block} of {chain}: whoever knows that block can prove it",
-                time=moment,
-                block=found.number,
-                chain=place,
-            )
+            if found.kind == STAMPED:
+                said = words.html(
+                    "{time}, by the time stamp of {chain}: whoever knows its root can prove it",
+                    time=moment,
+                    chain=data(found.chain),
+                )
+            else:
+                said = words.html(
+                    "{time}, in block {block} of {chain}: whoever knows that block can prove it",
+                    time=moment,
+                    block=found.number,
+                    chain=place,
+                )
             pairs.append((words("Anchored not later than"), said))
     doubts = quality(words, reading.quality)
     if doubts:
