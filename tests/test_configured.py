@@ -14,9 +14,11 @@ from drivers.mqtt import MqttOptions
 from drivers.mqtt_connect import Broker
 from drivers.system import SystemOptions
 from gateway import config
+from gateway.anchors.evm.options import EvmOptions
 from gateway.configured import Configured, changes, read, running
 from gateway.errors import ConfigError, KeyFileError
 from gateway.settings import (
+    AnchorSettings,
     BrokerSettings,
     GatewaySettings,
     JournalSettings,
@@ -178,3 +180,17 @@ def test_what_runs_differs_from_what_is_wanted_in_what_waits_alone(started: Sett
     )
     assert (now.seal.max_age_s, now.seal.heartbeat_s) == (wanted.seal.max_age_s, wanted.seal.heartbeat_s)
     assert running(started, started) == started
+
+
+def test_an_anchor_is_changed_by_its_key_too() -> None:
+    def anchored(key: str, every_s: float = 60.0) -> Configured:
+        options = EvmOptions(url="https://s.example", chain_id=9090, key="file:/k")
+        anchor = AnchorSettings(kind="evm", every_s=every_s, options=options)
+        return made(anchor={"s": anchor})._replace(anchors={"s": {"file:/k": key}})
+
+    bare, first = made(), anchored("1")
+    assert changes(bare, first).tables.started == ["anchor.s"]
+    assert changes(first, bare).tables.stopped == ["anchor.s"]
+    assert not changes(first, anchored("1"))
+    assert changes(first, anchored("2")).tables.changed == ["anchor.s"]
+    assert changes(first, anchored("1", 61.0)).tables.changed == ["anchor.s"]

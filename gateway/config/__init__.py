@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from msgspec.structs import fields
 
 from drivers import registry
 from gateway import keys
@@ -117,8 +116,7 @@ def text_of(uri: str) -> str:
 
 def secrets_of(table: Struct) -> dict[str, str]:
     """The texts that the fields of a table name, by what stands in the field. KeyFileError as for `read_secret`."""
-    named = [getattr(table, one.name) for one in fields(type(table)) if words.is_secret(one.type)]
-    return {uri: read_secret(uri) for uri in named if uri is not None}
+    return {uri: read_secret(uri) for _, uri in words.named_secrets(table)}
 
 
 def open_signer(uri: str, passphrase: Callable[[], str] | None = None) -> keys.Signer:

@@ -16,6 +16,7 @@ from gateway.settings import Settings, size_bytes
 from .advice import Advice, advise
 from .documents import SUFFIX, ConfigFile, folder_of
 from .words import Path as Place
+from .words import named_secrets
 
 _PROBE = "`fieldgate probe` lists those there are"
 
@@ -143,6 +144,9 @@ def _secrets(settings: Settings, user: str) -> Iterator[Advice]:
     for name, broker in settings.broker.items():
         cure = f"Type the password into: sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"
         yield from _secret(("broker", name, "password"), broker.password, user, cure)
+    for name, anchor in settings.anchor.items():
+        for field, uri in named_secrets(anchor.options):
+            yield from _secret(("anchor", name, field), uri, user, restore)
     cure = f"head -c 24 /dev/urandom | base64 | sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"
     yield from _secret(("web", "watch_token"), settings.web.watch_token, user, cure)
 
@@ -175,6 +179,8 @@ def _paths(settings: Settings) -> Iterator[Advice]:
         yield from _path(("node", name, "ca_file"), node.ca_file)
     for name, witness in settings.witness.items():
         yield from _path(("witness", name, "ca_file"), witness.ca_file)
+    for name, anchor in settings.anchor.items():
+        yield from _path(("anchor", name, "ca_file"), getattr(anchor.options, "ca_file", ""))
     for field in ("cert_file", "key_file"):
         yield from _path(("web", field), getattr(settings.web, field))
 

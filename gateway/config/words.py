@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from msgspec import Meta, Struct
+from msgspec.structs import fields
 
 from gateway.core.text import plain
 
@@ -52,6 +53,12 @@ def is_private(path: Path, wanted: Any = None) -> bool:
 def is_secret(wanted: Any) -> bool:
     """Whether a type is `settings.Secret`, also within an optional one."""
     return marked(bare(wanted)[1], "secret")
+
+
+def named_secrets(table: Struct) -> list[tuple[str, str]]:
+    """The fields of a table that name a secret, each with where that is."""
+    named = [(one.encode_name, getattr(table, one.name)) for one in fields(type(table)) if is_secret(one.type)]
+    return [(name, uri) for name, uri in named if uri is not None]
 
 
 def marked(metas: Iterable[Meta], mark: str) -> bool:

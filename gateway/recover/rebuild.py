@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.core import anchor_kinds, cbor, limits, note, senml
 from gateway.core import block as cose
-from gateway.core import limits, note, senml
+from gateway.core.anchor import Statement
 from gateway.core.body import Item
 from gateway.core.chain import BlockCheck, Chain
 from gateway.core.note import Checkpoint, Note, VerifierKey
@@ -18,6 +19,7 @@ from gateway.recover.cures import FROM_NODE, NEW_EPOCH
 from gateway.recover.node_reader import NodeReader
 from gateway.settings import NodeLink, WitnessLink
 from gateway.store import DATABASE, moves
+from gateway.store.anchors import AnchorRow
 from gateway.store.blocks import BlockRow
 from gateway.store.rebuild import Kept, Lost, Rebuilt, Salvage
 from gateway.store.signstate import Head
@@ -132,6 +134,7 @@ class _Filling:
         await self._body(parsed.header, entry, row, kept)
         if kept is not None:
             await self._cosign(height + 1, kept)
+        await self._anchors(height + 1)
         return True
 
     def _check_history(self, newest: cose.Entry) -> None:
@@ -247,6 +250,20 @@ class _Filling:
         if node is not None and node.size == size:
             for kind, text in node.lines():
                 await self._new.cosigned.save(node.name, kind, size, kept, text)
+
+    async def _anchors(self, size: int) -> None:
+        """What was put on chains at that size, where it is of this log; proofs where they still hold."""
+        for row in await self._old.anchors(size):
+            if row.root == self._chain.root() and (row.evidence is None or self._proves(row, row.evidence)):
+                await self._new.anchors.save(row)
+
+    def _proves(self, row: AnchorRow, evidence: bytes) -> bool:
+        check = anchor_kinds.KINDS.get(row.kind)
+        try:
+            statement = Statement.of(self._job.vkey.name, row.size, row.root)
+            return check is not None and check(statement, cbor.decode(evidence), ()) is not None
+        except FormatError:
+            return False
 
     async def _unsealed(self) -> AsyncIterator[Item]:
         """Readings of the old journal that are in no block, in order. Those of a block that was pulled are left out."""

@@ -141,6 +141,20 @@ class Anchors:
         return [_row(values) for values in rows]
 
 
+async def salvaged(db: Database, size: int) -> list[AnchorRow]:
+    """Those of a size in a file that may be damaged: rows of another form are left out. StoreError as of any read."""
+    rows = await db.read(f"SELECT {_COLUMNS} FROM anchor WHERE size=?", (size,))
+    return [_row(values) for values in rows if all(map(_is_sound, values, _FORMS))]
+
+
+def _is_sound(value: object, form: str) -> bool:
+    kinds = {"s": str, "i": int, "b": bytes}
+    return isinstance(value, kinds[form.lower()]) or (value is None and form.isupper())
+
+
+_FORMS = "sibssisibbIBIBss"  # of the columns: text, number, bytes; capital: or NULL
+
+
 def _row(values: Row) -> AnchorRow:
     named = dict(zip(_NAMES, values, strict=True))
     return AnchorRow(**{**named, "over": bool(named["over"])})

@@ -18,6 +18,7 @@ from gateway.core.body import Item
 from gateway.core.note import VerifierKey
 from gateway.errors import DamagedError, FieldgateError, NotFoundError, StoreError, StoreFullError
 from gateway.store import SCHEMA, create_database
+from gateway.store.anchors import AnchorRow, Anchors, salvaged
 from gateway.store.blocks import BlockRow, Blocks, Plan, inflate
 from gateway.store.cosigned import Cosigned, Line
 from gateway.store.database import Database, Row
@@ -128,6 +129,15 @@ class Salvage:
             return []
         return [Line(*row) for row in rows if all(isinstance(value, str) for value in row)]
 
+    async def anchors(self, size: int) -> list[AnchorRow]:
+        """What was put on chains at that size."""
+        if self._db is None:
+            return []
+        try:
+            return await salvaged(self._db, size)
+        except StoreError:
+            return []
+
     async def gone(self) -> list[Row]:
         """What is told of blocks that were dropped: (low, high, loss, reason)."""
         if self._db is None:
@@ -201,6 +211,7 @@ class Rebuilt:
         self._db = db
         self.blocks = blocks
         self.cosigned = Cosigned(db)
+        self.anchors = Anchors(db)
 
     @classmethod
     async def create(cls, path: Path, vkey: VerifierKey) -> "Rebuilt":

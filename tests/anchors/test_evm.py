@@ -384,7 +384,7 @@ async def test_a_replacement_above_the_ceiling_is_not_made(node: Anvil) -> None:
 async def test_a_chain_that_goes_on_is_followed_with_few_questions(node: Anvil) -> None:
     async with through_a_liar(node) as (server, chain):
         submission = await submitted(chain)
-        for blocks in (1, 1, 30, 60):
+        for blocks in (1, 1, 20, 20, 20, 20):
             await node.mine(blocks)
             sight = await chain.look(submission)
             assert sight.place is not None

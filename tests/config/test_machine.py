@@ -202,3 +202,12 @@ def test_a_configuration_that_others_may_change(place: Machine) -> None:
 def test_every_condition_of_a_machine_is_met() -> None:
     text = Path(__file__).read_text()
     assert [one.id for one in machine.CONDITIONS if f'"{one.id}"' not in text] == []
+
+
+def test_what_an_anchor_names(place: Machine) -> None:
+    table = '[anchor.s]\nkind = "evm"\nurl = "https://s.example"\nchain_id = 9090\n'
+    files = f'key = "file:{place.folder}/anchor.key"\nca_file = "{place.folder}/ca.pem"\n'
+    assert {one[:2] for one in place.look(place.text + table + files)} == {
+        ("config-secret-missing", "anchor.s.key"),
+        ("config-file-missing", "anchor.s.ca_file"),
+    }

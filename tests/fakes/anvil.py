@@ -83,7 +83,7 @@ class Anvil:
 
     async def start(self) -> None:
         """Starts it on its state; returns when it answers."""
-        state = ["--state", str(self._folder / "state.json")]
+        state = ["--state", str(self._folder / "state.json"), "--state-interval", "1"]
         how = ["--port", str(self.port), "--chain-id", str(CHAIN_ID), "--no-mining", "--silent", *state]
         command = [str(self._program), *how, *self._options]
         home = {"PATH": os.environ["PATH"], "HOME": str(self._folder)}
@@ -120,6 +120,11 @@ class Anvil:
 
     async def mine(self, blocks: int = 1) -> None:
         await self.rpc("anvil_mine", hex(blocks))
+
+    async def hash(self, number: int) -> str:
+        """Of a block, as a person reads it off."""
+        found: str = (await self.rpc("eth_getBlockByNumber", hex(number), False))["hash"]
+        return found
 
     async def reorganise(self, depth: int) -> None:
         """The newest blocks give way to as many empty ones."""

@@ -40,6 +40,7 @@ _CHEAP = (
     "fee cap less",
     "gas price is too low",
 )
+_AT_ONCE = 16  # headers that one look fetches
 _TRIES = 2  # at a picture that holds together: the chain may grow or turn between two questions
 
 
@@ -182,14 +183,14 @@ class EvmChain:
             raise GoneError(what, cure="Give this gateway an account of its own. The next checkpoint takes its place")
 
     async def _follow(self, first: int, height: int) -> None:
-        """Has the linked headers from `first` to `height` in `_run`, at most EVM_HEADERS. What is there is looked at
-        again at its end, where a reorganisation shows."""
-        last = min(height, first + EVM_HEADERS - 1)
+        """Has the linked headers from `first` on in `_run`: EVM_HEADERS at most, and so many more each time. What is
+        there is looked at again at its end, where a reorganisation shows."""
         run = self._run if self._run and self._run[0].number == first else []
         if run:
             newest = await self._header(run[-1].number)
             run = run if newest.hash == run[-1].hash else []
         run = list(run) or [await self._header(first)]
+        last = min(height, first + EVM_HEADERS - 1, run[-1].number + _AT_ONCE)
         while run[-1].number < last:
             run.append(await self._header(run[-1].number + 1))
             if run[-1].parent != run[-2].hash:
