@@ -54,7 +54,7 @@ from gateway.verify import verify_receipt
 receipt, policy, pins = (Path(name).read_bytes() for name in sys.argv[1:])
 found = verify_receipt(receipt, policy)
 parts = parse_receipt(receipt)
-for anchor in found.anchors:
+for anchor, _ in found.anchors:
     entry = leaf_hash(parts.entry), parts.log_index
     print(check(anchor, found.header.origin, entry, parse_pins(pins)).by)
 """

@@ -80,7 +80,7 @@ class Watch:
 def main(path: Path, watch: Watch) -> int:
     serve = app.serve
 
-    async def watched(path: Path, configured: Configured, clock: Clock, records: object = None) -> None:
+    async def watched(path: Path, configured: Configured, clock: Clock, *_: object) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, watch.begin)
         loop.add_signal_handler(signal.SIGUSR2, watch.end)
