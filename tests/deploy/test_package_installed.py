@@ -238,7 +238,9 @@ def test_on_arm64(suite: str, tmp_path: Path) -> None:
     emulator = shutil.which("qemu-aarch64-static")
     if emulator is None:
         pytest.skip("qemu-aarch64-static is not installed")
-    debian = Debian(tmp_path / suite, kept(suite, "arm64", "--variant=extract", "--include=base-files,python3,libsqlite3-0"))
+    debian = Debian(
+        tmp_path / suite, kept(suite, "arm64", "--variant=extract", "--include=base-files,python3,libsqlite3-0")
+    )
     deb = build(package.ROOT, tmp_path, "arm64")
     subprocess.run(["dpkg-deb", "-x", deb, debian.folder], check=True)
     shutil.copy(emulator, debian.path("/qemu"))
