@@ -10,7 +10,10 @@ from gateway.core.keccak import keccak256
 from gateway.errors import BugError
 
 _TYPE_2 = b"\x02"
-_INSTALL = "Install it: pip install 'fieldgate[evm]', or apt install python3-coincurve"
+_INSTALL = (
+    "pip install 'fieldgate[evm]'; beside the Debian package: "
+    "sudo pip install --target /usr/local/lib/fieldgate coincurve"
+)
 
 
 class Price(NamedTuple):
