@@ -83,13 +83,15 @@ class Sm2Line:
 
     async def _tried(self, make: Callable[..., T], *texts: str) -> T | None:
         """In a thread: it reads a file, and takes some milliseconds."""
+        uri = self._settings.gateway.sm2_key
+        if uri is None:
+            return None
         try:
             made = await asyncio.to_thread(make, *texts)
         except Stop:
             raise
         except FieldgateError as error:
-            where, cure = self._settings.gateway.sm2_key or "", error.cure or "Put the key back"
-            self.problems = [SM2_MISSING.problem(where, detail=error.what, cure=cure)]
+            self.problems = [SM2_MISSING.problem(uri, detail=error.what, cure=error.cure or "Put the key back")]
             return None
         self.problems = []
         return made
