@@ -2,7 +2,9 @@
 
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from fakes import keypairs
 from fakes.bsn_gateway import APP, USER, CityNode
 from fakes.bsn_grounds import KEY, fabric_options, one_line, opened
 from fakes.fabric_ledger import PB, FabricLedger
+from fakes.tls import Authority
 
 from gateway import keys
 from gateway.anchors import bsn as client
@@ -357,6 +360,20 @@ async def test_an_application_of_the_national_cryptography(node: CityNode) -> No
     async with fabric.opened(options, {KEY: keypairs.sm2_line(keypairs.sm2("other")[1])}) as chain:
         with pytest.raises(RefusedError, match="签名验证失败"):
             await chain.make(STATEMENT, None)
+
+
+async def test_tls(tmp_path: Path) -> None:
+    """The authorities of ca_file are trusted, and no others."""
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*ours.issue("gateway"))
+    async with CityNode(tls=context).serve() as node:
+        async with opened(node, ca_file=str(ours.ca_file)) as chain:
+            assert await chain.make(STATEMENT, None)
+        for other in ({}, {"ca_file": str(theirs.ca_file)}):
+            async with opened(node, **other) as chain:
+                with pytest.raises(UnreachableError, match="certificate is not valid"):
+                    await chain.make(STATEMENT, None)
 
 
 async def test_every_request_is_strict_json_with_a_good_mac(node: CityNode, chain: Chain) -> None:

@@ -11,6 +11,7 @@ transaction that is committed is refused, one that still waits gets the same id.
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -121,6 +122,7 @@ class CityNode:
     received: int = 0
     sent: int = 0
     url: str = ""
+    tls: ssl.SSLContext | None = None
 
     prefix = "fabric/v1/"
     requests = _REQUESTS
@@ -133,9 +135,10 @@ class CityNode:
         application.router.add_post("/{tail:.*}", self._handle)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", int(self.url.rpartition(":")[2]) if self.url else 0)
+        port = int(self.url.rpartition(":")[2]) if self.url else 0
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=self.tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
         try:
             yield self
         finally:
