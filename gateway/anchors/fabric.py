@@ -307,6 +307,7 @@ KIND = Kind(
     title="A channel of Hyperledger Fabric, through a BSN city node's gateway",
     options=Options,
     chain=lambda options: cast(str, options.channel),
+    final=True,
     opened=opened,
     example={
         "url": "https://citynode.example:17502",

@@ -43,7 +43,11 @@ class Options(Access, kw_only=True, frozen=True):
     cryptography: Annotated[Literal["ecdsa", "sm"], Meta(title='Of the chain: "sm" is SM2 with SM3')]
     sealers: Annotated[
         tuple[Sealer, ...],
-        Meta(min_length=1, title="The chain's sealers. More than two thirds of them are to have signed a block"),
+        Meta(
+            min_length=1,
+            max_length=limits.FISCO_SEALERS,
+            title="The chain's sealers. More than two thirds of them are to have signed a block",
+        ),
     ]
     chain: Annotated[str, Meta(pattern=_NAME, title="The chain's id, a number in version 2", description="an id")] = "1"
     group: Annotated[str, Meta(pattern=_NAME, title="The group's id, a number in version 2", description="an id")] = "1"
@@ -338,6 +342,7 @@ KIND = Kind(
     title="A chain of FISCO BCOS, through a BSN city node's gateway and a node's JSON-RPC",
     options=Options,
     chain=lambda options: f"{options.chain}/{options.group}",
+    final=True,
     opened=opened,
     example={
         "url": "https://citynode.example:17502",

@@ -15,7 +15,8 @@ class Kind(NamedTuple):
     options: a Table whose fields explain themselves (gateway/settings.py), secrets by reference. chain(options): what
     its evidence and its pins call the chain. opened(options, secrets): a chain; `secrets` has the text that each field
     of type Secret names, by what stands in the field. RefusedError where that cannot work, a missing package among
-    others. example: values for deploy/fieldgate.toml, `#name` for a field that is shown as not set.
+    others. example: values for deploy/fieldgate.toml, `#name` for a field that is shown as not set. final: the chain
+    never takes a block back, so one is enough, whatever `confirmations` says.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Kind(NamedTuple):
     chain: Callable[[Any], str]
     opened: Callable[[Any, Mapping[str, str]], Opened]
     example: Mapping[str, object]
+    final: bool = False
 
 
 _MODULES: Mapping[str, str] = MappingProxyType(

@@ -113,9 +113,10 @@ def _nodes(settings: Settings) -> Iterator[Advice]:
 
 def _anchors(settings: Settings) -> Iterator[Advice]:
     for name, anchor in settings.anchor.items():
-        url = anchor.options.url
-        if url.startswith("http:") and not is_here(url):
-            yield advise(("anchor", name, "url"), PLAIN_ANCHOR)
+        for field in ("url", "rpc"):
+            url = getattr(anchor.options, field, "")
+            if url.startswith("http:") and not is_here(url):
+                yield advise(("anchor", name, field), PLAIN_ANCHOR)
         if anchor.kind == "evm" and anchor.confirmations < _CONFIRMATIONS:
             place = ("anchor", name, "confirmations")
             yield advise(place, FEW_CONFIRMATIONS, confirmations=anchor.confirmations)
