@@ -10,13 +10,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import keypairs
 from fakes.bsn_gateway import CityNode
-from fakes.bsn_grounds import FabricGround, FiscoGround, fabric_ground, fisco_ground
+from fakes.bsn_grounds import FabricGround, FiscoGround, fabric_ground, fisco_ground, name_of, sealers_pin
 from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, signer, until
 from fakes.proofs import make_policy
 
@@ -47,16 +47,10 @@ for name in ("cryptography", "coincurve", "gmssl", "aiohttp"):
     sys.modules[name] = None
 from pathlib import Path
 from gateway.core.anchor import parse_pins
-from gateway.core.anchor_kinds import check
-from gateway.core.merkle import leaf_hash
-from gateway.core.receipt import parse_receipt
 from gateway.verify import verify_receipt
 receipt, policy, pins = (Path(name).read_bytes() for name in sys.argv[1:])
-found = verify_receipt(receipt, policy)
-parts = parse_receipt(receipt)
-for anchor, _ in found.anchors:
-    entry = leaf_hash(parts.entry), parts.log_index
-    print(check(anchor, found.header.origin, entry, parse_pins(pins)).by)
+for _, anchored in verify_receipt(receipt, policy, parse_pins(pins)).anchors:
+    print(anchored.by)
 """
 
 
@@ -77,18 +71,6 @@ async def life(pipe: Pipeline, ground: Ground) -> AsyncIterator[Anchoring]:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-
-
-def name_of(ground: Ground) -> str:
-    return ground.node.ledger.channel if isinstance(ground, FabricGround) else "/".join(ground.node.chain.chain)
-
-
-def keys_of(ground: Ground) -> str:
-    """The pin of who seals the chain."""
-    name = name_of(ground)
-    if isinstance(ground, FiscoGround):
-        return f"fisco {name} sealers {' '.join(ground.node.chain.keys)}"
-    return f"fabric {name} orderers {keypairs.point(ground.node.ledger.orderer)}"
 
 
 def losing(node: CityNode) -> Callable[[str, dict[str, Any]], dict[str, Any]]:
@@ -142,11 +124,9 @@ async def test_the_whole_way(ground: Ground, tmp_path: Path) -> None:
         path = await pipe.store.blocks.path(merkle.inclusion_ranges(made.log_index, row.size))
     anchor = Anchor(ground.kind, row.size, row.root, tuple(path), cbor.decode(row.evidence))
     files = {
-        "receipt": Receipt(
-            **{name: getattr(made, name) for name in Receipt.__slots__} | {"anchors": (anchor,)}
-        ).encode(),
+        "receipt": replace(made, anchors=(anchor,)).encode(),
         "policy": make_policy([signer(ORIGIN).vkey], [WITNESS.vkey], "all").decode(),
-        "pins": keys_of(ground),
+        "pins": sealers_pin(ground),
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)

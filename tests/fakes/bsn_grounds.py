@@ -170,3 +170,15 @@ async def fisco_ground(_: Path) -> AsyncIterator[FiscoGround]:
         yield ground
     finally:
         await ground.away(True)
+
+
+def name_of(ground: FabricGround | FiscoGround) -> str:
+    return ground.node.ledger.channel if isinstance(ground, FabricGround) else "/".join(ground.node.chain.chain)
+
+
+def sealers_pin(ground: FabricGround | FiscoGround) -> str:
+    """The pin of who seals the chain."""
+    name = name_of(ground)
+    if isinstance(ground, FiscoGround):
+        return f"fisco {name} sealers {' '.join(ground.node.chain.keys)}"
+    return f"fabric {name} orderers {keypairs.point(ground.node.ledger.orderer)}"
