@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from drivers import registry
 from drivers.api import Changing, Driver
 from drivers.mqtt_connect import Broker
@@ -96,10 +94,8 @@ def chained(configured: Configured) -> dict[str, Chained]:
 def anchoring(name: str, wanted: Chained, store: Store, clock: Clock, rng: random.Random) -> Anchoring:
     """What keeps one of them told."""
     settings, kind = wanted.settings, chains.kind(wanted.settings.kind)
-    if kind.final:
-        settings = replace(settings, confirmations=1)
     opened = partial(kind.opened, settings.options, wanted.secrets)
-    return Anchoring(name, settings, kind.chain(settings.options), opened, store, clock, rng)
+    return Anchoring(name, settings, kind.chain(settings.options), opened, store, clock, rng, final=kind.final)
 
 
 def under_names(wanted: Mapping[str, Wanted], running: Mapping[str, Wanted]) -> dict[str, Wanted]:

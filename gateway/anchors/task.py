@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from msgspec import structs
+
 from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Submission
 from gateway.clock import Clock, day
 from gateway.conditions import Condition, Problem
@@ -56,8 +58,12 @@ class Anchoring:
         store: Store,
         clock: Clock,
         rng: Random,
+        *,
+        final: bool = False,
     ) -> None:
-        self._name, self._settings, self._called, self._open = name, settings, chain, opened
+        """final: the chain never takes a block back, so one is enough, and what is anchored stays so."""
+        self._name, self._called, self._open, self._final = name, chain, opened, final
+        self._settings = structs.replace(settings, confirmations=1) if final else settings
         self._store, self._journal, self._clock, self._rng = store, store.anchors, clock, rng
         self._origin = store.vkey.name
         self._wake = asyncio.Event()
@@ -227,7 +233,7 @@ class Anchoring:
     async def _taken_away(self, chain: Chain) -> bool:
         """Whether a late reorganisation took the newest anchor away; then that is on its way again."""
         last = self._doing = self._anchored
-        if last is None or self._age_s(last) > limits.ANCHOR_RECENT_S or last.chain != self._called:
+        if self._final or last is None or self._age_s(last) > limits.ANCHOR_RECENT_S or last.chain != self._called:
             return False
         sight = await self._call(chain.look(_submission(self._origin, last)))
         if sight.place is not None:
@@ -270,6 +276,8 @@ class Anchoring:
     async def _nowhere(self, chain: Chain, row: AnchorRow) -> float:
         """No block has it: not yet, or not any more."""
         if row.state == IN_BLOCK:
+            if self._final:
+                raise LieError(f"block {row.number} is said not to have it any more, on a chain that keeps its blocks")
             await self._back(row)
             return 0.0
         if self._age_s(row) > _GIVE_UP * self._settings.late_s:

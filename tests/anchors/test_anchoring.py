@@ -18,7 +18,7 @@ from gateway.anchors.api import Chain, Place, Sight, Submission
 from gateway.anchors.task import Anchoring
 from gateway.core import cbor, limits
 from gateway.core.anchor import Statement
-from gateway.errors import BugError, StoreFullError
+from gateway.errors import BugError, StoreFullError, UnreachableError
 from gateway.settings import AnchorSettings
 from gateway.store import DATABASE, Store
 from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
@@ -38,12 +38,12 @@ def opener(world: World, made: Callable[[World], Any] = LittleChain) -> Opener:
 
 @asynccontextmanager
 async def anchoring(
-    pipe: Pipeline, world: World, made: Callable[[World], Any] = LittleChain, **changed: Any
+    pipe: Pipeline, world: World, made: Callable[[World], Any] = LittleChain, *, final: bool = False, **changed: Any
 ) -> AsyncIterator[Anchoring]:
     """The task runs; what ends it ends the test."""
     settings = AnchorSettings(**{name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | changed)
     rng = random.Random(1)
-    task = Anchoring("coop", settings, NAME, opener(world, made), pipe.store, pipe.clock, rng)
+    task = Anchoring("coop", settings, NAME, opener(world, made), pipe.store, pipe.clock, rng, final=final)
     running = asyncio.create_task(task.run())
     try:
         yield task
@@ -117,6 +117,36 @@ async def test_a_checkpoint_becomes_an_anchor_and_each_state_is_told(pipe: Pipel
     assert row.root == pipe.store.blocks.frontier.root()
     proved(row)
     assert world.stands(statement(row)) == 1
+
+
+async def test_on_a_chain_that_keeps_its_blocks_one_is_enough_and_stays(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world, final=True) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, ANCHORED, 2)
+        assert (task.status()["confirmed"], task.status()["confirmations"]) == (1, 1)
+        world.reorganise(1)  # what it says it never does: nothing is sent again for it
+        await grow(pipe)
+        await state_is(task, SUBMITTED, 3)
+        world.mine()
+        await state_is(task, ANCHORED, 3)
+    assert len(set(world.sent)) == 2
+
+
+async def test_on_a_chain_that_keeps_its_blocks_a_missing_one_is_a_lie(pipe: Pipeline) -> None:
+    class Unproved(LittleChain):
+        async def prove(self, submission: Submission, place: Place, confirmations: int) -> cbor.Value:
+            raise UnreachableError("not now")
+
+    world = World()
+    async with anchoring(pipe, world, Unproved, final=True) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, IN_BLOCK)
+        world.reorganise(1)
+        await until(lambda: bool(task.problems) and "keeps its blocks" in str(task.problems))
+        assert task.status()["state"] == IN_BLOCK
 
 
 async def test_cost_hangs_on_time_and_not_on_readings(pipe: Pipeline) -> None:
