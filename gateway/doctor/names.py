@@ -43,7 +43,8 @@ def names(settings: Settings) -> dict[str, tuple[str, ...]]:
     for link in settings.cosigners.values():
         found.setdefault(urlsplit(link.url).hostname or "", ())
     for anchor in settings.anchor.values():
-        found.setdefault(urlsplit(anchor.options.url).hostname or "", ())
+        for url in (anchor.options.url, getattr(anchor.options, "rpc", "")):
+            found.setdefault(urlsplit(url).hostname or "", ())
     for source, table in settings.source.items():
         if address := getattr(table.options, "tcp", None):
             host = urlsplit(f"//{address}").hostname or ""

@@ -19,6 +19,10 @@ _OIDS = {
     "secp256k1": bytes.fromhex("06052b8104000a"),
     "sm2": bytes.fromhex("06082a811ccf5501822d"),
 }
+_INSTALL = (
+    "pip install 'fieldgate[bsn]'; beside the Debian package: "
+    "sudo pip install --target /usr/local/lib/fieldgate cryptography"
+)
 _ONE_LINE = "Write it as one line: openssl pkcs8 -topk8 -nocrypt -outform DER -in key.pem | base64 -w0"
 
 
@@ -85,7 +89,7 @@ def parse_access_key(text: str, algorithm: str, *, where: str) -> AccessKey:
         raise KeyFileError(f"this is no private key for {algorithm} in PKCS#8", where=where, cure=_ONE_LINE) from None
     except ImportError:
         raise KeyFileError(
-            "the package that signs with it is not installed", where=where, cure="pip install 'fieldgate[bsn]'"
+            "the package cryptography, which signs with it, is not installed", where=where, cure=_INSTALL
         ) from None
     except EngineError as exc:
         raise KeyFileError(exc.what, where=where, cure=exc.cure) from exc

@@ -3,6 +3,7 @@
 import base64
 import json
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -453,6 +454,13 @@ def test_the_way_to_write_a_key_that_is_told(tmp_path: Any) -> None:
     key = keys.parse_access_key(text, "p256", where="it")
     assert key.public.hex() == keypairs.point(keypairs.derive(ec.SECP256R1(), "app"))
     assert command.partition(" -in")[0] in access._ONE_LINE
+
+
+def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ec", None)
+    with pytest.raises(KeyFileError, match="cryptography, which signs with it, is not installed") as caught:
+        keys.parse_access_key(one_line(keypairs.derive(ec.SECP256R1(), "app")), "p256", where="it")
+    assert "fieldgate[bsn]" in caught.value.cure
 
 
 async def test_evidence_larger_than_a_receipt_holds_is_left_to_the_task(node: CityNode, chain: Chain) -> None:
