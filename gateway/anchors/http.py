@@ -20,6 +20,14 @@ _CURE = "Check the url, the network and the server; it is tried again"
 _NO_ANSWER = "Check that the url is the service's; it is tried again"
 
 
+class StatusError(UnreachableError):
+    """A status other than 200, with what was answered."""
+
+    def __init__(self, status: int, answered: bytes) -> None:
+        super().__init__(f"it answers with status {status}{_begin(answered)}", cure=_NO_ANSWER)
+        self.status, self.answered = status, answered
+
+
 class Server:
     """A server's base URL, and connections to it while it is entered. Entering contacts nobody."""
 
@@ -72,7 +80,7 @@ class Server:
             raise UnreachableError(_words(error), cure=_CURE) from error
         self.bytes_received += len(answered)
         if status != 200:
-            raise UnreachableError(f"it answers with status {status}{_begin(answered)}", cure=_NO_ANSWER)
+            raise StatusError(status, answered)
         return answered
 
     async def _tls(self) -> ssl.SSLContext | bool:

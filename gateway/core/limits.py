@@ -65,7 +65,6 @@ TOKEN_ANSWER_BYTES = 32 * 1024  # of an authority's answer to a request
 ROOTS_BYTES = 64 * 1024  # of a file of certificates
 EVM_HEADERS = 64
 EVM_ANSWER_BYTES = 16 * 1024 * 1024
-EVM_REQUEST_S = 30.0
 ANCHORS_KEPT = 2_048  # anchored rows of one table
 ANCHORS_FAILED_KEPT = 64
 ANCHOR_CALL_S = 120.0  # one of the four calls of a kind

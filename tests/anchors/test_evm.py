@@ -238,7 +238,7 @@ async def test_a_place_that_is_gone_is_not_proved(node: Anvil) -> None:
         (web.Response(status=401), RefusedError, "does not let this gateway in"),
         (web.Response(status=403), RefusedError, "does not let this gateway in"),
         (web.Response(status=429), UnreachableError, "has had enough requests"),
-        (web.Response(status=502, text="<html>"), UnreachableError, "answers with status 502"),
+        (web.Response(status=502, text="<html>"), UnreachableError, "it answers with status 502"),
         (lying_rpc.error(-32098, "Reaches the request limit"), UnreachableError, "Reaches the request limit"),
         (lying_rpc.error(-32601, "no such method\x1b[2J"), UnreachableError, "its server refuses eth_chainId"),
     ],
@@ -260,7 +260,7 @@ async def test_an_answer_without_an_end_is_cut(node: Anvil, monkeypatch: pytest.
     monkeypatch.setattr("gateway.core.limits.EVM_ANSWER_BYTES", 1_000)
     async with through_a_liar(node) as (server, chain):
         server.lie = lambda *_: "0x" + "00" * 600
-        with pytest.raises(LieError, match="more than 1000 bytes"):
+        with pytest.raises(LieError, match="longer than 1000 bytes"):
             await chain.make(STATEMENT, None)
 
 
@@ -280,8 +280,8 @@ async def test_an_answer_without_an_end_is_cut(node: Anvil, monkeypatch: pytest.
 async def test_nothing_is_made_that_cannot_be_paid_or_taken(
     node: Anvil, options: dict[str, Any], words: str, cure: str
 ) -> None:
-    async with opened(node.url, **options) as chain:
-        with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as caught:
+        async with opened(node.url, **options) as chain:
             await chain.make(STATEMENT, None)
     assert words in caught.value.what
     assert cure in caught.value.cure
