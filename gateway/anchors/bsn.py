@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from gateway.anchors.api import LieError, RefusedError
 from gateway.anchors.http import Server, told
-from gateway.core import bsn
+from gateway.core import bsn, limits
 from gateway.core.bsn import Body, Call, PublicKey
 from gateway.core.note import b64encode
 from gateway.errors import FormatError, UnreachableError
@@ -140,6 +140,16 @@ class Gateway:
                     cure="Correct [anchor.NAME], or look for who answers in the city node's place",
                 )
         self._ready = True
+
+
+def searched(since: int, newest: int) -> list[int]:
+    """The blocks to look through for what was sent when `since` was still to come: the first and the newest of them
+    where there are too many, for it came to stand soon after it was made, or was sent again now.
+    """
+    if newest - since < limits.CHAIN_SEARCHED:
+        return list(range(since, newest + 1))
+    half = limits.CHAIN_SEARCHED // 2
+    return [*range(since, since + half), *range(newest - half + 1, newest + 1)]
 
 
 def text(body: Body, name: str) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Sight, Submission
-from gateway.anchors.bsn import HOSTED, Access, Gateway, Point, UnsignedRefusalError, number, text
+from gateway.anchors.bsn import HOSTED, Access, Gateway, Point, UnsignedRefusalError, number, searched, text
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fabric, bsn, cbor, fabric, limits
 from gateway.core.anchor import Statement
@@ -176,13 +176,7 @@ class FabricChain:
         block = await self._block(place.number)
         if block.header.hash != place.hash:
             raise LieError(f"block {place.number} is another now")
-        at, _ = _found(block, self._options.channel, submission)
-        evidence = anchor_fabric.evidence(self._options.channel, block, at)
-        try:
-            anchor_fabric.check(submission.statement, evidence, ())
-        except FormatError as exc:
-            raise LieError(f"the block does not prove it: {exc.what}") from exc
-        return evidence
+        return await asyncio.to_thread(_evidence, block, self._options.channel, submission)
 
     # -- headers ------------------------------------------------------------------------------------------------------
 
@@ -234,8 +228,7 @@ class FabricChain:
 
     async def _search(self, statement: Statement, since: int) -> tuple[Place, Transaction] | None:
         """A valid transaction with the statement, in the blocks from one on."""
-        newest = await self._follow()
-        for asked in range(max(since, newest - limits.CHAIN_SEARCHED + 1), newest + 1):
+        for asked in searched(since, await self._follow()):
             block = await self._block(asked)
             for place, found in anchor_fabric.find(block, self._options.channel, statement):
                 if block.is_valid(place):
@@ -247,6 +240,17 @@ def _parts(submission: Submission) -> tuple[int, bytes]:
     """(the first block that can have it, the request)."""
     since, _, request = submission.data.partition(b" ")
     return int(since), request
+
+
+def _evidence(block: Block, channel: str, submission: Submission) -> cbor.Value:
+    """Of a block that was checked. It is compressed: in a thread."""
+    at, _ = _found(block, channel, submission)
+    evidence = anchor_fabric.evidence(channel, block, at)
+    try:
+        anchor_fabric.check(submission.statement, evidence, ())
+    except FormatError as exc:
+        raise LieError(f"the block does not prove it: {exc.what}") from exc
+    return evidence
 
 
 def _found(block: Block, channel: str, submission: Submission) -> tuple[int, Transaction]:

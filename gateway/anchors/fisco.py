@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.anchors.api import Chain, LieError, Opened, Place, RefusedError, Sight, Submission
-from gateway.anchors.bsn import HOSTED, Access, Gateway, UnsignedRefusalError, text
+from gateway.anchors.bsn import HOSTED, Access, Gateway, UnsignedRefusalError, searched, text
 from gateway.anchors.http import Server, told
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fisco, bsn, cbor, fisco, limits
@@ -277,8 +277,7 @@ class FiscoChain:
     async def _search(self, statement: Statement, since: int) -> bytes | None:
         """The ticket of a transaction with the statement that is in a block from one on, or waits for one."""
         wanted = written(statement).hex()
-        newest = await self._follow()
-        for number in range(max(since, newest - limits.CHAIN_SEARCHED + 1), newest + 1):
+        for number in searched(since, await self._follow()):
             for one in await self._node.transactions(number):
                 if _holds(one, wanted):
                     return _ticket(one.get("hash"))

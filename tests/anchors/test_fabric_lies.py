@@ -279,6 +279,34 @@ async def test_a_refused_submission_is_looked_for(node: CityNode, chain: Chain) 
     assert sum(flag == 9 for block in node.ledger.blocks for _, flag, _ in block.transactions) == 0
 
 
+async def test_a_lost_answer_is_found_however_long_ago_it_was(
+    node: CityNode, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first blocks since the request was made are looked through, and the newest."""
+    monkeypatch.setattr(limits, "CHAIN_SEARCHED", 4)
+    early = Submission(STATEMENT, await chain.make(STATEMENT, None))
+    late_statement = STATEMENT._replace(size=8)
+    late = Submission(late_statement, await chain.make(late_statement, None))
+    lost = [await chain.send(early)]
+    node.ledger.cut(20)
+    lost.append(await chain.send(late))
+    node.ledger.cut(2)
+    node.asked.clear()
+    assert [await chain.send(early), await chain.send(late)] == lost
+    assert node.asked.count("node/getBlockData") <= 8
+
+
+def test_which_blocks_are_looked_through() -> None:
+    most = limits.CHAIN_SEARCHED
+    assert client.searched(5, 4) == []
+    assert client.searched(5, 5) == [5]
+    assert client.searched(0, most - 1) == list(range(most))
+    for newest in (most, 10 * most):
+        found = client.searched(0, newest)
+        assert len(found) == len(set(found)) == most
+        assert (found[0], found[-1]) == (0, newest)
+
+
 async def test_a_transaction_that_was_ordered_twice_is_found_where_it_is_valid(node: CityNode, chain: Chain) -> None:
     submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
     ticket = await chain.send(submission)
