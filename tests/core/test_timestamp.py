@@ -1,5 +1,6 @@
 """Time stamps by OpenSSL's own authority: checked, held against OpenSSL and rfc3161-client; and lies of every kind."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -301,6 +302,22 @@ def test_whatever_comes_is_refused_in_words(authority: Authority, granted: bytes
     sent = granted[:at] + data.draw(st.binary(max_size=12)) + granted[end:]
     with suppress(FormatError):
         accepted(authority, sent, request_for())
+
+
+FROZEN = json.loads((Path(__file__).parents[1] / "vectors" / "stamps.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_a_frozen_stamp_proves_what_it_did_whatever_the_date_is(kind: str):
+    frozen = FROZEN[kind]
+    root, response = bytes.fromhex(frozen["root"]), bytes.fromhex(frozen["response"])
+    statement = Statement.of("henhouse-3.example.farm/1", 7, merkle.leaf_hash(b"a frozen root"))
+    asked = Request.decode(bytes.fromhex(frozen["request"]))
+    token, stamp = anchor_rfc3161.accept(statement, asked, response, [root], {Certificate(root).digest})
+    assert (stamp.time_ms, stamp.digest.hex()) == (frozen["time_ms"], frozen["tst_info"])
+    assert [one.name for one in stamp.chain] == frozen["chain"]
+    found = KINDS["rfc3161"](statement, ["tsa.example", token, [root]], parse_pins(frozen["pin"].encode()))
+    assert found.by and found.time_s == frozen["time_ms"] // 1000
 
 
 def test_a_root_is_one_that_signed_itself(authority: Authority):

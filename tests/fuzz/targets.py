@@ -44,9 +44,11 @@ from gateway.core import (
     rlp,
     senml,
     tiles,
+    timestamp,
 )
 from gateway.core.anchor import Statement
 from gateway.core.merkle import Frontier
+from gateway.core.x509 import Certificate, is_root
 from gateway.errors import AuthError, FormatError, StoreFullError
 from gateway.httpsig import Checker
 from gateway.node import bodies
@@ -242,6 +244,10 @@ def proofs(data: bytes) -> bool:
 # Chains
 
 
+STAMPS = json.loads((VECTORS / "stamps.json").read_text("utf-8"))
+STAMP_ROOTS = [bytes.fromhex(one["root"]) for one in STAMPS.values()]
+
+
 def chains(data: bytes) -> bool:
     """Blocks, transactions and evidence of chains, and the answers of a city node's gateway."""
     taken = 0
@@ -268,6 +274,22 @@ def chains(data: bytes) -> bool:
             with suppress(FormatError):
                 bsn.answer_text(0, "", call, bsn.read_body(answer, call.answer))
                 taken += 1
+    return taken > 0
+
+
+def stamps(data: bytes) -> bool:
+    """What a time stamp authority answers, its tokens, and certificates."""
+    taken = 0
+    with suppress(FormatError):
+        Certificate(data)
+        taken += 1
+    token = data
+    with suppress(FormatError):
+        token = timestamp.token_in(data)
+        taken += 1
+    with suppress(FormatError):
+        timestamp.check(token, STAMP_ROOTS, is_root)
+        taken += 1
     return taken > 0
 
 
@@ -386,7 +408,7 @@ KINDS = {f"codec_{kind.name}": kind for kind in recordings.kinds() if kind.name 
 TARGETS: dict[str, Callable[[bytes], bool]] = {
     **{
         one.__name__: one
-        for one in (strict_cbor, sync, bodies_of_blocks, compressed, notes, proofs, chains, requests, mqtt)
+        for one in (strict_cbor, sync, bodies_of_blocks, compressed, notes, proofs, chains, stamps, requests, mqtt)
     },
     **{name: codec_of(kind) for name, kind in KINDS.items()},
 }
@@ -520,6 +542,7 @@ _SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "notes": _note_seeds,
     "proofs": _proof_seeds,
     "chains": _chain_seeds,
+    "stamps": lambda: [bytes.fromhex(one[name]) for one in STAMPS.values() for name in ("response", "root")],
     "requests": _request_seeds,
     "mqtt": _mqtt_seeds,
 }
