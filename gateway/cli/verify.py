@@ -161,6 +161,8 @@ def _anchor(anchor: Anchor, found: Anchored | None) -> str:
     else:
         place = f"block {found.number} of {plain(found.kind)} {plain(found.chain)}"
         shown = f"no pin shows that block, whose hash is 0x{found.hash.hex()}"
+    if found.node:
+        place += f", with {found.logs} logs by the node {plain(found.node)}"
     moment = f"not later than {format_time(found.time_s * 1000).replace('.000Z', 'Z')}"
     if found.by:
         return f"{place}, {moment} (proven by {found.by})"

@@ -43,6 +43,7 @@ class Anchored(NamedTuple):
     """A statement stands in block `number` of `chain`, which that chain says was made at `time_s` (Unix seconds).
 
     by: the pin that shows it, in words; "" where no pin speaks of that place, and then it is the evidence's claim.
+    node, logs: where the statement is one of a fleet's (anchor_fleet.py), who says to have put it there, for how many.
     """
 
     kind: str
@@ -51,6 +52,8 @@ class Anchored(NamedTuple):
     hash: bytes
     time_s: int
     by: str
+    node: str = ""
+    logs: int = 1
 
 
 class Pin(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from gateway.core import anchor_evm, anchor_fabric, anchor_fisco, anchor_rfc3161, cbor, merkle
+from gateway.core import anchor_evm, anchor_fabric, anchor_fisco, anchor_fleet, anchor_rfc3161, cbor, merkle
 from gateway.core.anchor import Anchored, Pin, Statement
 from gateway.core.receipt import Anchor
 
@@ -34,5 +34,19 @@ def check(
     entry: hash and index of the log's entry that the anchor is to cover.
     """
     merkle.verify_inclusion(*entry, anchor.size, anchor.path, anchor.root)
+    statement = Statement.of(origin, anchor.size, anchor.root)
+    if anchor.kind == anchor_fleet.KIND:
+        return check_fleet(statement, anchor.evidence, pins, kinds)
     known = kinds.get(str(anchor.kind))
-    return None if known is None else known(Statement.of(origin, anchor.size, anchor.root), anchor.evidence, pins)
+    return None if known is None else known(statement, anchor.evidence, pins)
+
+
+def check_fleet(
+    statement: Statement, evidence: cbor.Value, pins: Sequence[Pin] = (), kinds: Mapping[str, Check] = KINDS
+) -> Anchored | None:
+    """Where the fleet stands that a log's statement is part of; None for a kind that is not known. FormatError."""
+    fleet = anchor_fleet.Fleet.read(evidence)
+    above, known = fleet.statement(statement), kinds.get(fleet.kind)
+    if known is None:
+        return None
+    return known(above, fleet.evidence, pins)._replace(node=fleet.node, logs=fleet.count)

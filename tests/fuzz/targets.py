@@ -30,6 +30,7 @@ from drivers.mqtt_frames import Packets, ProtocolError, Publish
 from gateway import httpsig
 from gateway.core import (
     anchor_fabric,
+    anchor_fleet,
     anchor_kinds,
     block,
     body,
@@ -268,6 +269,9 @@ def chains(data: bytes) -> bool:
             with suppress(FormatError):
                 check(STATEMENT, evidence, ())
                 taken += 1
+        with suppress(FormatError):
+            anchor_kinds.check_fleet(STATEMENT, evidence)
+            taken += 1
     with suppress(ValueError):
         answer = json.loads(data)
         for call in (bsn.APP_INFO, bsn.FABRIC_CALL, bsn.FABRIC_BLOCK, bsn.FISCO_BLOCK):
@@ -496,9 +500,19 @@ def _chain_seeds() -> list[bytes]:
         block.envelopes[0],
         block.seals[0].signature,
         cbor.encode(anchor_fabric.evidence("channel1", block, 0)),
+        cbor.encode(_fleet_seed()),
         rlp.encode([b"", b"dog", [bytes(60), []]]),
         json.dumps(answer).encode(),
     ]
+
+
+def _fleet_seed() -> cbor.Value:
+    """A fleet of three on a chain that no kind knows."""
+    others = [Statement.of(f"barn.example/{n}", 9, bytes(32)) for n in (1, 2)]
+    tree = anchor_fleet.Tree([STATEMENT, *others])
+    index = tree.index(STATEMENT.log)
+    assert index is not None
+    return tree.fleet("node.example", 7, index, "unknown", b"").encode()
 
 
 def _request_seeds() -> list[bytes]:
