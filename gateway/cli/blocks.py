@@ -19,6 +19,7 @@ from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
 from gateway.settings import NodeLink, Settings
 from gateway.store import Store
+from gateway.store.anchors import AnchorRow
 from gateway.store.cosigned import CosignedSize
 from gateway.store.lists import Listed, newest_blocks, readings
 
@@ -89,7 +90,8 @@ async def _blocks(settings: Settings, limit: int, before: int | None) -> dict[st
     async with opened(settings.gateway.data_dir) as store:
         nodes = await nodes_of(store, settings.node)
         found = await newest_blocks(store, limit, before)
-        listed = [{**_listed(one), **nodes.told(one.height)} for one in found]
+        reach = await store.anchors.reach()
+        listed = [{**_listed(one), **nodes.told(one.height), "anchored": _anchored(reach, one.height)} for one in found]
         return {"origin": store.vkey.name, "size": store.blocks.size, "nodes": list(settings.node), "blocks": listed}
 
 
@@ -102,6 +104,11 @@ async def nodes_of(store: Store, links: Mapping[str, NodeLink]) -> Nodes:
         begins = link.stored_from if link.stored_from is not None else holding.begins
         seen[name], stored[name] = range(progress.seen), range(begins or 0, holding.holds)
     return Nodes(seen, stored)
+
+
+def _anchored(reach: Mapping[str, int], height: int) -> list[str]:
+    """The anchors that cover a block, by name."""
+    return [name for name, size in reach.items() if size > height]
 
 
 def _listed(one: Listed) -> dict[str, Any]:
@@ -135,6 +142,8 @@ def _state(told: Mapping[str, Any], nodes: int) -> Word:
     if not nodes:
         return Word(f"{where}, no node is configured", "warn")
     signed = f"seen by {len(told['seen'])}, stored by {len(told['stored'])} of {plural(nodes, 'node')}"
+    if told["anchored"]:
+        signed += f", anchored on {plural(len(told['anchored']), 'chain')}"
     return Word(f"{where}, {signed}", "bad" if told["place"] == "gone" else "" if told["stored"] else "warn")
 
 
@@ -180,6 +189,7 @@ async def _block(settings: Settings, height: int, limit: int, start: int) -> dic
         return {
             **_listed(listed),
             **nodes.told(height),
+            "anchored": _anchored(await store.anchors.reach(), height),
             "nodes": list(settings.node),
             "origin": header.origin,
             "first_ms": header.first,
@@ -191,6 +201,7 @@ async def _block(settings: Settings, height: int, limit: int, start: int) -> dic
             "gone": None if lost is None else {"reason": lost.reason, "told_in": lost.loss},
             "checkpoint": await _checkpoint(store, height),
             "cosignatures": await _cosignatures(store, height),
+            "anchors": [_anchor(row) for row in await store.anchors.covering(height)],
             "start": start,
             "readings": found,
         }
@@ -225,6 +236,12 @@ def _cosignature(cosigned: CosignedSize, node: str, kind: str, text: str) -> dic
         "key": signed.name,
         "time_s": note.cosignature_time(signed),
     }
+
+
+def _anchor(row: AnchorRow) -> dict[str, Any]:
+    """The earliest of a chain that covers a block."""
+    told = {"name": row.name, "kind": row.kind, "chain": row.chain, "size": row.size}
+    return {**told, "block": row.number, "time_s": row.time_s}
 
 
 def _reading(index: int, pack: bytes, payload: bytes | None) -> dict[str, Any]:
@@ -268,6 +285,11 @@ def _signed(told: Mapping[str, Any]) -> list[Line]:
         lines.append(_fact("co-signed", f"{one['kind']} by {one['node']} ({one['key']}) at {at}, size {one['size']}"))
     if not told["cosignatures"]:
         lines.append(_fact("co-signed", "by nobody yet"))
+    for one in told["anchors"]:
+        at = format_time((one["time_s"] or 0) * 1000).replace(".000Z", "Z")
+        lines.append(
+            _fact("anchored", f"in block {one['block']} of {one['kind']} {one['chain']} at {at}, size {one['size']}")
+        )
     return [*lines, line(Word("state".ljust(_LABEL), "faint"), _state(told, len(told["nodes"])))]
 
 

@@ -120,6 +120,11 @@ class Anchors:
         ((anchored, failed),) = await self._db.read(f"SELECT {columns} FROM anchor WHERE name=?", (name,))
         return Counts(anchored, failed)
 
+    async def reach(self) -> dict[str, int]:
+        """By name the largest size that is anchored."""
+        sql = "SELECT name,max(size) FROM anchor WHERE state='anchored' GROUP BY name ORDER BY name"
+        return {str(row[0]): row[1] for row in await self._db.read(sql)}
+
     async def covering(self, height: int) -> list[AnchorRow]:
         """Of each name the first anchored row that covers the entry of a height, in the order of their times."""
         first = "SELECT name,min(size) FROM anchor WHERE state='anchored' AND size>? GROUP BY name"

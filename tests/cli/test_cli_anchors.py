@@ -28,7 +28,10 @@ async def fill(data: Path) -> None:
     store = await Store.open(data)
     rows = [(2, ANCHORED, 1_000, ""), (4, FAILED, None, "no funds\x1b[2J"), (5, IN_BLOCK, 1_010, "")]
     for size, state, number, why in rows:
-        row = AnchorRow("spartan", size, bytes(32), "evm", "9090", BEGUN_MS, state, number=number, why=why)
+        moment = BEGUN_MS // 1000 if number else None
+        row = AnchorRow(
+            "spartan", size, bytes(32), "evm", "9090", BEGUN_MS, state, why=why, number=number, time_s=moment
+        )
         await store.anchors.save(row)
     await store.close()
 
@@ -69,6 +72,15 @@ def test_what_a_running_gateway_tells(folder: Path) -> None:
     ]
     with answering(folder / "data" / "control.sock", http(json.dumps(sample.status(anchors={})).encode())):
         assert fieldgate("anchors", cwd=folder).out.startswith("no chain is configured")
+
+
+def test_blocks_and_a_block_tell_what_covers_them(folder: Path) -> None:
+    told = within("blocks", cwd=folder).out.splitlines()
+    assert [line.endswith(", anchored on 1 chain") for line in told[1:]] == [False] * 4 + [True] * 2
+    block = within("show", "1", cwd=folder).out
+    assert "anchored    in block 1000 of evm 9090 at 2026-11-" in block
+    assert "anchored on 1 chain" in block
+    assert "anchored" not in within("show", "2", cwd=folder).out
 
 
 def test_status_tells_each_chain(folder: Path) -> None:
