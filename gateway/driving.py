@@ -14,6 +14,7 @@ from drivers import registry
 from drivers.api import Changing, Driver
 from drivers.mqtt_connect import Broker
 from gateway.anchors import registry as chains
+from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.announce import Announced
 from gateway.clock import Clock
@@ -95,7 +96,7 @@ def anchoring(name: str, wanted: Chained, store: Store, clock: Clock, rng: rando
     """What keeps one of them told."""
     settings, kind = wanted.settings, chains.kind(wanted.settings.kind)
     opened = partial(kind.opened, settings.options, wanted.secrets)
-    return Anchoring(name, settings, kind.chain(settings.options), opened, store, clock, rng, final=kind.final)
+    return Anchoring(name, settings, kind.chain(settings.options), opened, OfLog(store), clock, rng, final=kind.final)
 
 
 def under_names(wanted: Mapping[str, Wanted], running: Mapping[str, Wanted]) -> dict[str, Wanted]:

@@ -1,6 +1,6 @@
 """What a kind of chain is to the gateway: four methods, and their law.
 
-`task.py` calls them, one after the other, for one statement at a time; the journal in gateway/store/anchors.py has what
+`task.py` calls them, one after the other, for one statement at a time; a journal (task.py) has what
 came of each before the next is called::
 
     make  -> bytes, written down and synced

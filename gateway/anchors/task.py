@@ -1,6 +1,6 @@
-"""Keeps one chain told of the log: takes the newest checkpoint when it is due, and sees it through (api.py).
+"""Keeps one chain told: takes the newest statement of its subject when it is due, and sees it through (api.py).
 
-What the journal (gateway/store/anchors.py) holds is all that a next life needs: it goes on where this one ended::
+What the journal holds is all that a next life needs: it goes on where this one ended::
 
     nothing on its way --due--> waiting --made, sent--> submitted --look--> in block --confirmed, proved--> anchored
                                    ^                        |                  |
@@ -17,15 +17,14 @@ from typing import Any, Protocol, TypeVar
 from msgspec import structs
 
 from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Submission
-from gateway.clock import Clock, day
+from gateway.clock import day
 from gateway.conditions import Condition, Problem
 from gateway.conditions.anchors import ANCHOR_ANSWER, ANCHOR_AWAY, ANCHOR_FAILED, ANCHOR_FAULT, ANCHOR_LATE
 from gateway.core import cbor, limits
 from gateway.core.anchor import Statement
+from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
 from gateway.errors import BugError, Retry, Stop, StoreFullError, UnreachableError
 from gateway.settings import AnchorSettings
-from gateway.store import Store
-from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,64 @@ class Random(Protocol):
         """Uniform in [a, b]."""
 
 
+class Moment(Protocol):
+    """A time."""
+
+    @property
+    def ms(self) -> int:
+        """Unix milliseconds."""
+
+
+class Clock(Protocol):
+    """What of gateway.clock.Clock is used."""
+
+    def now(self) -> Moment:
+        """By the wall."""
+
+    def monotonic(self) -> float:
+        """Seconds that never fall."""
+
+
+class Journal(Protocol):
+    """Where it is written down how far each statement has come. A row is durable when `save` returns."""
+
+    async def save(self, row: AnchorRow) -> None:
+        """Writes the row, which replaces the one of its name and size."""
+
+    async def current(self, name: str) -> AnchorRow | None:
+        """The one that is on its way."""
+
+    async def newest(self, name: str) -> AnchorRow | None:
+        """The one begun last, whatever became of it."""
+
+    async def before(self, name: str, size: int) -> AnchorRow | None:
+        """The one of the size below that."""
+
+    async def anchored(self, name: str) -> AnchorRow | None:
+        """The newest that is anchored."""
+
+
+class Subject(Protocol):
+    """What a chain is told of: a log, or a node's logs together."""
+
+    @property
+    def origin(self) -> str:
+        """What its statements are of."""
+
+    @property
+    def journal(self) -> Journal:
+        """Its own."""
+
+    async def grown(self, newest: AnchorRow | None) -> int:
+        """Blocks that the newest statement does not have; all of them, where there is none."""
+
+    async def wait_grown(self) -> None:
+        """Until there are more blocks than now."""
+
+    async def take(self) -> tuple[int, bytes]:
+        """Size and root of a statement that has all there is now. Each has a larger size than the one before."""
+
+
 class Anchoring:
     """One chain. `run` never ends by itself; only our own faults (Stop) end it.
 
@@ -55,7 +112,7 @@ class Anchoring:
         settings: AnchorSettings,
         chain: str,
         opened: Callable[[], Opened],
-        store: Store,
+        subject: Subject,
         clock: Clock,
         rng: Random,
         *,
@@ -64,8 +121,8 @@ class Anchoring:
         """final: the chain never takes a block back, so one is enough, and what is anchored stays so."""
         self._name, self._called, self._open, self._final = name, chain, opened, final
         self._settings = structs.replace(settings, confirmations=1) if final else settings
-        self._store, self._journal, self._clock, self._rng = store, store.anchors, clock, rng
-        self._origin = store.vkey.name
+        self._subject, self._journal, self._clock, self._rng = subject, subject.journal, clock, rng
+        self._origin = subject.origin
         self._wake = asyncio.Event()
         self._row: AnchorRow | None = None  # the one begun last
         self._anchored: AnchorRow | None = None  # the newest that is anchored
@@ -171,10 +228,10 @@ class Anchoring:
         return self._rng.uniform(most / 2, most)
 
     async def _pause(self, pause_s: float) -> None:
-        """For so long, until somebody asks, or, where nothing is on its way, until the log grows."""
+        """For so long, until somebody asks, or, where nothing is on its way, until there are more blocks."""
         signs: list[asyncio.Task[object]] = [asyncio.create_task(self._wake.wait())]
         if self._idle:
-            signs.append(asyncio.create_task(self._store.blocks.wait_beyond(self._store.blocks.size)))
+            signs.append(asyncio.create_task(self._subject.wait_grown()))
         try:
             await asyncio.wait(signs, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -205,25 +262,26 @@ class Anchoring:
 
     async def _begin(self, chain: Chain) -> float:
         """Takes the newest checkpoint, if one is due."""
-        newest, size = self._row, self._store.blocks.size
-        wait_s = self._due_in_s(newest, size)
+        newest = self._row
+        grown = await self._subject.grown(newest)
+        wait_s = self._due_in_s(newest, grown)
         if wait_s > 0:
             return wait_s
-        if size <= (newest.size if newest else 0):
-            return self._settings.every_s  # or until the log grows
+        if grown <= 0:
+            return self._settings.every_s  # or until there are more blocks
         if await self._taken_away(chain):
             return 0.0
-        root, now_ms = self._store.blocks.frontier.root(), self._clock.now().ms
+        (size, root), now_ms = await self._subject.take(), self._clock.now().ms
         kind = self._settings.kind
         await self._save(AnchorRow(self._name, size, root, kind=kind, chain=self._called, since_ms=now_ms))
         return 0.0
 
-    def _due_in_s(self, newest: AnchorRow | None, size: int) -> float:
+    def _due_in_s(self, newest: AnchorRow | None, grown: int) -> float:
         """By the wall clock; where that was set back, not later than one whole time from now."""
         if newest is None:
             return 0.0
         blocks = self._settings.every_blocks
-        if blocks is not None and size - newest.size >= blocks and newest.state != FAILED:
+        if blocks is not None and grown >= blocks and newest.state != FAILED:
             return 0.0
         every_s = self._settings.every_s
         if newest.state == FAILED:

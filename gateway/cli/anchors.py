@@ -13,11 +13,11 @@ from gateway.cli.common import config_option, find_config, format_time
 from gateway.cli.reading import opened
 from gateway.cli.shown import Line, Style, Word, columns, cut, echo, folded, line, room
 from gateway.cli.status import ask
+from gateway.core.anchor_row import ANCHORED, FAILED, AnchorRow
 from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
 from gateway.errors import UnreachableError
 from gateway.settings import Settings
-from gateway.store.anchors import ANCHORED, FAILED, AnchorRow
 
 _MOST = 10_000
 _HEAD = ("SIZE", "BEGUN", "NAME", "CHAIN", "STATE", "BLOCK", "BLOCK'S TIME")

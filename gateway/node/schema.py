@@ -84,6 +84,18 @@ STEPS: Final = (
         held BLOB NOT NULL, sent BLOB NOT NULL, time INTEGER NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE anchor (                       -- statements of many logs, on their way to a chain or there
+        name TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, kind TEXT NOT NULL, chain TEXT NOT NULL,
+        since_ms INTEGER NOT NULL, state TEXT NOT NULL, over INTEGER NOT NULL, data BLOB NOT NULL, ticket BLOB NOT NULL,
+        number INTEGER, hash BLOB, time_s INTEGER, evidence BLOB, why TEXT NOT NULL, cure TEXT NOT NULL,
+        PRIMARY KEY (name, size)
+    ) STRICT;
+    CREATE TABLE leaves (                       -- what stands in such a statement, one log after the other
+        name TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (name, number)
+    ) STRICT
+    """,
 )
 
 

@@ -8,12 +8,14 @@ our own: SQLite's automatic ones keep a failed write or fsync to themselves; a d
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
 from gateway.core import limits
+from gateway.core.anchor_row import AnchorRow
 from gateway.core.merkle import Frontier
 from gateway.errors import BugError, ConflictError, FieldgateError, NotFoundError, StoreError, StoreFullError
 from gateway.node import schema
@@ -37,6 +39,8 @@ _KEEP = {
     "seen": "UPDATE note SET seen = CASE seen WHEN '' THEN :line ELSE seen END, seen_latest = :line",
     "stored": "UPDATE note SET stored = CASE stored WHEN '' THEN :line ELSE stored END, stored_latest = :line",
 }
+_ANCHOR = tuple(one.name for one in fields(AnchorRow))
+_NEWEST_ANCHORED = "coalesce((SELECT max(size) FROM anchor WHERE name = ? AND state = 'anchored'), -1)"
 
 
 class SqliteStore:
@@ -266,6 +270,39 @@ class SqliteStore:
         """See Proofs.evidence."""
         sql = "SELECT kind, number, held, sent, time FROM evidence WHERE log = ? ORDER BY id"
         return [Evidence(*row) for row in await self._read(sql, (await self._id(log),))]
+
+    # Fleets
+
+    async def witnessed(self) -> list[tuple[str, Witnessed]]:
+        """See Fleets.witnessed."""
+        sql = "SELECT name, witnessed, root FROM log WHERE witnessed > 0 AND frozen = ''"
+        return [(name.hex(), Witnessed(size, root)) for name, size, root in await self._read(sql, ())]
+
+    async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
+        """See Fleets.keep_leaves."""
+        put = "INSERT OR REPLACE INTO leaves (name, number, data) VALUES (?, ?, ?)"
+        drop = f"DELETE FROM leaves WHERE name = ? AND number <> ? AND number <> {_NEWEST_ANCHORED}"
+        work = ((put, (name, number, leaves)), (drop, (name, number, name)))
+        await self._transact(lambda con: _run(con, *work), len(leaves))
+
+    async def leaves(self, name: str, number: int) -> bytes:
+        """See Fleets.leaves."""
+        rows = await self._read("SELECT data FROM leaves WHERE name = ? AND number = ?", (name, number))
+        return bytes(rows[0][0]) if rows else b""
+
+    async def keep_anchor(self, row: AnchorRow) -> None:
+        """See Fleets.keep_anchor."""
+        put = f"INSERT OR REPLACE INTO anchor ({','.join(_ANCHOR)}) VALUES ({','.join('?' * len(_ANCHOR))})"
+        newest = "(SELECT size FROM anchor WHERE name = ? ORDER BY size DESC LIMIT ?)"
+        drop = f"DELETE FROM anchor WHERE name = ? AND size NOT IN {newest} AND size <> {_NEWEST_ANCHORED}"
+        work = ((put, astuple(row)), (drop, (row.name, row.name, limits.FLEETS_KEPT, row.name)))
+        await self._transact(lambda con: _run(con, *work), len(row.data) + len(row.evidence or b""))
+
+    async def anchors(self, name: str) -> list[AnchorRow]:
+        """See Fleets.anchors."""
+        sql = f"SELECT {','.join(_ANCHOR)} FROM anchor WHERE name = ? ORDER BY size DESC"
+        rows = [AnchorRow(*values) for values in await self._read(sql, (name,))]
+        return [replace(row, over=bool(row.over)) for row in rows]
 
     # Inside
 

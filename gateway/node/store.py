@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Literal, Protocol
 
 from gateway.core import merkle
+from gateway.core.anchor_row import AnchorRow
 from gateway.core.merkle import Frontier
 
 Kind = Literal["seen", "stored"]
@@ -236,7 +237,35 @@ class Proofs(Protocol):
         ...
 
 
-class NodeStore(Headers, Notes, Bodies, Proofs, Protocol):
+class Fleets(Protocol):
+    """Statements of many logs that are put on chains, by the name of their table [anchor.NAME].
+
+    Law: of a name the newest FLEETS_KEPT rows are kept, and the newest that is anchored; leaves are kept of that one
+    and of the one that was kept last.
+    """
+
+    async def witnessed(self) -> list[tuple[str, Witnessed]]:
+        """Size and root of each log of which something was witnessed and that is not frozen."""
+        ...
+
+    async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
+        """Keeps what stands in the statement of that number."""
+        ...
+
+    async def leaves(self, name: str, number: int) -> bytes:
+        """The same again; empty where it is not kept."""
+        ...
+
+    async def keep_anchor(self, row: AnchorRow) -> None:
+        """Writes the row, which replaces the one of its name and size."""
+        ...
+
+    async def anchors(self, name: str) -> list[AnchorRow]:
+        """All rows of a name, the largest size first."""
+        ...
+
+
+class NodeStore(Headers, Notes, Bodies, Proofs, Fleets, Protocol):
     """All of it, as one engine provides it."""
 
     @property

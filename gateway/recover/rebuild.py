@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.core import anchor_kinds, cbor, limits, note, senml
 from gateway.core import block as cose
 from gateway.core.anchor import Statement
+from gateway.core.anchor_row import AnchorRow
 from gateway.core.body import Item
 from gateway.core.chain import BlockCheck, Chain
 from gateway.core.note import Checkpoint, Note, VerifierKey
@@ -19,7 +20,6 @@ from gateway.recover.cures import FROM_NODE, NEW_EPOCH
 from gateway.recover.node_reader import NodeReader
 from gateway.settings import NodeLink, WitnessLink
 from gateway.store import DATABASE, moves
-from gateway.store.anchors import AnchorRow
 from gateway.store.blocks import BlockRow
 from gateway.store.rebuild import Kept, Lost, Rebuilt, Salvage
 from gateway.store.signstate import Head

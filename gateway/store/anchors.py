@@ -1,9 +1,10 @@
 """What is put on chains: one row for each statement and table of the configuration, and how far it has come."""
 
-from dataclasses import astuple, dataclass, fields
-from typing import Final, NamedTuple
+from dataclasses import astuple, fields
+from typing import NamedTuple
 
 from gateway.core import limits
+from gateway.core.anchor_row import AnchorRow
 from gateway.store.database import Database, Row
 
 SCHEMA_4 = """
@@ -25,34 +26,6 @@ CREATE TABLE anchor(
     PRIMARY KEY(name, size)
 );
 CREATE INDEX anchor_anchored ON anchor(size) WHERE state='anchored'"""
-
-WAITING: Final = "waiting"
-SUBMITTED: Final = "submitted"
-IN_BLOCK: Final = "in block"
-ANCHORED: Final = "anchored"
-FAILED: Final = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class AnchorRow:
-    """A statement (the log's `size` and `root`) on its way to a chain, or there."""
-
-    name: str
-    size: int
-    root: bytes
-    kind: str
-    chain: str
-    since_ms: int
-    state: str = WAITING
-    over: bool = False
-    data: bytes = b""
-    ticket: bytes = b""
-    number: int | None = None
-    hash: bytes | None = None
-    time_s: int | None = None
-    evidence: bytes | None = None
-    why: str = ""
-    cure: str = ""
 
 
 class Counts(NamedTuple):

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 from gateway.core import block as cose
 from gateway.core import body, limits, merkle, senml
+from gateway.core.anchor_row import AnchorRow
 from gateway.core.body import Item
 from gateway.core.note import VerifierKey
 from gateway.errors import DamagedError, FieldgateError, NotFoundError, StoreError, StoreFullError
 from gateway.store import SCHEMA, create_database
-from gateway.store.anchors import AnchorRow, Anchors, salvaged
+from gateway.store.anchors import Anchors, salvaged
 from gateway.store.blocks import BlockRow, Blocks, Plan, inflate
 from gateway.store.cosigned import Cosigned, Line
 from gateway.store.database import Database, Row

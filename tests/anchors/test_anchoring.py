@@ -15,13 +15,14 @@ from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, until
 from fakes.little_chain import KIND, NAME, Block, LittleChain, World, check
 
 from gateway.anchors.api import Chain, Place, Sight, Submission
+from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.core import cbor, limits
 from gateway.core.anchor import Statement
+from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
 from gateway.errors import BugError, StoreFullError, UnreachableError
 from gateway.settings import AnchorSettings
 from gateway.store import DATABASE, Store
-from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
 
 SETTINGS = AnchorSettings(kind=KIND, every_s=0.0, confirmations=3, look_s=0.002, late_s=1_000.0)
 
@@ -43,7 +44,7 @@ async def anchoring(
     """The task runs; what ends it ends the test."""
     settings = AnchorSettings(**{name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | changed)
     rng = random.Random(1)
-    task = Anchoring("coop", settings, NAME, opener(world, made), pipe.store, pipe.clock, rng, final=final)
+    task = Anchoring("coop", settings, NAME, opener(world, made), OfLog(pipe.store), pipe.clock, rng, final=final)
     running = asyncio.create_task(task.run())
     try:
         yield task
@@ -240,7 +241,9 @@ async def test_killed_around_any_call_it_goes_on_and_stands_there_once(tmp_path:
 
     async with pipeline(tmp_path, max_count=1) as pipe:
         await grow(pipe, 2)
-        task = Anchoring("coop", SETTINGS, NAME, opener(world, Killing), pipe.store, pipe.clock, random.Random(1))
+        task = Anchoring(
+            "coop", SETTINGS, NAME, opener(world, Killing), OfLog(pipe.store), pipe.clock, random.Random(1)
+        )
         with contextlib.suppress(Killed, TimeoutError):
             async with asyncio.timeout(0.3):
                 await task.run()
@@ -434,7 +437,7 @@ async def test_a_fault_of_ours_ends_it(pipe: Pipeline) -> None:
         async def make(self, statement: Statement, former: Submission | None) -> bytes:
             return bytes(limits.ANCHOR_DATA_BYTES + 1)
 
-    task = Anchoring("coop", SETTINGS, NAME, opener(World(), Long), pipe.store, pipe.clock, random.Random(1))
+    task = Anchoring("coop", SETTINGS, NAME, opener(World(), Long), OfLog(pipe.store), pipe.clock, random.Random(1))
     with pytest.raises(BugError):
         await task.run()
 
@@ -443,7 +446,7 @@ async def test_another_chain_under_the_same_name_begins_anew(pipe: Pipeline) -> 
     world = World()
     async with anchoring(pipe, world) as task:
         await state_is(task, SUBMITTED)
-    other = Anchoring("coop", SETTINGS, "two", opener(world), pipe.store, pipe.clock, random.Random(1))
+    other = Anchoring("coop", SETTINGS, "two", opener(world), OfLog(pipe.store), pipe.clock, random.Random(1))
     running = asyncio.create_task(other.run())
     try:
         await state_is(other, FAILED, 2)

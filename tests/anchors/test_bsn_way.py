@@ -20,15 +20,16 @@ from fakes.bsn_grounds import FabricGround, FiscoGround, fabric_ground, fisco_gr
 from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, signer, until
 from fakes.proofs import make_policy
 
+from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.core import cbor, merkle, note
 from gateway.core.anchor import Statement
+from gateway.core.anchor_row import ANCHORED, IN_BLOCK, SUBMITTED, WAITING
 from gateway.core.note import COSIGNATURE, format_line
 from gateway.core.receipt import Anchor, Receipt, parse_receipt
 from gateway.keys import cosign, encode_key, parse_key
 from gateway.settings import AnchorSettings
 from gateway.store import Store
-from gateway.store.anchors import ANCHORED, IN_BLOCK, SUBMITTED, WAITING
 from gateway.store.receipts import build_receipt
 
 Ground = FabricGround | FiscoGround
@@ -64,7 +65,7 @@ async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 async def life(pipe: Pipeline, ground: Ground) -> AsyncIterator[Anchoring]:
     """The task of one process's life, which a kill ends wherever it is."""
     settings = AnchorSettings(kind=ground.kind, every_s=3_600.0, confirmations=2, look_s=0.01, late_s=1_000.0)
-    task = Anchoring("city", settings, name_of(ground), ground.open, pipe.store, pipe.clock, random.Random(1))
+    task = Anchoring("city", settings, name_of(ground), ground.open, OfLog(pipe.store), pipe.clock, random.Random(1))
     running = asyncio.create_task(task.run())
     try:
         yield task

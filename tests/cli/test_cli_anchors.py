@@ -11,8 +11,8 @@ from fakes.control_socket import answering, http
 from fakes.gateway_folder import make_folder
 from fakes.log_maker import LogMaker
 
+from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, AnchorRow
 from gateway.store import Store
-from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, AnchorRow
 
 BEGUN_MS = 1_795_600_000_000
 

@@ -22,8 +22,8 @@ from fakes.log_maker import LogMaker
 from msgspec.structs import fields
 
 from gateway.backup.archive import Handed
+from gateway.core.anchor_row import ANCHORED, AnchorRow
 from gateway.store import Store, pruning
-from gateway.store.anchors import ANCHORED, AnchorRow
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 

@@ -9,6 +9,7 @@ from fakes.log_maker import LogMaker, log_id
 from fakes.memory_node_store import Disk, MemoryStore
 
 from gateway.core import limits, merkle
+from gateway.core.anchor_row import ANCHORED, FAILED, WAITING, AnchorRow
 from gateway.core.merkle import Frontier
 from gateway.errors import ConflictError, NotFoundError
 from gateway.node.log import grow_tree
@@ -326,6 +327,57 @@ async def test_evidence_is_bounded_save_what_freezes(store: NodeStore) -> None:
     kept = await store.evidence(LOG)
     assert [evidence.number for evidence in kept] == [*range(limits.EVIDENCE_PER_LOG), 99]
     assert (await store.head(LOG)).frozen == "two roots"
+
+
+# Fleets
+
+
+def row(size: int, state: str = FAILED, name: str = "coop") -> AnchorRow:
+    over = state in (FAILED, ANCHORED)
+    return AnchorRow(name, size, bytes(32), "evm", "9090", size, state, over=over, data=b"x", evidence=b"e")
+
+
+async def test_what_was_witnessed_is_listed_without_frozen_and_empty_logs(store: NodeStore) -> None:
+    assert await store.witnessed() == []
+    await grow(store, 3)
+    assert await store.witnessed() == [(LOG, (await store.head(LOG)).witnessed)]
+    await grow(store, 1, OTHER)
+    assert {log for log, _ in await store.witnessed()} == {LOG, OTHER}
+    await store.accuse(LOG, Evidence("root", 1, b"", b"", 0), freeze="two roots")
+    assert {log for log, _ in await store.witnessed()} == {OTHER}
+
+
+async def test_a_row_replaces_the_one_of_its_name_and_size(engine: Engine, store: NodeStore) -> None:
+    begun = replace(row(7), state=WAITING, over=False, evidence=None)
+    there = replace(begun, state=ANCHORED, over=True, number=9, hash=b"h", time_s=5, evidence=b"e", ticket=b"t")
+    for one in (row(3), begun, row(8, name="other"), there):
+        await store.keep_anchor(one)
+    store = await engine.again()
+    assert await store.anchors("coop") == [there, row(3)]
+    assert await store.anchors("other") == [row(8, name="other")]
+    assert await store.anchors("none") == []
+
+
+async def test_the_newest_rows_are_kept_and_the_newest_anchored_one(store: NodeStore) -> None:
+    most = limits.FLEETS_KEPT
+    await store.keep_anchor(row(0, ANCHORED, "other"))
+    for size in range(3):
+        await store.keep_anchor(row(size, ANCHORED))
+    for size in range(3, most + 6):
+        await store.keep_anchor(row(size))
+    assert [one.size for one in await store.anchors("coop")] == [*range(most + 5, 5, -1), 2]
+    assert len(await store.anchors("other")) == 1
+
+
+async def test_leaves_of_the_newest_anchored_and_of_the_last_are_kept(engine: Engine, store: NodeStore) -> None:
+    await store.keep_leaves("other", 1, b"theirs")
+    await store.keep_leaves("coop", 1, b"one")
+    await store.keep_anchor(row(1, ANCHORED))
+    for number, leaves in ((2, b"two"), (3, b"three")):
+        await store.keep_leaves("coop", number, leaves)
+    store = await engine.again()
+    assert [await store.leaves("coop", number) for number in range(5)] == [b"", b"one", b"", b"three", b""]
+    assert await store.leaves("other", 1) == b"theirs"
 
 
 async def test_real_entries_and_sizes_survive(store: NodeStore) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.core import limits
+from gateway.core.anchor_row import ANCHORED, AnchorRow
 from gateway.errors import ConflictError, NotFoundError
-from gateway.node.store import Body, Evidence, Form, Growth, Head, Kind, Noted
+from gateway.node.store import Body, Evidence, Form, Growth, Head, Kind, Noted, Witnessed
 
 
 @dataclass
@@ -30,7 +31,12 @@ class DiskLog:
 
 
 class Disk(dict[str, DiskLog]):
-    """What is durable, by the log's id."""
+    """What is durable, by the log's id; of anchors by their names and numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[tuple[str, int], AnchorRow] = {}
+        self.leaves: dict[tuple[str, int], bytes] = {}
 
 
 async def _at_once() -> None:
@@ -187,6 +193,42 @@ class MemoryStore:
     async def evidence(self, log: str) -> Sequence[Evidence]:
         await self._step()
         return list(self._log(log).evidence)
+
+    async def witnessed(self) -> list[tuple[str, Witnessed]]:
+        await self._step()
+        heads = {name: one.head for name, one in self._disk.items()}
+        return [(name, head.witnessed) for name, head in heads.items() if head.witnessed.size and not head.frozen]
+
+    async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
+        await self._step()
+        kept = {number, *(one.size for one in self._anchored(name)[:1])}
+        for key in [key for key in self._disk.leaves if key[0] == name and key[1] not in kept]:
+            del self._disk.leaves[key]
+        self._disk.leaves[name, number] = leaves
+        await self._step()
+
+    async def leaves(self, name: str, number: int) -> bytes:
+        await self._step()
+        return self._disk.leaves.get((name, number), b"")
+
+    async def keep_anchor(self, row: AnchorRow) -> None:
+        await self._step()
+        self._disk.rows[row.name, row.size] = row
+        kept = [*self._rows(row.name)[: limits.FLEETS_KEPT], *self._anchored(row.name)[:1]]
+        for one in self._rows(row.name):
+            if one not in kept:
+                del self._disk.rows[one.name, one.size]
+        await self._step()
+
+    async def anchors(self, name: str) -> list[AnchorRow]:
+        await self._step()
+        return self._rows(name)
+
+    def _rows(self, name: str) -> list[AnchorRow]:
+        return sorted((row for row in self._disk.rows.values() if row.name == name), key=lambda row: -row.size)
+
+    def _anchored(self, name: str) -> list[AnchorRow]:
+        return [row for row in self._rows(name) if row.state == ANCHORED]
 
 
 def _carries(noted: Noted, kind: Kind | None) -> bool:

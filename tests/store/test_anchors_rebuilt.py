@@ -13,8 +13,8 @@ from fakes.gateway_store import ORIGIN
 from gateway import recover
 from gateway.core import cbor, merkle
 from gateway.core.anchor import Statement
+from gateway.core.anchor_row import ANCHORED, FAILED, SUBMITTED, AnchorRow
 from gateway.store import DATABASE, Store
-from gateway.store.anchors import ANCHORED, FAILED, SUBMITTED, AnchorRow
 
 
 @pytest.fixture

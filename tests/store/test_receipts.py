@@ -11,13 +11,13 @@ from fakes.log_maker import START_MS, LogMaker, signer
 
 from gateway.core import block, cbor, limits, merkle, note, senml
 from gateway.core.anchor import Statement, parse_pins
+from gateway.core.anchor_row import ANCHORED, AnchorRow
 from gateway.core.note import COSIGNATURE, format_line
 from gateway.core.policy import make_policy, parse_policy
 from gateway.core.receipt import parse_receipt
 from gateway.errors import NotFoundError, StoreError
 from gateway.keys import cosign
 from gateway.store import Store
-from gateway.store.anchors import ANCHORED, AnchorRow
 from gateway.store.receipts import build_receipt
 from gateway.verify import verify_receipt
 

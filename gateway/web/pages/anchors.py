@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.store.anchors import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING
+from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING
 from gateway.web.html import Markup, el
 from gateway.web.view import Part, View
 from gateway.web.words import mark
