@@ -7,7 +7,7 @@ import pytest
 from fakes.fisco_chain import FiscoChain
 
 from gateway.core import anchor_fisco, cbor, fisco
-from gateway.core.anchor import Statement, parse_pins
+from gateway.core.anchor import Anchored, Statement, parse_pins
 from gateway.core.anchor_fisco import Evidence
 from gateway.core.keccak import keccak256
 from gateway.core.limits import FISCO_LEVELS, FISCO_WIDTH
@@ -145,7 +145,7 @@ def test_evidence_from_any_place_in_a_block(version, sm, before, after):
         (f"fisco {name} sealers {keys}", "3 of the 4 sealers of line 1"),
     ):
         anchored = anchor_fisco.check(STATEMENT, found, pins(text))
-        assert anchored == ("fisco", name, 1, block.hash, chain.now_ms // 1000, by)
+        assert anchored == Anchored("fisco", name, 1, block.hash, chain.now_ms // 1000, by)
     with pytest.raises(FormatError, match="another hash"):
         anchor_fisco.check(STATEMENT, found, pins(f"fisco {name} block 1 {'00' * 32}"))
     with pytest.raises(FormatError, match="does not stand in the transaction"):
