@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from gateway import cli, store
-from gateway.errors import FieldgateError
 from gateway.store import SIGN_STATE, Store, signstate
 from gateway.store.database import Schema
 from gateway.store.signstate import SignState
@@ -39,7 +38,7 @@ def main() -> None:
         cli.main(sys.argv[2:])
     try:
         asyncio.run(take_steps(Path(sys.argv[3])))
-    except FieldgateError as error:
+    except Exception as error:
         sys.exit(cli.explain(error))
 
 
