@@ -12,7 +12,7 @@ from gateway import __version__, files
 from gateway.backup import archive
 from gateway.backup.archive import CONFIG, Handed, Manifest, Member
 from gateway.config import ConfigFile
-from gateway.errors import HeldError, NoRoomError
+from gateway.errors import HeldError, NoRoomError, StoreError
 from gateway.store import DATABASE, MOVED, SCHEMA, SIGN_STATE, Store, signstate, wal
 from gateway.store.copying import copy
 
@@ -78,6 +78,8 @@ async def _check(folder: Path) -> None:
     try:
         if store.blocks.damage is not None:
             raise store.blocks.damage
+        if await asyncio.to_thread(wal.holds_commits, folder / f"{DATABASE}-wal"):
+            raise StoreError("part of the copy stays in its write-ahead log", where=str(folder), cure="Check the disk")
     finally:
         await store.close()
 

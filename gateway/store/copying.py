@@ -23,7 +23,7 @@ from gateway.core.note import parse_checkpoint, parse_note
 from gateway.errors import DamagedError
 from gateway.store import Store, create_database
 from gateway.store.blocks import SOUND
-from gateway.store.database import FAULTS, Database, Row, translated
+from gateway.store.database import FAULTS, Database, Row, become, translated
 
 _ROWS = 64  # in one page at most
 _LEFT_OUT = ("meta", "plan")  # the first is made with the file; a plan is nothing before it is signed
@@ -77,9 +77,16 @@ async def copy(store: Store, target: Path) -> Copied:
 
 def _opened(target: Path) -> sqlite3.Connection:
     con = sqlite3.connect(target, isolation_level=None, check_same_thread=False)
-    for pragma in ("journal_mode=DELETE", "journal_mode=OFF", "synchronous=OFF"):
-        con.execute(f"PRAGMA {pragma}")
-    con.execute("BEGIN")
+    try:
+        become(con, target, "delete")
+        become(con, target, "off")
+        con.execute("PRAGMA synchronous=OFF")
+        con.execute("BEGIN")
+    except BaseException as error:
+        con.close()
+        if isinstance(error, FAULTS):
+            raise translated(error, target) from error
+        raise
     return con
 
 
@@ -139,7 +146,7 @@ class _Copying:
             for sql, params in statements:
                 con.execute(sql, params)
             con.execute("COMMIT")
-            con.execute("PRAGMA journal_mode=WAL")
+            become(con, self._target, "wal")
             sql = "SELECT coalesce(sum(count),0) FROM journal WHERE row>(SELECT coalesce(max(last_row),0) FROM block)"
             return int(con.execute(sql).fetchone()[0])
         except FAULTS as error:

@@ -357,6 +357,13 @@ class Database:
         return self._writer
 
 
+def become(con: sqlite3.Connection, path: Path, mode: str) -> None:
+    """Another journal mode. Where a write of it fails SQLite stays in the old one, and says so in no error."""
+    (found,) = con.execute(f"PRAGMA journal_mode={mode}").fetchone()
+    if found != mode:
+        raise StoreError(f"its journal mode stays {found}", where=str(path), cure="Check the disk")
+
+
 def read_only_uri(path: Path) -> str:
     """How sqlite3 opens a file only to read it."""
     return f"{path.absolute().as_uri()}?mode=ro"

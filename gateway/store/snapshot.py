@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway.core import limits
 from gateway.errors import NoRoomError, Refused, StoreFullError
 from gateway.files import sync_file, sync_folder
-from gateway.store.database import FAULTS, read_only_uri, translated
+from gateway.store.database import FAULTS, become, read_only_uri, translated
 
 _TAILS = ("", "-wal", "-shm", "-journal")
 
@@ -120,15 +120,16 @@ def carry(newer: Path, target: Path) -> None:
     """
     try:
         with contextlib.closing(sqlite3.connect(target, isolation_level=None, uri=True)) as con:
-            for pragma in ("journal_mode=DELETE", "journal_mode=OFF", "synchronous=OFF"):
-                con.execute(f"PRAGMA {pragma}")
+            become(con, target, "delete")
+            become(con, target, "off")
+            con.execute("PRAGMA synchronous=OFF")
             con.execute("ATTACH ? AS newer", (read_only_uri(newer),))
             con.execute("BEGIN")
             for (table,) in con.execute("SELECT name FROM main.sqlite_master WHERE type='table'").fetchall():
                 _carry_table(con, newer, table)
             con.execute("COMMIT")
             con.execute("DETACH newer")
-            con.execute("PRAGMA journal_mode=WAL")
+            become(con, target, "wal")
     except FAULTS as error:
         raise translated(error, newer) from error
 
