@@ -55,6 +55,7 @@ class Sealer:
         self._clock = clock
         self._max_age_s = max_age_s
         self._heartbeat_s = heartbeat_s
+        self._sealed = 0
         self._sealed_at = clock.monotonic()
         clock.raise_floor(blocks.sealed_ms or 0)
         blocks.measure(clock.monotonic)
@@ -66,6 +67,11 @@ class Sealer:
         self.full = False  # the last try found no room
         self.further: Callable[[str], Awaitable[list[SignatureLine]]] = _nothing_further
         """Lines over a checkpoint's text beside the log's own. It never raises, and nothing waits for it to succeed."""
+
+    @property
+    def sealed(self) -> int:
+        """Blocks that were sealed in this life."""
+        return self._sealed
 
     @property
     def last_sealed_ms(self) -> int | None:
@@ -295,6 +301,7 @@ class Sealer:
         await self._blocks.publish(plan, entry, frontier, note.encode())  # 4
         self._clock.raise_floor(self._blocks.sealed_ms or 0)
         self._sealed_at = self._clock.monotonic()
+        self._sealed += 1
         log.info("sealed block %d: %d readings", plan.height, plan.readings)
 
     @property

@@ -78,6 +78,7 @@ def snapshot(
             "size": blocks.size,
             "open": journal.block.readings,
             "held": str(sealer.held) if sealer.held else None,
+            "sealed": sealer.sealed,
             "last_sealed_ms": sealer.last_sealed_ms,
             "readings": blocks.readings,
             "commits": journal.commits,

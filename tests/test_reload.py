@@ -267,20 +267,6 @@ async def test_nodes_come_and_go_one_by_one(home: Home) -> None:
         assert it.status()["nodes"] == {}
 
 
-async def test_anchors_come_and_go_and_their_failure_is_their_own(home: Home) -> None:
-    async with home.running() as it:
-        assert turned(await it.reload(ANCHOR), "tables") == {"started": ["anchor.s"]}
-        await it.until(lambda: "anchor-failed" in conditions(it))
-        assert it.status()["anchors"]["s"]["chain"] == "9090"
-        first = it.gateway._anchors.members["s"]
-        assert turned(await it.reload(ANCHOR + "every_s = 5\n"), "tables") == {"changed": ["anchor.s"]}
-        assert it.gateway._anchors.members["s"] is not first
-        assert turned(await it.reload(""), "tables") == {"stopped": ["anchor.s"]}
-        assert it.status()["anchors"] == {}
-        assert "anchor-failed" not in conditions(it)
-        assert it.status()["journal"]["stores"]
-
-
 async def test_witnesses_come_and_go_and_never_count_for_pruning(home: Home) -> None:
     home.write(node())
     async with home.running() as it:
@@ -533,7 +519,6 @@ async def test_a_reload_during_the_stop_is_refused(home: Home, monkeypatch: pyte
 
 
 WITNESS = f'[witness.public]\nurl = "http://127.0.0.1:1"\nvkey = "{vkey("witness.example")}"\n'
-ANCHOR = '[anchor.s]\nkind = "evm"\nurl = "http://127.0.0.1:1"\nchain_id = 9090\nkey = "env:PATH"\n'
 FIVE = TOPIC.format(name="five", broker="local", topic="farm/+/x")
 PARTS: dict[str, list[str]] = {
     "one": [box("one"), box("one", 7), TOPIC.format(name="one", broker="local", topic="port")],
@@ -547,7 +532,6 @@ PARTS: dict[str, list[str]] = {
     "coop": [node(), node() + f'read_key = "{READ}"\n', node(seen=vkey("other.example")), node(port=2)],
     "vet": [node("vet", seen=vkey("vet.example"), stored=vkey("vet.example/stored")) + 'share = ["*"]\n'],
     "public": [WITNESS, WITNESS + "every_s = 5\n", WITNESS.replace("public", "coop")],
-    "s": [ANCHOR, ANCHOR + "every_s = 5\n", ANCHOR.replace("9090", "5555")],
     "bad": ["[", box("bad").replace("every_s", "x"), box("gateway")],
 }
 """The tables of a configuration, and what may stand in each."""
@@ -599,6 +583,4 @@ def _set(home: Home, text: str, password: str) -> str:
 
 def _is_wrong(parts: dict[str, str], password: str) -> bool:
     needs = any('broker = "local"' in text for text in parts.values())
-    if "coop" in parts and "[witness.coop]" in parts.get("public", ""):
-        return True
     return "bad" in parts or "broken = true" in parts.get("three", "") or (needs and password == "missing")

@@ -69,6 +69,7 @@ async def test_a_gateway_that_is_well(tmp_path: Path) -> None:
         assert now["chain"]["readings"] == 3
         assert now["chain"]["held"] is None
         assert now["chain"]["last_sealed_ms"] == START_MS
+        assert now["chain"]["sealed"] == 1
 
 
 async def test_one_of_each(tmp_path: Path) -> None:
@@ -170,6 +171,7 @@ async def test_before_the_first_block(tmp_path: Path) -> None:
     assert isinstance(gateway.sealer, Sealer)
     now = told(gateway)
     assert now["chain"]["last_sealed_ms"] is None
+    assert now["chain"]["sealed"] == 0
     assert now["headline"].startswith("Signing is held")
     await gateway.kill()
 

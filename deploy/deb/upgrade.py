@@ -35,6 +35,9 @@ RECENT_S = 3_600.0  # a node that co-signed within it has to co-sign again
 _COMMAND_S = 60.0
 _DPKG_S = 900.0
 _FILE_BYTES = 1 << 20
+_OF_DPKG = re.compile(  # fields of its status that no package has
+    r"^(?:Status|Conffiles|Config-Version|Triggers-Pending|Triggers-Awaited):.*\n(?: .*\n)*", re.MULTILINE
+)
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 State = dict[str, Any]
@@ -132,7 +135,7 @@ def repack(place: Place, version: str) -> None:
         control = tree / "DEBIAN"
         control.mkdir(mode=0o755)
         fields = ask(place.dpkg("dpkg-query", "--status", NAME))
-        text = re.sub(r"^(?:Status|Conffiles):.*\n(?: .*\n)*", "", fields.rstrip("\n") + "\n", flags=re.MULTILINE)
+        text = _OF_DPKG.sub("", fields.rstrip("\n") + "\n")
         (control / "control").write_text(text)
         for path in ask(place.dpkg("dpkg-query", "--control-path", NAME)).splitlines():
             source = place.root / path.removeprefix(str(place.root)).lstrip("/")
@@ -206,8 +209,8 @@ def judge(before: State, told: State | None, version: str) -> dict[str, str]:
     if before["held"] is None:
         if chain["held"] is not None:
             missing["held"] = f"signing is held: {chain['held']}"
-        elif chain["size"] <= before["size"]:
-            missing["chain"] = f"no block was sealed behind block {before['size'] - 1}"
+        elif chain["size"] <= before["size"] or not chain["sealed"]:  # the version before sealed one as it stopped
+            missing["chain"] = f"it has sealed no block behind block {before['size'] - 1}"
     if before["cosigned"] and not any(node.get("cosigned_s") is not None for node in told["nodes"].values()):
         missing["cosigned"] = "no node has co-signed"
     return missing

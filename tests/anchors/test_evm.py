@@ -46,7 +46,7 @@ def oracle(key: str, asked: list[dict[str, Any]]) -> dict[str, Any]:
 def test_transactions_are_eth_accounts_to_the_byte() -> None:
     rng, key = random.Random(9090), secrets.token_hex(32)
     account, mine, asked = Account(key), list[Transaction](), list[dict[str, Any]]()
-    for number in range(40):
+    for number in range(120):
         price = Price(
             rng.choice([0, 1, rng.getrandbits(64)]), rng.choice([0, rng.getrandbits(64)]) if number % 2 else None
         )

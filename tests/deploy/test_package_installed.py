@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from fakes import debian_root
 from fakes.debian_root import INSIDE, Debian, kept
+from fakes.packages import EPOCH, build, copied
 
 from deb import package
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
-EPOCH = "1700000000"
 MESSAGES = 1500
 """More than mosquitto queues by itself, 1,000."""
 
@@ -37,36 +37,6 @@ broker = "local"
 topic = "farm/climate"
 values = { temp = { unit = "Cel" } }
 """
-
-
-def build(source: Path, out: Path, arch: str, **env: str) -> Path:
-    """The package of a source tree."""
-    command = [
-        sys.executable,
-        "-m",
-        "deb",
-        "build",
-        "--arch",
-        arch,
-        "--out",
-        str(out),
-        "--wheels",
-        str(package.ROOT / "build/wheels"),
-    ]
-    where = {**os.environ, "PYTHONPATH": f"{source / 'deploy'}:{source}", "SOURCE_DATE_EPOCH": EPOCH, **env}
-    done = subprocess.run(command, cwd=source, env=where, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.split()[-1])
-
-
-def copied(folder: Path) -> Path:
-    """The source tree as git has it, with what is not committed yet."""
-    command = ["git", "-C", str(package.ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0"):
-        if name and (package.ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(package.ROOT / name, folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module")

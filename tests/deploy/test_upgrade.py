@@ -16,7 +16,7 @@ ORIGIN = "hen.example/1"
 GOOD: dict[str, Any] = {
     "origin": ORIGIN,
     "version": "1",
-    "chain": {"size": 7, "held": None, "commits": 3},
+    "chain": {"size": 7, "held": None, "commits": 3, "sealed": 4},
     "journal": {"stores": True},
     "nodes": {"coop": {"cosigned_s": 12.0}},
 }
@@ -25,6 +25,11 @@ PROGRAM = """#!/bin/sh
 echo "$1 of {version}" >> {root}/calls
 [ "$1" != status ] || exec cat {root}/status-{version}
 [ "$1" != restore ] || exit 1
+"""
+PRERM = """#!/bin/sh
+[ "$1" != upgrade ] || {python} -c 'import runpy, sys; from pathlib import Path
+m = runpy.run_path("{script}")
+m["keep"](m["Place"](Path("{root}")), sys.argv[1])' "$2" || echo "not kept" >> {root}/calls
 """
 COMMAND = """#!/bin/sh
 echo "{name} $*" >> {root}/calls
@@ -72,6 +77,8 @@ class System:
         )
         (tree / "DEBIAN/postinst").write_text(f"#!/bin/sh\necho postinst {version} >> {self.root}/calls\n{postinst}\n")
         (tree / "DEBIAN/postinst").chmod(0o755)
+        (tree / "DEBIAN/prerm").write_text(PRERM.format(python=sys.executable, script=SCRIPT, root=self.root))
+        (tree / "DEBIAN/prerm").chmod(0o755)
         (tree / "usr/bin").mkdir(parents=True)
         (tree / "usr/bin/fieldgate").write_text(PROGRAM.format(version=version, root=self.root))
         (tree / "usr/bin/fieldgate").chmod(0o755)
@@ -105,8 +112,7 @@ class System:
         return (self.root / "calls").read_text().splitlines()
 
     def update(self, path: Path, old: str, new: str) -> None:
-        """What prerm of the old and dpkg do."""
-        upgrade.keep(self.place, new)
+        """By dpkg, whose prerm of the old version keeps it."""
         self.dpkg("--install", str(path))
         assert old != self.installed == new
 
@@ -130,7 +136,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
 
 def later(size: int = 8, cosigned_s: float | None = 1.0) -> dict[str, Any]:
     return {
-        "chain": {"size": size, "held": None, "commits": 1},
+        "chain": {"size": size, "held": None, "commits": 1, "sealed": 1},
         "nodes": {"coop": {"cosigned_s": cosigned_s}},
     }
 
@@ -194,10 +200,17 @@ def test_it_is_waited_for_a_while(system: System) -> None:
 MISSING: dict[str, tuple[dict[str, Any], str]] = {
     "another version runs": ({"version": "1"}, "version 1 runs, and 2 is installed"),
     "another log": ({"origin": "hen.example/2"}, "the log is hen.example/2, and was hen.example/1"),
-    "no commit": ({"chain": {"size": 8, "held": None, "commits": 0}}, "nothing is stored"),
+    "no commit": ({"chain": {"size": 8, "held": None, "commits": 0, "sealed": 1}}, "nothing is stored"),
     "storing fails": ({"journal": {"stores": False}}, "nothing is stored"),
-    "held": ({"chain": {"size": 7, "held": "a state", "commits": 1}}, "signing is held: a state"),
-    "no block": ({"chain": {"size": 7, "held": None, "commits": 1}}, "no block was sealed behind block 6"),
+    "held": ({"chain": {"size": 7, "held": "a state", "commits": 1, "sealed": 0}}, "signing is held: a state"),
+    "no block": (
+        {"chain": {"size": 7, "held": None, "commits": 1, "sealed": 0}},
+        "it has sealed no block behind block 6",
+    ),
+    "no block of its own": (
+        {"chain": {"size": 8, "held": None, "commits": 1, "sealed": 0}},
+        "it has sealed no block behind block 6",
+    ),
     "no node": ({"nodes": {"coop": {"cosigned_s": None}}}, "no node has co-signed"),
     "nodes gone": ({"nodes": {}}, "no node has co-signed"),
 }
@@ -252,7 +265,6 @@ def test_of_a_version_that_is_not_judged_yet_nothing_is_kept(system: System) -> 
 
 def test_an_update_that_was_cut_short_is_finished(system: System) -> None:
     path = system.package("2")
-    upgrade.keep(system.place, "2")
     system.dpkg("--unpack", str(path))
     system.tells("2", **later())
     system.watch()
@@ -263,7 +275,6 @@ def test_an_update_that_was_cut_short_is_finished(system: System) -> None:
 
 def test_an_update_that_cannot_be_finished_is_taken_back(system: System) -> None:
     path = system.package("2", postinst="exit 1")
-    upgrade.keep(system.place, "2")
     system.dpkg("--install", str(path), check=False)
     system.watch()
     assert system.installed == "1"
@@ -323,7 +334,6 @@ def test_a_block_has_to_be_sealed_meanwhile(system: System, text: str, wanted: f
 
 def test_who_goes_back_by_hand_is_not_judged(system: System) -> None:
     system.update(system.package("2"), "1", "2")
-    upgrade.keep(system.place, "1")
     system.dpkg("--install", str(system.root.parent / "fieldgate_1.deb"))
     system.watch()
     assert system.installed == "1"

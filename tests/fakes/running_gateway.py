@@ -142,7 +142,6 @@ class Running:
             },
             "windows": dict(it._intake._sizes),
             "nodes": {name: (node._link, str(node._seen_key)) for name, node in it._nodes.members.items()},
-            "anchors": dict(it._anchors.wanted),
             "witnesses": {name: (one._link, str(one._key)) for name, one in it._witnesses.members.items()},
             "readers": {} if it._web._pull is None else {
                 str(key): reader.named for key, reader in it._web._pull._readers.items()

@@ -99,6 +99,7 @@ def status(**fields: Any) -> dict[str, Any]:
             "size": 240,
             "open": 17,
             "held": None,
+            "sealed": 5,
             "last_sealed_ms": NOW_MS - 30_000,
             "readings": 1_234_567,
             "commits": 400,
