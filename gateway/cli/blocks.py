@@ -15,11 +15,11 @@ from gateway.cli.screen import quality, value
 from gateway.cli.shown import Line, Word, columns, cut, echo, line, more, plural, room, size
 from gateway.core import block as cose
 from gateway.core import note, senml
+from gateway.core.anchor_row import AnchorRow
 from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
 from gateway.settings import NodeLink, Settings
 from gateway.store import Store
-from gateway.store.anchors import AnchorRow
 from gateway.store.cosigned import CosignedSize
 from gateway.store.lists import Listed, newest_blocks, readings
 
