@@ -361,3 +361,4 @@ class NodeSettings(Table, kw_only=True, frozen=True):
 
     node: NodeSelf
     gateway: dict[Name, EnrolledGateway] = {}
+    anchor: dict[Name, AnchorSettings] = {}

@@ -7,6 +7,7 @@ import shutil
 from importlib import import_module
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import click
 from msgspec import ValidationError, convert
@@ -84,7 +85,13 @@ def run(config_file: Path) -> int:
     """
     settings = config.load_node(config_file)
     logs.begin(debug=bool(click.get_current_context().obj), stream=config.journal_stream())
-    code: int = import_module("gateway.node.run").run(settings, config.open_signer, config.notifier())
+    secrets = {name: config.secrets_of(anchor.options) for name, anchor in settings.anchor.items()}
+
+    def beside(node: Any) -> list[Any]:
+        told = import_module("gateway.fleet").Telling
+        return [told(name, one, secrets[name], node.fleets[name]) for name, one in settings.anchor.items()]
+
+    code: int = import_module("gateway.node.run").run(settings, config.open_signer, config.notifier(), beside)
     return code
 
 

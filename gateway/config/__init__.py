@@ -96,7 +96,7 @@ def _written(read: Sequence[ConfigFile]) -> Settings:
 
 def node_settings_of(read: Sequence[ConfigFile]) -> NodeSettings:
     """The same for a node's files."""
-    return _load(read, NodeSettings, {}, checks.node_faults, own="node")
+    return _load(read, NodeSettings, REST, checks.node_faults, own="node")
 
 
 def load_as(path: Path, cls: type[T]) -> T:

@@ -36,7 +36,7 @@ def gateway_faults(root: Draft) -> list[Problem]:
 
 def node_faults(root: Draft) -> list[Problem]:
     """The same for node.toml and a Draft of NodeSettings."""
-    checks: tuple[Check, ...] = (_node_self, _gateways)
+    checks: tuple[Check, ...] = (_node_self, _gateways, _anchors)
     return [problem for check in checks for problem in check(root)]
 
 

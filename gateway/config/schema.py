@@ -35,15 +35,20 @@ _LENGTHS = {"min_length": ("minLength", "minItems"), "max_length": ("maxLength",
 
 def gateway() -> Schema:
     """Of fieldgate.toml, with the options of every driver that is installed."""
-    tables = {
-        f"{into}{kind.name}": _of_kind(cls, key, kind) for cls, (key, into, kinds) in _KINDS.items() for kind in kinds()
-    }
-    return {**_head("fieldgate.toml"), **_table(Settings), "definitions": tables}
+    return {**_head("fieldgate.toml"), **_table(Settings), "definitions": _definitions(*_KINDS)}
 
 
 def node() -> Schema:
     """Of node.toml."""
-    return {**_head("node.toml"), **_table(NodeSettings)}
+    return {**_head("node.toml"), **_table(NodeSettings), "definitions": _definitions(AnchorSettings)}
+
+
+def _definitions(*wanted: type[Struct]) -> Schema:
+    found: Schema = {}
+    for cls in wanted:
+        key, into, kinds = _KINDS[cls]
+        found |= {f"{into}{kind.name}": _of_kind(cls, key, kind) for kind in kinds()}
+    return found
 
 
 def _head(title: str) -> Schema:

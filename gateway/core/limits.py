@@ -60,6 +60,7 @@ ANCHOR_EVIDENCE_BYTES = 48 * 1024  # in CBOR; of all in one receipt together, RE
 ANCHOR_DATA_BYTES = 16 * 1024  # of one submission
 ANCHOR_TICKET_BYTES = 16 * 1024
 FLEET_LOGS = 65_536  # of one anchor of a node
+FLEET_PART_BYTES = 2 * 1024  # of one log's way to a fleet's statement, beside the chain's evidence
 FLEETS_KEPT = 32  # rows of one table of a node
 CHAIN_CERTIFICATES = 8  # above the certificate of a time stamp authority
 TOKEN_CERTIFICATES = 16  # in a time stamp and beside it

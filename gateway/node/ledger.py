@@ -37,13 +37,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What all logs of a node share. now: Unix seconds. room: is there disk for bodies. places: bodies looked into."""
+    """What all logs of a node share. now: Unix seconds. room: is there disk for bodies. places: bodies looked into.
+
+    fleets: the numbers of anchors that a log stands in (fleet.py).
+    """
 
     seen: Signer
     stored: Signer
     now: Callable[[], float]
     room: Callable[[], Awaitable[bool]]
     places: asyncio.Semaphore
+    fleets: Callable[[str], Sequence[int]] = lambda _: ()
 
 
 def log_id(origin: str) -> str:
@@ -138,7 +142,7 @@ class Ledger:
         stored = await self.stored()
         wants = await self._store.wants(self.id, limits.WANT_RANGES) if await self._means.room() else []
         told = None if stored is None else (stored.size, stored.stored_latest)
-        return Answer(200, judge.encode_answer(size, seen, wants, told), CBOR)
+        return Answer(200, judge.encode_answer(size, seen, wants, told, self._means.fleets(self.id)), CBOR)
 
     # add-checkpoint (C2SP tlog-witness)
 

@@ -258,7 +258,13 @@ def encode_sync(old: int, entries: Sequence[bytes], note: str) -> bytes:
     return cbor.encode({1: old, 2: list(entries), 3: note})
 
 
-def encode_answer(size: int, seen: str, wants: Sequence[tuple[int, int]], stored: tuple[int, str] | None) -> bytes:
+def encode_answer(
+    size: int,
+    seen: str,
+    wants: Sequence[tuple[int, int]],
+    stored: tuple[int, str] | None,
+    fleets: Sequence[int] = (),
+) -> bytes:
     """The answer to a sync that was taken. seen: empty where the size is below the witnessed one."""
     fields: dict[int, cbor.Encodable] = {2: size}
     if seen:
@@ -267,6 +273,8 @@ def encode_answer(size: int, seen: str, wants: Sequence[tuple[int, int]], stored
         fields[3] = [[low, high] for low, high in wants]
     if stored is not None:
         fields[4], fields[5] = stored
+    if fleets:
+        fields[6] = list(fleets)
     return cbor.encode(fields)
 
 

@@ -8,8 +8,9 @@ import shutil
 import signal
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from gateway import httpsig
 from gateway.core import limits
@@ -25,7 +26,8 @@ from gateway.errors import (
 )
 from gateway.httpsig import Checker
 from gateway.keys import Signer
-from gateway.node.ledger import Ledger, Means
+from gateway.node.fleet import Fleet, FleetBook
+from gateway.node.ledger import Ledger, Means, log_id
 from gateway.node.listener import Door, bind, serve
 from gateway.node.pull import Puller, Remote
 from gateway.node.reader import Reader
@@ -46,13 +48,33 @@ OpenSigner = Callable[[str], Signer]
 """A key's URI to its signer: gateway.config has one."""
 
 
-def run(settings: NodeSettings, open_signer: OpenSigner, notifier: Notifier | None = None) -> int:
+class Runs(Protocol):
+    """What runs beside the node's own parts."""
+
+    async def run(self) -> None:
+        """Until cancelled. A Stop ends the node."""
+
+
+Beside = Callable[["Node"], Sequence[Runs]]
+"""Makes what runs beside a node."""
+
+
+def _nothing(_: "Node") -> Sequence[Runs]:
+    return ()
+
+
+def run(
+    settings: NodeSettings,
+    open_signer: OpenSigner,
+    notifier: Notifier | None = None,
+    beside: Beside = _nothing,
+) -> int:
     """Runs a node until SIGTERM or SIGINT; returns its exit code. Raises FieldgateError where it cannot go on.
 
-    notifier: whom to tell that it runs.
+    notifier: whom to tell that it runs. beside: what else runs as long as it does.
     """
     try:
-        asyncio.run(_until_signal(settings, open_signer, notifier or Notifier()))
+        asyncio.run(_until_signal(settings, open_signer, notifier or Notifier(), beside))
     except* FieldgateError as group:
         raise _first(group) from None
     return 0
@@ -63,14 +85,14 @@ def _first(group: BaseExceptionGroup[FieldgateError]) -> FieldgateError:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-async def _until_signal(settings: NodeSettings, open_signer: OpenSigner, notifier: Notifier) -> None:
+async def _until_signal(settings: NodeSettings, open_signer: OpenSigner, notifier: Notifier, beside: Beside) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with patience(notifier, limits.START_S):
         node = await Node.open(settings, open_signer)
-    await node.serve(stop, notifier)
+    await node.serve(stop, notifier, beside(node))
 
 
 def store_path(settings: NodeSelf) -> Path:
@@ -91,12 +113,18 @@ class Node:
         self.door = door
         self._tls = _tls(settings.node)
         self._places = asyncio.Semaphore(limits.NODE_BODIES)
+        served = {log_id(VerifierKey.parse(gateway.vkey).name) for gateway in settings.gateway.values()}
+        self.fleets = {
+            name: Fleet(name, settings.node.name, store, served, time.time) for name in sorted(settings.anchor)
+        }
+        book = FleetBook(tuple(self.fleets.values()))
         means = Means(
             seen=signers["seen"],
             stored=signers["stored"],
             now=time.time,
             room=self._room,
             places=self._places,
+            fleets=book.numbers,
         )
         self.port = int(door.getsockname()[1])
         self._ledgers = {
@@ -105,7 +133,8 @@ class Node:
             )
             for name, gateway in settings.gateway.items()
         }
-        self.server = NodeServer({ledger.id: self._shelf(name) for name, ledger in self._ledgers.items()})
+        shelves = {ledger.id: self._shelf(name) for name, ledger in self._ledgers.items()}
+        self.server = NodeServer(shelves, book.parts)
         self._pullers = [
             self._puller(name, gateway, signers["read"]) for name, gateway in settings.gateway.items() if gateway.pull
         ]
@@ -121,10 +150,12 @@ class Node:
             undo.push_async_callback(store.close)
             node = cls(settings, signers, store, door)
             await node._enrol()
+            for fleet in node.fleets.values():
+                await fleet.open()
             undo.pop_all()
         return node
 
-    async def serve(self, stop: asyncio.Event, notifier: Notifier | None = None) -> None:
+    async def serve(self, stop: asyncio.Event, notifier: Notifier | None = None, beside: Sequence[Runs] = ()) -> None:
         """Serves and pulls until `stop` is set. A Stop raised by any part ends all of it and is raised from here."""
         told = notifier or Notifier()
         listener = await serve(self.server.app, self.door, self._tls, _GRACE_S)
@@ -134,6 +165,7 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 parts = [tasks.create_task(self._watch(), name="watch")]
                 parts += [tasks.create_task(puller.run(), name=f"pull {puller.name}") for puller in self._pullers]
+                parts += [tasks.create_task(one.run(), name="beside") for one in beside]
                 watchdog = Watchdog(
                     told,
                     commits=lambda: self.store.commits,

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -53,14 +53,16 @@ class _Turned(Exception):
 class NodeServer:
     """The application over the logs that are enrolled. `broken` fails when the process must end (Stop)."""
 
-    def __init__(self, shelves: Mapping[str, Shelf]) -> None:
-        self._shelves = shelves
+    def __init__(self, shelves: Mapping[str, Shelf], parts: Callable[[str], bytes | None] = lambda _: None) -> None:
+        """parts: a log's parts of anchors (fleet.py). Like its checkpoint they are for everybody."""
+        self._shelves, self._parts = shelves, parts
         self.budget = Budget()
         self._uploads: Counter[str] = Counter()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.app = web.Application(middlewares=[self._guard()])
         self.app.router.add_post("/add-checkpoint", self._add_checkpoint)
         self.app.router.add_get(f"/{_LOG}/checkpoint", self._witnessed, allow_head=False)
+        self.app.router.add_get(f"/{_LOG}/fleet", self._fleet, allow_head=False)
         self.app.router.add_post(f"/v1/logs/{_LOG}/sync", self._sync)
         self.app.router.add_put(f"/v1/logs/{_LOG}/blocks/{{height}}", self._put_body)
         self.app.router.add_get(f"/v1/logs/{_LOG}/{{path:.+}}", self._read, allow_head=False)
@@ -85,6 +87,12 @@ class NodeServer:
 
     async def _witnessed(self, request: web.Request) -> web.StreamResponse:
         return _served(request, await self._shelf(request).reader.witnessed())
+
+    async def _fleet(self, request: web.Request) -> web.StreamResponse:
+        parts = self._parts(self._shelf(request).ledger.id)
+        if parts is None:
+            raise NotFoundError("this log stands in no anchor here")
+        return _response(Answer(200, parts, CBOR))
 
     async def _put_body(self, request: web.Request) -> web.StreamResponse:
         shelf, text = self._shelf(request), request.match_info["height"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.core import anchor_kinds, cbor, limits, note, senml
+from gateway.core import anchor_fleet, anchor_kinds, cbor, limits, note, senml
 from gateway.core import block as cose
 from gateway.core.anchor import Statement
 from gateway.core.anchor_row import AnchorRow
@@ -258,7 +258,7 @@ class _Filling:
                 await self._new.anchors.save(row)
 
     def _proves(self, row: AnchorRow, evidence: bytes) -> bool:
-        check = anchor_kinds.KINDS.get(row.kind)
+        check = anchor_kinds.check_fleet if row.kind == anchor_fleet.KIND else anchor_kinds.KINDS.get(row.kind)
         try:
             statement = Statement.of(self._job.vkey.name, row.size, row.root)
             return check is not None and check(statement, cbor.decode(evidence), ()) is not None

@@ -12,11 +12,12 @@ from gateway.clock import Clock
 from gateway.conditions import Condition
 from gateway.conditions.nodes import NODE_FALLEN, NODE_FORK
 from gateway.core import limits
+from gateway.core.anchor_row import AnchorRow
 from gateway.core.note import VerifierKey
-from gateway.errors import FieldgateError, HeldError, NotFoundError, StoreError
+from gateway.errors import FieldgateError, FormatError, HeldError, NotFoundError, StoreError, StoreFullError
 from gateway.settings import NodeLink
 from gateway.store import Store
-from gateway.upstream import failures, session
+from gateway.upstream import failures, fleet, session
 from gateway.upstream.failures import NODE
 from gateway.upstream.peer import Peer, Random, bounded, timeout
 from gateway.upstream.session import Action, Answer, Session, Sync, Upload
@@ -52,6 +53,8 @@ class Upstream(Peer[Session, Action]):
         whole = tuple(link.share) == ("*",)
         self._seen_key = VerifierKey.parse(link.seen_key)
         self._stored_key = VerifierKey.parse(link.stored_key) if link.stored_key and whole else None
+        self._fleets: tuple[int, ...] = ()  # the anchors whose parts were looked at
+        self._refused, self._refused_why = 0, ""  # parts of anchors
         self._may_upload = link.upload and whole  # a body with withheld items never fills a want (section 7)
 
     async def _begin(self) -> Session:
@@ -85,6 +88,7 @@ class Upstream(Peer[Session, Action]):
             "ok": not (now and (now.held or now.fallen or now.trouble)),
             "last_ms": self._last_ms,
             "cosigned_s": self._cosigned_s(),
+            "anchors_refused": self._refused,
             "cure": self._told_cure(now) if now else "",
             "condition": condition.id if condition else "",
             "values": self._values(now) if now and condition else {},
@@ -126,6 +130,8 @@ class Upstream(Peer[Session, Action]):
         if now.wants:
             left = sum(hi - lo for lo, hi in now.wants)
             return f"it wants {left} block{'s' if left != 1 else ''}"
+        if self._refused_why:
+            return f"{self._refused_why}: refused ({self._refused} so far)"
         return "in step"
 
     def _fork_error(self, now: Session) -> HeldError:
@@ -155,7 +161,9 @@ class Upstream(Peer[Session, Action]):
             status, kind = response.status, response.content_type
         moment = self._clock.monotonic()
         if status == 200:
-            await self._answered(now, data, own[1])
+            answer = await self._answered(now, data, own[1])
+            if answer.fleets != self._fleets:
+                await self._take_anchors(http, answer.fleets)
         elif status == 409 and kind == SIZE_TYPE:
             now.conflict(moment, decode_size(data))
         elif status in (409, 422):
@@ -163,7 +171,7 @@ class Upstream(Peer[Session, Action]):
         else:
             raise failures.refusal(status, NODE)
 
-    async def _answered(self, now: Session, data: bytes, own_note: str) -> None:
+    async def _answered(self, now: Session, data: bytes, own_note: str) -> Answer:
         answer = session.decode_answer(data)
         stored = await self._store.blocks.note(answer.stored_size) if answer.stored_size else None
         lines = now.verified(answer, own_note, stored[1] if stored else None)
@@ -173,6 +181,40 @@ class Upstream(Peer[Session, Action]):
             self._cosigned = self._clock.monotonic()
         if not now.trouble:
             self._last_ms = self._clock.now().ms
+        return answer
+
+    async def _take_anchors(self, http: aiohttp.ClientSession, numbers: tuple[int, ...]) -> None:
+        """This log's parts of the node's anchors. What comes of them stops nothing else; they are asked for again."""
+        most = limits.RECEIPT_ANCHORS * (limits.ANCHOR_EVIDENCE_BYTES + limits.FLEET_PART_BYTES)
+        try:
+            async with http.get(f"{self._base}/{self._id}/fleet", allow_redirects=False) as response:
+                data = await bounded(response, most)
+                if response.status not in (200, 404):
+                    return
+                parts = fleet.decode_parts(data) if response.status == 200 else []
+        except FormatError as error:
+            parts = []
+            self._refuse(error)
+        except (aiohttp.ClientError, OSError) as error:
+            log.debug("node %s: its anchors cannot be had: %s", self.name, failures.words(error))
+            return
+        self._refused_why = "" if parts else self._refused_why
+        for part in parts:
+            try:
+                row = await fleet.take(self._store, self.name, part, self._clock.now().ms)
+            except FormatError as error:
+                self._refuse(error)
+            except StoreFullError:
+                return  # disk-full tells
+            else:
+                if row is not None:
+                    log.info("node %s: size %d is anchored in block %s of %s", *_told(self.name, row))
+        self._fleets = numbers
+
+    def _refuse(self, error: FormatError) -> None:
+        self._refused += 1
+        self._refused_why = error.what
+        log.warning("node %s: %s: refused, %d so far", self.name, error.what, self._refused)
 
     async def _save(self, answer: Answer, lines: Sequence[Verified]) -> None:
         """Makes durable what the answer says before anything counts on it: less is held first, more last."""
@@ -241,6 +283,10 @@ class Upstream(Peer[Session, Action]):
                 if broken:
                     raise broken[0] from None
                 raise
+
+
+def _told(name: str, row: AnchorRow) -> tuple[str, int, int | None, str]:
+    return name, row.size, row.number, row.chain
 
 
 async def _deflated(

@@ -43,13 +43,17 @@ Action = Sync | Upload | Ask
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A node's answer to a sync. `wants` are half-open ranges of heights, ascending and disjoint."""
+    """A node's answer to a sync. `wants` are half-open ranges of heights, ascending and disjoint.
+
+    fleets: numbers of the node's anchors that this log stands in; its parts are asked for when they change.
+    """
 
     size: int
     seen: str = ""
     wants: tuple[tuple[int, int], ...] = ()
     stored_size: int | None = None
     stored: str = ""
+    fleets: tuple[int, ...] = ()
 
 
 def encode_sync(old: int, entries: Sequence[bytes], own_note: str) -> bytes:
@@ -74,6 +78,7 @@ def decode_answer(data: bytes) -> Answer:
         wants=_wants(fields.get(3, []), size),
         stored_size=None if stored_size is None else _uint(stored_size, "stored size"),
         stored=_text(fields.get(5, ""), "stored lines"),
+        fleets=_numbers(fields.get(6, [])),
     )
 
 
@@ -283,6 +288,12 @@ def _uint(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise FormatError(f"the {what} is no unsigned integer")
     return value
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > limits.RECEIPT_ANCHORS:
+        raise FormatError(f"the numbers of anchors are no list of at most {limits.RECEIPT_ANCHORS}")
+    return tuple(_uint(item, "number of an anchor") for item in value)
 
 
 def _text(value: object, what: str) -> str:

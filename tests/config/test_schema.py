@@ -52,7 +52,7 @@ def unfit(document: Any, *, node: bool = False) -> list[convert.Problem]:
     """What the converter objects to in single fields; not what a driver's options object to among themselves."""
     of_options = "among themselves"
     rest = {cls: Rest(one.into, one.pick, of_options) for cls, one in config.REST.items()}
-    converter = Converter({} if node else rest)
+    converter = Converter(rest)
     converter.table(document, NodeSettings if node else Settings, ())
     return [one for one in converter.problems if one.cure not in ("", of_options)]
 

@@ -95,8 +95,16 @@ class Field:
     data: the gateway's data_dir, where it is not folder/gateway/data.
     """
 
-    def __init__(self, folder: Path, sources: str, *, with_node: bool = True, data: Path | None = None) -> None:
-        self.folder, self.sources, self.with_node = folder, sources, with_node
+    def __init__(
+        self,
+        folder: Path,
+        sources: str,
+        *,
+        with_node: bool = True,
+        data: Path | None = None,
+        name: str = "field.example",
+    ) -> None:
+        self.folder, self.sources, self.with_node, self.name = folder, sources, with_node, name
         self.home = folder / "gateway"
         self.data = data or self.home / "data"
         self.gateway = Process("gateway", self.home, *CLI, "run")
@@ -105,7 +113,7 @@ class Field:
 
     async def make(self) -> None:
         self.home.mkdir(parents=True)
-        made = await fieldgate("init", "--name", "field.example", "--data-dir", str(self.data), cwd=self.home)
+        made = await fieldgate("init", "--name", self.name, "--data-dir", str(self.data), cwd=self.home)
         reader = next(line.split()[2] for line in made.splitlines() if line.startswith("read key"))
         text = self.sources + f'\n[web]\nlisten = "127.0.0.1:{self.web_port}"\n'
         if self.with_node:

@@ -2,23 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
 from fakes.log_maker import LogMaker, signer
 
 from gateway import httpsig
+from gateway.anchors import registry as chains
 from gateway.core import cbor
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey, parse_lines, verify_cosignature
+from gateway.fleet import Known, Telling
 from gateway.keys import Signer
 from gateway.node import log as judge
 from gateway.node.run import STORE_FILE, Node
 from gateway.node.schema import create_file
-from gateway.settings import EnrolledGateway, NodeSelf, NodeSettings
+from gateway.settings import AnchorSettings, EnrolledGateway, NodeSelf, NodeSettings
 
 NAME = "node.example"
 KEYS: Mapping[str, Signer] = {
@@ -100,7 +103,13 @@ class Client:
 
 @asynccontextmanager
 async def running(
-    folder: Path, logs: Mapping[str, EnrolledGateway], *, read_timeout_s: float = 30.0, **changes: Any
+    folder: Path,
+    logs: Mapping[str, EnrolledGateway],
+    *,
+    read_timeout_s: float = 30.0,
+    anchors: Mapping[str, AnchorSettings] = MappingProxyType({}),
+    kind_of: Callable[[str], Known] = chains.kind,
+    **changes: Any,
 ) -> AsyncIterator[Client]:
     """A node with these logs enrolled; `changes` are fields of NodeSelf. Its store is made at the first start."""
     self = NodeSelf(
@@ -113,9 +122,10 @@ async def running(
     )
     if not (folder / STORE_FILE).exists():
         await asyncio.to_thread(create_file, folder / STORE_FILE)
-    node = await Node.open(NodeSettings(node=self, gateway=dict(logs)), KEYS.__getitem__)
+    node = await Node.open(NodeSettings(node=self, gateway=dict(logs), anchor=dict(anchors)), KEYS.__getitem__)
     stop = asyncio.Event()
-    task = asyncio.create_task(node.serve(stop))
+    beside = [Telling(name, one, {}, node.fleets[name], kind_of) for name, one in anchors.items()]
+    task = asyncio.create_task(node.serve(stop, beside=beside))
     timeout = aiohttp.ClientTimeout(total=read_timeout_s)
     try:
         async with aiohttp.ClientSession(auto_decompress=False, timeout=timeout) as http:

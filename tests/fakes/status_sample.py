@@ -41,6 +41,7 @@ def node(**fields: Any) -> dict[str, Any]:
         "last_ms": NOW_MS - 61_000,
         "cure": "",
         "cosigned_s": 61.0,
+        "anchors_refused": 0,
     } | fields
 
 

@@ -426,8 +426,8 @@ def test_the_largest_request_fits() -> None:
 
 def test_answers_as_section_8_has_them() -> None:
     assert decode_answer(cbor.encode({2: 5})) == Answer(5)
-    full = {1: "a\n", 2: 9, 3: [[0, 2], [2, 9]], 4: 3, 5: "b\n", 6: "unknown"}
-    assert decode_answer(cbor.encode(full)) == Answer(9, "a\n", ((0, 2), (2, 9)), 3, "b\n")
+    full = {1: "a\n", 2: 9, 3: [[0, 2], [2, 9]], 4: 3, 5: "b\n", 6: [7, 9], 7: "unknown"}
+    assert decode_answer(cbor.encode(full)) == Answer(9, "a\n", ((0, 2), (2, 9)), 3, "b\n", (7, 9))
     ranges = [[2 * n, 2 * n + 1] for n in range(limits.WANT_RANGES)]
     assert len(decode_answer(cbor.encode({2: 5000, 3: ranges})).wants) == limits.WANT_RANGES
 
@@ -448,6 +448,9 @@ def test_answers_as_section_8_has_them() -> None:
         cbor.encode({2: 5, 4: -1}),
         cbor.encode({2: 5, 5: b"x"}),
         cbor.encode({2: 5, 3: {}}),
+        cbor.encode({2: 5, 6: 7}),
+        cbor.encode({2: 5, 6: [-1]}),
+        cbor.encode({2: 5, 6: list(range(17))}),
         cbor.encode({2: 5, 3: [[0]]}),
         cbor.encode({2: 5, 3: [[0, 1, 2]]}),
         cbor.encode({2: 5, 3: [[1, 1]]}),

@@ -1,0 +1,166 @@
+"""One statement on a chain for all logs of a node, and what each log is given of it (docs/format.md, section 12.5).
+
+What runs [anchor.NAME] is made beside the node (gateway/fleet.py): to it a Fleet is the subject and the journal.
+"""
+
+import asyncio
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
+
+from gateway.core import cbor, limits
+from gateway.core.anchor import Statement
+from gateway.core.anchor_fleet import Tree
+from gateway.core.anchor_row import ANCHORED, AnchorRow
+from gateway.node.store import Fleets
+
+_LEAF_BYTES = 72
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What logs are given now."""
+
+    row: AnchorRow
+    tree: Tree
+    evidence: cbor.Value
+
+
+class Fleet:
+    """One [anchor.NAME] of a node. logs: ids of those that stand in it. now: Unix seconds."""
+
+    def __init__(
+        self, name: str, node: str, store: Fleets, logs: Container[str], now: Callable[[], float], look_s: float = 10.0
+    ) -> None:
+        self._name, self._node, self._store, self._logs, self._now, self._look_s = name, node, store, logs, now, look_s
+        self._total: tuple[int, int] = (-1, 0)  # blocks in the statement of a number
+        self._given: _Given | None = None
+
+    async def open(self) -> None:
+        """Reads what was anchored last."""
+        row = await self.anchored(self._name)
+        self._given = None
+        if row is None or row.evidence is None:
+            return
+        leaves = _unpacked(await self._store.leaves(self._name, row.size))
+        if not leaves:
+            return
+        tree = await asyncio.to_thread(Tree, leaves)
+        if tree.statement(self._node, row.size).root == row.root:
+            self._given = _Given(row, tree, cbor.decode(row.evidence))
+
+    # -- what a log is given ------------------------------------------------------------------------------------------
+
+    def number(self, log: str) -> int | None:
+        """Of the newest statement on the chain that a log stands in; None where there is none."""
+        given = self._given
+        return None if given is None or given.tree.index(bytes.fromhex(log)) is None else given.row.size
+
+    def part(self, log: str) -> list[cbor.Value] | None:
+        """The log's size and root in that statement, and the evidence of an anchor of the kind `fleet`."""
+        given = self._given
+        index = None if given is None else given.tree.index(bytes.fromhex(log))
+        if given is None or index is None:
+            return None
+        own = given.tree.leaves[index]
+        fleet = given.tree.fleet(self._node, given.row.size, index, given.row.kind, given.evidence)
+        return [own.size, own.root, list(fleet.encode())]
+
+    # -- the subject --------------------------------------------------------------------------------------------------
+
+    @property
+    def origin(self) -> str:
+        """What its statements are of (anchor_fleet.statement)."""
+        return f"fleet {self._node}"
+
+    @property
+    def journal(self) -> "Fleet":
+        """Itself."""
+        return self
+
+    async def grown(self, newest: AnchorRow | None) -> int:
+        """Blocks of all logs that the newest statement does not have."""
+        total = sum(one.size for one in await self._statements())
+        return total if newest is None else total - await self._total_of(newest.size)
+
+    async def wait_grown(self) -> None:
+        """Until there are more blocks than now."""
+        before = await self.grown(None)
+        while True:
+            await asyncio.sleep(self._look_s)
+            if await self.grown(None) > before:
+                return
+
+    async def take(self) -> tuple[int, bytes]:
+        """Number and root of a statement of what was witnessed last of each log; its leaves are durable."""
+        tree = await asyncio.to_thread(Tree, await self._statements())
+        newest = await self.newest(self._name)
+        number = max(int(self._now()), newest.size + 1 if newest else 0)
+        await self._store.keep_leaves(self._name, number, _packed(tree.leaves))
+        return number, tree.statement(self._node, number).root
+
+    async def _statements(self) -> list[Statement]:
+        found = await self._store.witnessed()
+        return [Statement(bytes.fromhex(log), one.size, one.root) for log, one in found if log in self._logs]
+
+    async def _total_of(self, number: int) -> int:
+        if self._total[0] != number:
+            leaves = _unpacked(await self._store.leaves(self._name, number))
+            self._total = number, sum(one.size for one in leaves)
+        return self._total[1]
+
+    # -- the journal --------------------------------------------------------------------------------------------------
+
+    async def save(self, row: AnchorRow) -> None:
+        """Makes the row durable; what is anchored is handed out from then on, and what was taken back no more."""
+        await self._store.keep_anchor(row)
+        if row.state == ANCHORED or (self._given is not None and self._given.row.size == row.size):
+            await self.open()
+
+    async def current(self, name: str) -> AnchorRow | None:
+        """The one that is on its way."""
+        return await self._first(name, lambda row: not row.over)
+
+    async def newest(self, name: str) -> AnchorRow | None:
+        """The one begun last."""
+        return await self._first(name, lambda _: True)
+
+    async def before(self, name: str, size: int) -> AnchorRow | None:
+        """The one of the number below that."""
+        return await self._first(name, lambda row: row.size < size)
+
+    async def anchored(self, name: str) -> AnchorRow | None:
+        """The newest that is anchored."""
+        return await self._first(name, lambda row: row.state == ANCHORED)
+
+    async def _first(self, name: str, fits: Callable[[AnchorRow], bool]) -> AnchorRow | None:
+        return next((row for row in await self._store.anchors(name) if fits(row)), None)
+
+
+class FleetBook:
+    """All of a node, as its server and its ledgers see them."""
+
+    def __init__(self, fleets: Sequence[Fleet] = ()) -> None:
+        self._fleets = fleets[: limits.RECEIPT_ANCHORS]
+
+    def numbers(self, log: str) -> list[int]:
+        """What a log is told in each answer: it asks for its parts when they change."""
+        return [number for fleet in self._fleets if (number := fleet.number(log)) is not None]
+
+    def parts(self, log: str) -> bytes | None:
+        """A log's parts in CBOR; None where it has none."""
+        found = [part for fleet in self._fleets if (part := fleet.part(log)) is not None]
+        return cbor.encode(found) if found else None  # type: ignore[arg-type]  # Value is Encodable, but invariant
+
+
+def _packed(leaves: Sequence[Statement]) -> bytes:
+    return b"".join(one.log + one.size.to_bytes(8, "big") + one.root for one in leaves)
+
+
+def _unpacked(data: bytes) -> list[Statement]:
+    return list(_read(data))
+
+
+def _read(data: bytes) -> Iterator[Statement]:
+    for at in range(0, len(data), _LEAF_BYTES):
+        log, size, root = data[at : at + 32], data[at + 32 : at + 40], data[at + 40 : at + _LEAF_BYTES]
+        yield Statement(log, int.from_bytes(size, "big"), root)
