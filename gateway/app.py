@@ -366,7 +366,7 @@ class Gateway:
             disk=self._retention.status(),
             device=self._device.told,
             verified=self._verified.status(),
-            anchors={name: anchor.status() for name, anchor in self._anchors.members.items()},
+            anchors=self._chains(),
             configuration=self._reloader.status(),
         )
 
@@ -418,6 +418,13 @@ class Gateway:
         """A node signs each block; where there is none, a witness only as often as it is asked."""
         alone = [] if self._nodes.wanted else [link.every_s for link in self._witnesses.wanted.values()]
         return _HEARTBEATS * max(self._sealer.heartbeat_s, min(alone, default=0.0))
+
+    def _chains(self) -> dict[str, dict[str, Any]]:
+        """What stands on chains: put there by this gateway, and by its nodes."""
+        own = {name: anchor.status() for name, anchor in self._anchors.members.items()}
+        for node in self._nodes.members.values():
+            own |= node.anchors()
+        return own
 
     def _upstreams(self) -> dict[str, Upstream | WitnessUpstream]:
         return {**self._nodes.members, **self._witnesses.members}

@@ -61,6 +61,7 @@ ANCHOR_DATA_BYTES = 16 * 1024  # of one submission
 ANCHOR_TICKET_BYTES = 16 * 1024
 FLEET_LOGS = 65_536  # of one anchor of a node
 FLEET_PART_BYTES = 2 * 1024  # of one log's way to a fleet's statement, beside the chain's evidence
+FLEET_CHAINS = 4  # on which one node anchors for a gateway
 FLEETS_KEPT = 32  # rows of one table of a node
 CHAIN_CERTIFICATES = 8  # above the certificate of a time stamp authority
 TOKEN_CERTIFICATES = 16  # in a time stamp and beside it

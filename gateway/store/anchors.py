@@ -87,6 +87,11 @@ class Anchors:
         """The newest that is anchored."""
         return await self._one("name=? AND state='anchored' ORDER BY size DESC LIMIT 1", name)
 
+    async def newest_of(self, prefix: str) -> list[AnchorRow]:
+        """Of each name that begins so the newest that is anchored."""
+        newest = "SELECT name,max(size) FROM anchor WHERE state='anchored' AND substr(name,1,?)=? GROUP BY name"
+        return await self._rows(f"(name,size) IN ({newest}) ORDER BY name", len(prefix), prefix)
+
     async def counts(self, name: str) -> Counts:
         """How many there are."""
         columns = "coalesce(sum(state='anchored'),0), coalesce(sum(over AND state='failed'),0)"
@@ -99,10 +104,13 @@ class Anchors:
         return {str(row[0]): row[1] for row in await self._db.read(sql)}
 
     async def covering(self, height: int) -> list[AnchorRow]:
-        """Of each name the first anchored row that covers the entry of a height, in the order of their times."""
+        """Of each name the first anchored row that covers the entry of a height, in the order of their times.
+
+        Those that a node handed over come last: it cannot displace what this gateway has anchored itself.
+        """
         first = "SELECT name,min(size) FROM anchor WHERE state='anchored' AND size>? GROUP BY name"
         return await self._rows(
-            f"(name,size) IN ({first}) ORDER BY time_s,name LIMIT ?", height, limits.RECEIPT_ANCHORS
+            f"(name,size) IN ({first}) ORDER BY kind='fleet',time_s,name LIMIT ?", height, limits.RECEIPT_ANCHORS
         )
 
     async def listed(self, most: int, before: int | None = None) -> list[AnchorRow]:

@@ -54,11 +54,13 @@ class Upstream(Peer[Session, Action]):
         self._seen_key = VerifierKey.parse(link.seen_key)
         self._stored_key = VerifierKey.parse(link.stored_key) if link.stored_key and whole else None
         self._fleets: tuple[int, ...] = ()  # the anchors whose parts were looked at
+        self._given: dict[str, AnchorRow] = {}  # its newest anchors of this log, by name
         self._refused, self._refused_why = 0, ""  # parts of anchors
         self._may_upload = link.upload and whole  # a body with withheld items never fills a want (section 7)
 
     async def _begin(self) -> Session:
         progress = await self._store.cosigned.progress(self.name)
+        self._given = {row.name: row for row in await self._store.anchors.newest_of(fleet.prefix(self.name))}
         return Session(
             self._vkey,
             self._seen_key,
@@ -93,6 +95,10 @@ class Upstream(Peer[Session, Action]):
             "condition": condition.id if condition else "",
             "values": self._values(now) if now and condition else {},
         }
+
+    def anchors(self) -> dict[str, dict[str, Any]]:
+        """The anchors that it has handed over, by name, as status has those of one's own."""
+        return {name: fleet.told(row) for name, row in self._given.items()}
 
     def _condition(self, now: Session) -> Condition | None:
         if now.held:
@@ -208,6 +214,7 @@ class Upstream(Peer[Session, Action]):
                 return  # disk-full tells
             else:
                 if row is not None:
+                    self._given[row.name] = row
                     log.info("node %s: size %d is anchored in block %s of %s", *_told(self.name, row))
         self._fleets = numbers
 

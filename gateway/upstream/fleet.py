@@ -7,13 +7,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from gateway.core import anchor_kinds, cbor
 from gateway.core.anchor import Anchored, Statement
 from gateway.core.anchor_fleet import KIND, Fleet
 from gateway.core.anchor_kinds import Check
 from gateway.core.anchor_row import ANCHORED, AnchorRow
-from gateway.core.limits import ANCHOR_EVIDENCE_BYTES, FLEET_PART_BYTES, RECEIPT_ANCHORS
+from gateway.core.limits import ANCHOR_EVIDENCE_BYTES, FLEET_CHAINS, FLEET_PART_BYTES, RECEIPT_ANCHORS
 from gateway.core.text import plain
 from gateway.errors import FormatError
 from gateway.store import Store
@@ -25,6 +26,31 @@ def decode_parts(data: bytes) -> list[cbor.Value]:
     if not isinstance(parts, list) or len(parts) > RECEIPT_ANCHORS:
         raise FormatError(f"its anchors are no list of at most {RECEIPT_ANCHORS}")
     return parts
+
+
+def prefix(node: str) -> str:
+    """How the names of its anchors begin: the blank keeps them apart from tables."""
+    return f"by node {node}, "
+
+
+def told(row: AnchorRow) -> dict[str, Any]:
+    """For status, with the fields of an anchor of one's own (docs/json.md)."""
+    return {
+        "kind": row.kind,
+        "chain": row.chain,
+        "state": row.state,
+        "size": row.size,
+        "since_ms": row.since_ms,
+        "block": None,
+        "confirmed": 0,
+        "confirmations": 0,
+        "why": "",
+        "cure": "",
+        "height": 0,
+        "anchored": row.size,
+        "anchored_block": row.number,
+        "anchored_s": row.time_s,
+    }
 
 
 async def take(
@@ -40,9 +66,11 @@ async def take(
     if await store.blocks.root(size) != root:
         raise FormatError(f"its anchor is of another log, or of another tree at size {size}")
     found = await asyncio.to_thread(_checked, Statement.of(store.vkey.name, size, root), evidence, kinds)
-    name = f"by node {node}, {found.chain}"
-    before = await store.anchors.anchored(name)
-    if before is not None and before.size >= size:
+    name = f"{prefix(node)}{found.chain}"
+    known = {one.name: one for one in await store.anchors.newest_of(prefix(node))}
+    if name not in known and len(known) >= FLEET_CHAINS:
+        raise FormatError(f"its anchor is on a further chain; one node's are kept of {FLEET_CHAINS}")
+    if name in known and known[name].size >= size:
         return None
     row = AnchorRow(
         name=name,

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from fakes import evm_blocks
+from fakes import evm_blocks, status_sample
 from fakes.bad_node import BadNode
 from fakes.collector import until
 from fakes.filled_store import make_store, publish
 from fakes.log_maker import START_MS, LogMaker
 
 from gateway.clock import SystemClock
-from gateway.core import cbor
-from gateway.core.anchor import Statement, parse_pins
+from gateway.core import cbor, limits
+from gateway.core.anchor import Anchored, Statement, parse_pins
 from gateway.core.anchor_fleet import Fleet, Tree
+from gateway.core.anchor_row import ANCHORED, AnchorRow
 from gateway.core.policy import make_policy
 from gateway.errors import FormatError
 from gateway.settings import NodeLink
@@ -92,6 +93,27 @@ async def test_what_is_of_this_log_is_kept_once(store: Store, log: LogMaker) -> 
     assert await fleet.take(store, "coop", part(own(log, 2), told(own(log, 2))), 7) is None
     later = await fleet.take(store, "coop", part(own(log, 5), told(own(log, 5))), 8)
     assert later is not None and later.size == 5
+
+
+async def test_a_node_cannot_fill_the_store_or_displace_what_is_the_gateways_own(store: Store, log: LogMaker) -> None:
+    """A kind that believes whatever it is told is as bad as one whose chain anybody can make."""
+    mine = own(log)
+
+    def check(_: Statement, evidence: cbor.Value, __: object) -> Anchored:
+        return Anchored("any", str(evidence), 1, bytes(32), 1, "")
+
+    own_row = AnchorRow("spartan", SIZE, mine.root, "evm", "9090", 0, ANCHORED, over=True, evidence=b"", time_s=9)
+    await store.anchors.save(own_row)
+    for chain in range(limits.FLEET_CHAINS):
+        given = replace(told(mine), kind="any", evidence=f"chain-{chain}")
+        assert await fleet.take(store, "coop", part(mine, given), 0, {"any": check})
+    with pytest.raises(FormatError, match="a further chain"):
+        await fleet.take(store, "coop", part(mine, replace(told(mine), kind="any", evidence="more")), 0, {"any": check})
+    assert await fleet.take(store, "quay", part(mine, replace(told(mine), kind="any", evidence="x")), 0, {"any": check})
+    first, *others = await store.anchors.covering(0)
+    assert first == own_row
+    assert len(others) == limits.FLEET_CHAINS + 1
+    assert len(await store.anchors.newest_of(fleet.prefix("coop"))) == limits.FLEET_CHAINS
 
 
 async def test_lies_are_refused_with_the_reason(store: Store, log: LogMaker) -> None:
@@ -183,6 +205,9 @@ async def test_a_receipt_carries_the_nodes_anchor_and_verifies_with_a_pin(store:
         await until(lambda: telling.asked == 2)
         await until(lambda: up.status()["ok"])
         assert up.status()["anchors_refused"] == 0
+        (shown,) = up.anchors().values()
+        assert (shown["state"], shown["anchored"], shown["anchored_block"]) == ("anchored", SIZE, 1_000)
+        assert shown.keys() == status_sample.anchor().keys()
         policy = make_policy([store.vkey], [telling.node.seen.vkey])
     pins = parse_pins(evm_blocks.pin(evm_blocks.headers(given.statement(own(log)))[0]).encode())
     receipt = (await build_receipt(store, "s-0", START_MS)).encode()

@@ -138,6 +138,9 @@ def _reading(view: View, verified: Verified) -> Markup:
                     chain=place,
                 )
             pairs.append((words("Anchored not later than"), said))
+            if found.node:
+                who = words("{node}, for {count} logs", node=data(found.node), count=found.logs)
+                pairs.append((words("Put there by the node"), who))
     doubts = quality(words, reading.quality)
     if doubts:
         pairs.append((words("Said against it"), "; ".join(doubts)))
