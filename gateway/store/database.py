@@ -213,7 +213,7 @@ class Database:
             try:
                 if quota is None:
                     return await self._run(statements)
-                await _bound(self._write, sum(quota))
+                await _bound(self._write, await self._with_reserve(quota))
                 try:
                     return await self._run(statements)
                 finally:
@@ -248,6 +248,11 @@ class Database:
                 await self._checkpoint_if_due(1)
             except FAULTS as error:
                 raise self._failed(error) from error
+
+    async def _with_reserve(self, quota: Quota) -> int:
+        """What makes room needs some: a file that was allowed more until now still has half of the reserve."""
+        ((pages,),) = await self._write.execute_fetchall("PRAGMA page_count")
+        return max(sum(quota), pages + quota.reserve // 2)
 
     async def change_quota(self, quota: Quota) -> None:
         """From now on the file may have these pages. Where it has more, it does not grow."""

@@ -104,6 +104,7 @@ async def test_a_store_of_an_older_version(tmp_path: Path) -> None:
     """It gets the index; events of before it are found by export alone."""
     await asyncio.to_thread(stores.create, tmp_path, LogMaker().signer.vkey)
     with sqlite3.connect(tmp_path / DATABASE) as con:
+        con.execute("DROP TABLE anchor")
         con.execute("DROP INDEX journal_events")
         con.execute("PRAGMA user_version=2")
     con.close()

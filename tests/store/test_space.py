@@ -162,12 +162,12 @@ async def test_a_store_that_finds_no_room_is_opened_when_there_is_some(
     monkeypatch.setattr(space, "free_bytes", lambda _: 0)
     check, tries = database._check, 0
 
-    async def full(*args: object, **more: object) -> None:
+    async def full(*args: object, **more: object) -> int:
         nonlocal tries
         tries += 1
         if tries < 3:
             raise StoreFullError("no room")
-        await check(*args, **more)  # type: ignore[arg-type]
+        return await check(*args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database, "_check", full)
     monkeypatch.setattr(opening, "_ROOM_RETRY_S", 0.01)

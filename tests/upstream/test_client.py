@@ -116,8 +116,9 @@ async def test_it_waits_for_the_first_block(tmp_path: Path) -> None:
 
 async def test_after_a_restart_it_goes_on_where_the_node_is(log: LogMaker, store: Store) -> None:
     async with BadNode(log) as node:
-        async with running(upstream(node, store)):
-            await until(lambda: node.size == 5)
+        up = upstream(node, store)
+        async with running(up):
+            await until(lambda: up.status()["seen"] == 5)
         await publish(store, log.add(3))
         node.sent.clear()
         async with running(upstream(node, store)):
