@@ -182,7 +182,7 @@ ROLLUP_BYTES = 64 * 1024 * 1024  # of its file
 ROLLUP_REMADE = 2_000_000  # readings of the journal looked into where the file is lost
 
 # a configuration
-CONFIG_BYTES = 256 * 1024  # of the file and its drop-ins together
+CONFIG_BYTES = 2 * 1024 * 1024  # a node of 10,000 gateways has 1.3 MB
 CONFIG_FILES = 64  # drop-ins
 CONFIG_SNAPSHOTS = 10  # kept of configurations that ran
 
@@ -192,7 +192,7 @@ PROOF_LINES = 63  # tlog-witness
 EVIDENCE_PER_LOG = 16
 STRADDLING_BLOCKS = 16  # blocks looked into for one receipt at the node
 GONE_LISTED = 65_536
-NODE_LOGS = 4_096
+NODE_LOGS = 16_384
 NODE_CONNECTIONS = 256
 NODE_CONNECTIONS_OF_ADDRESS = 64
 NODE_HEAD_BYTES = 8_190  # the request line; a header line

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from gateway import config
 from gateway.config.past import Past
+from gateway.core import limits
 from gateway.core.limits import CONFIG_SNAPSHOTS
 from gateway.errors import NotFoundError, Refused, UnreachableError
 
@@ -277,7 +278,7 @@ def test_a_snapshot_that_is_not_what_was_kept(place: Place, what: str) -> None:
     if what == "pipe":
         os.mkfifo(file)
     elif what == "long":
-        file.write_bytes(b"#" * (256 * 1024 + 1))
+        file.write_bytes(b"#" * (limits.CONFIG_BYTES + 1))
     elif what == "folder":
         file.mkdir()
     with pytest.raises(NotFoundError):
