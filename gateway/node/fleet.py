@@ -149,7 +149,7 @@ class FleetBook:
     def parts(self, log: str) -> bytes | None:
         """A log's parts in CBOR; None where it has none."""
         found = [part for fleet in self._fleets if (part := fleet.part(log)) is not None]
-        return cbor.encode(found) if found else None  # type: ignore[arg-type]  # Value is Encodable, but invariant
+        return cbor.encode(found) if found else None
 
 
 def _packed(leaves: Sequence[Statement]) -> bytes:

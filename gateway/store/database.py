@@ -251,6 +251,7 @@ class Database:
 
     async def _with_reserve(self, quota: Quota) -> int:
         """What makes room needs some: a file that was allowed more until now still has half of the reserve."""
+        pages: int
         ((pages,),) = await self._write.execute_fetchall("PRAGMA page_count")
         return max(sum(quota), pages + quota.reserve // 2)
 

@@ -84,7 +84,7 @@ async def take(
         number=found.number,
         hash=found.hash,
         time_s=found.time_s,
-        evidence=cbor.encode(evidence),  # type: ignore[arg-type]  # Value is Encodable, but invariant
+        evidence=cbor.encode(evidence),
     )
     await store.anchors.save(row)
     return row
@@ -99,7 +99,7 @@ def _read(part: cbor.Value) -> tuple[int, bytes, cbor.Value]:
 
 def _checked(statement: Statement, evidence: cbor.Value, kinds: Mapping[str, Check]) -> Anchored:
     """Blocking: hashes and signatures."""
-    encoded = len(cbor.encode(evidence))  # type: ignore[arg-type]  # as above
+    encoded = len(cbor.encode(evidence))
     if encoded > ANCHOR_EVIDENCE_BYTES + FLEET_PART_BYTES:
         raise FormatError(f"its anchor's proof has {encoded} bytes, more than receipts carry")
     found = anchor_kinds.check_fleet(statement, evidence, (), kinds)
