@@ -67,7 +67,7 @@ def no_blocking_call(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     # No test asserts a time. What a property is tried with by day is drawn anew each day; at night it is tried harder.
-    settings.register_profile("day", deadline=None, max_examples=60)
+    settings.register_profile("day", deadline=None, max_examples=30)
     settings.register_profile("night", deadline=None, max_examples=200)
     settings.load_profile(config.getoption("--hypothesis-profile", None) or "day")
     config.addinivalue_line("markers", "nightly: takes longer than a run before each commit should")

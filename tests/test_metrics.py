@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fakes.status_sample import node, source, status, witness
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -199,6 +199,7 @@ def test_payloads_and_errors_are_no_labels() -> None:
     assert secret.encode() not in text
 
 
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 5), min_size=limits.METRIC_REASONS - 2, max_size=limits.METRIC_REASONS + 8))
 def test_reasons_are_bounded_and_their_counts_never_fall(counts: list[int]) -> None:
     """A source that brings ever new words: one look after each of them."""

@@ -47,6 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Mapping[st
 MADE = [name for name in BENCHMARKS if name not in OTHER_RATES]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", MADE)
 def test_a_benchmark_gives_figures_that_can_be(name: str, made: Callable[[str], Mapping[str, float]]) -> None:
     for figure, value in made(name).items():

@@ -173,6 +173,7 @@ def inits(how: str, folders: list[Path]) -> list[int]:
     return [int(line) for line in done.stdout.split()]
 
 
+@pytest.mark.nightly
 def test_killed_at_any_point(tmp_path: Path) -> None:
     """Whatever is left does no harm: the same init again makes the whole gateway, and there is one key only."""
     folders = [tmp_path / str(number) for number in range(60)]

@@ -164,6 +164,7 @@ async def test_evidence_is_of_one_statement_alone(ground: Ground, chain: Chain) 
             ground.check(other, evidence, parse_pins(ground.pin(place).encode()))
 
 
+@pytest.mark.nightly
 async def test_no_byte_of_the_evidence_can_be_changed(ground: Ground, chain: Chain) -> None:
     """What is changed, at some hundreds of places, is refused, or says nothing else of what a pin proves."""
     submission = await sent(chain, await made(chain))

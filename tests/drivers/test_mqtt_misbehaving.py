@@ -257,6 +257,7 @@ async def test_a_broker_that_stops_answering_is_noticed(monkeypatch: pytest.Monk
     assert "Keep alive timeout" in error.what
 
 
+@pytest.mark.nightly
 async def test_a_broker_that_does_not_read_acknowledgements_stops_nothing() -> None:
     """PUBACKs that the socket does not take wait in the driver, and leave when it does."""
     count = 40_000

@@ -422,6 +422,7 @@ def _named(sweep: Sweep) -> list[calls.Call]:
 PROGRAMS = [_backup_program, _move_program, _restore_program]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("program", [_restore_program, pytest.param(_move_program, marks=pytest.mark.nightly)])
 def test_killed_at_some_calls(tmp_path: Path, good: Path, program: Callable[[Path], Program], tell: Tell) -> None:
     calls.need_ptrace()

@@ -155,6 +155,7 @@ def _half_open(rig: Rig):
     yield
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(150)
 async def test_a_broker_that_says_nothing_and_a_connection_that_is_half_open(tmp_path: Path, tell: Tell) -> None:
     """Both at once: each waits for its keepalive."""

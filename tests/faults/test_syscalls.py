@@ -136,6 +136,7 @@ def in_spite_of_it(fault: Fault, name: str, traced: Traced) -> list[str]:
     return [] if fault.what == calls.KILL or traced.code == 0 else [f"exit {traced.code}: {traced.words}"]
 
 
+@pytest.mark.nightly
 def test_one_call_of_each_kind_on_the_charts_fails(tmp_path: Path, tell: Tell) -> None:
     calls.need_ptrace()
     sweep = Sweep(tmp_path, driven("crcr"))

@@ -30,14 +30,14 @@ def judged(reports: Sequence[Report]) -> Sequence[Report]:
 
 @pytest.mark.timeout(300)
 def test_an_honest_log_is_safe_and_converges() -> None:
-    reports = judged([run(seed) for seed in range(60)])
-    assert sum(report.deaths for report in reports) > 60
-    assert sum(report.blocks for report in reports) > 330
-    assert sum(report.pruned for report in reports) >= 3
+    reports = judged([run(seed) for seed in range(30)])
+    assert sum(report.deaths for report in reports) > 30
+    assert sum(report.blocks for report in reports) > 165
+    assert sum(report.pruned for report in reports) >= 1
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("fork", ["restored", "cloned"])
+@pytest.mark.parametrize("fork", ["restored", pytest.param("cloned", marks=pytest.mark.nightly)])
 def test_a_card_that_signs_twice_is_found_out(fork: str) -> None:
     reports = judged([run(seed, fork) for seed in range(18)])
     assert sum(bool(report.both) for report in reports) >= 2, "hardly a node was ever shown two views"

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from fakes.broker import free_port
 from fakes.collector import until
 from fakes.field import CLI, Process, fieldgate
@@ -50,6 +51,7 @@ async def pushing(store: Store, name: str, link: NodeLink, forks: list[HeldError
             await task
 
 
+@pytest.mark.nightly
 async def test_a_long_log_reaches_a_node_that_is_killed_again_and_again(tmp_path: Path) -> None:
     log = LogMaker().add(BLOCKS, readings=2)
     store = await make_store(tmp_path / "gateway", log)
