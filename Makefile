@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Five at once on two cores: much of the time goes by waiting for brokers, disks and processes. A file's tests stay
+# Three at once on two cores: a third of the time goes by waiting for brokers, disks and processes. A file's tests stay
 # together.
-PYTEST := $(BIN)/python -m pytest -n 5 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 
 .PHONY: help demo test check bench nightly clean lock wheel deb release audit
 # What is released is made with locked tools only.

@@ -317,6 +317,7 @@ async def test_a_redelivery_after_a_restart(tmp_path: Path) -> None:
         assert figures(gateway.intake) == (7, 2, 5, 0)
 
 
+@pytest.mark.nightly
 async def test_an_identical_payload_one_cycle_later_is_stored(tmp_path: Path) -> None:
     """Invariant 2. The new message with the old packet id may be delivered again, too: that one is the redelivery."""
     async with pipeline(tmp_path, max_count=100_000, linger_s=3600) as gateway:

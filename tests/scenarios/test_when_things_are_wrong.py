@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
+import pytest
 from fakes.broker import Mosquitto
 from fakes.field import Field, fieldgate
 from fakes.pty_line import Line, feed
@@ -106,6 +107,7 @@ def _told(state: dict[str, Any]) -> set[tuple[str, str]]:
     return {(one["condition"], one["subject"]) for one in state["problems"]}
 
 
+@pytest.mark.nightly
 async def test_broker_device_and_node_away_and_back(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "broker")
     await asyncio.to_thread(broker.start)
