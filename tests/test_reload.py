@@ -583,4 +583,5 @@ def _set(home: Home, text: str, password: str) -> str:
 
 def _is_wrong(parts: dict[str, str], password: str) -> bool:
     needs = any('broker = "local"' in text for text in parts.values())
-    return "bad" in parts or "broken = true" in parts.get("three", "") or (needs and password == "missing")
+    one_name = "coop" in parts and "[witness.coop]" in parts.get("public", "")
+    return "bad" in parts or "broken = true" in parts.get("three", "") or (needs and password == "missing") or one_name
