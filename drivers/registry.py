@@ -6,9 +6,8 @@ import functools
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -16,8 +15,10 @@ from drivers.api import Driver
 from drivers.kinds import Kind
 from drivers.network import clash
 
-Now = Callable[[], float | None]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
+Now = Callable[[], float | None]
 
 _MODULES = {
     name: f"drivers.{name}"
@@ -97,12 +98,13 @@ def options_type(name: str) -> type[Struct]:
 
 
 @functools.cache
-def _foreign() -> dict[str, EntryPoint]:
+def _foreign() -> "dict[str, EntryPoint]":
     """Drivers of other packages; one that has the name of ours is ours."""
+    entry_points = importlib.import_module("importlib.metadata").entry_points
     return {found.name: found for found in entry_points(group=GROUP) if found.name not in _MODULES}
 
 
-def _load(name: str, found: EntryPoint) -> Kind:
+def _load(name: str, found: "EntryPoint") -> Kind:
     try:
         made = found.load()
     except Exception as error:

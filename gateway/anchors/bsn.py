@@ -14,7 +14,7 @@ from gateway.core import bsn, limits
 from gateway.core.bsn import Body, Call, PublicKey
 from gateway.core.note import b64encode
 from gateway.errors import FormatError, UnreachableError
-from gateway.keys import AccessKey
+from gateway.keys.access import AccessKey
 from gateway.settings import CaFile, Secret, Table, Url
 
 Algorithm = Literal["p256", "secp256k1", "sm2"]

@@ -27,7 +27,7 @@ from gateway.core.fabric import Block, Transaction
 from gateway.core.note import b64encode
 from gateway.core.protobuf import write
 from gateway.errors import FormatError, KeyFileError
-from gateway.keys import AccessKey, parse_access_key
+from gateway.keys.access import AccessKey, parse_access_key
 from gateway.settings import File, Secret
 
 NONCE_BYTES = 24

@@ -25,7 +25,7 @@ from gateway.core.anchor_fisco import Evidence
 from gateway.core.bsn import Body
 from gateway.core.fisco import HASHES, Fields, Header, Level, Seal
 from gateway.errors import FormatError, KeyFileError
-from gateway.keys import parse_access_key
+from gateway.keys.access import parse_access_key
 from gateway.settings import Url
 
 _HASH_CHARS = 66

@@ -18,7 +18,6 @@ The folder, the environment and whoever asks for a passphrase are handed in; not
 `repr` or exception of this package holds any part of a secret.
 """
 
-from gateway.keys.access import AccessKey, parse_access_key
 from gateway.keys.opening import Guard, Look, counter_of, look, open_signer, tpm_of
 from gateway.keys.places import read_secret, text_of, write_key
 from gateway.keys.sealed import seal
@@ -35,7 +34,6 @@ from gateway.keys.signer import (
 from gateway.keys.tpm import Counter, Tpm
 
 __all__ = [
-    "AccessKey",
     "Counter",
     "Guard",
     "Look",
@@ -47,7 +45,6 @@ __all__ = [
     "generate",
     "look",
     "open_signer",
-    "parse_access_key",
     "parse_key",
     "read_secret",
     "seal",

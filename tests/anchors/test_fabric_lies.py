@@ -17,7 +17,6 @@ from fakes.bsn_grounds import KEY, fabric_options, one_line, opened
 from fakes.fabric_ledger import PB, FabricLedger
 from fakes.tls import Authority
 
-from gateway import keys
 from gateway.anchors import bsn as client
 from gateway.anchors import fabric
 from gateway.anchors.api import Chain, GoneError, LieError, RefusedError, Submission
@@ -451,7 +450,7 @@ def test_options_that_are_refused(field: str, value: object) -> None:
 def test_access_keys() -> None:
     for curve, algorithm in ((ec.SECP256R1(), "p256"), (ec.SECP256K1(), "secp256k1")):
         pair = keypairs.derive(curve, "app")
-        key = keys.parse_access_key(one_line(pair), algorithm, where="it")
+        key = access.parse_access_key(one_line(pair), algorithm, where="it")
         assert key.public.hex() == keypairs.point(pair)
         public = bsn.PublicKey.parse(algorithm, key.public.hex())
         for number in range(8):
@@ -461,12 +460,12 @@ def test_access_keys() -> None:
         with pytest.raises(Exception, match="not copied"):
             key.__reduce__()
         with pytest.raises(KeyFileError, match="no private key for sm2"):
-            keys.parse_access_key(one_line(pair), "sm2", where="it")
+            access.parse_access_key(one_line(pair), "sm2", where="it")
 
 
 def test_an_sm2_access_key_signs_the_texts_sm3() -> None:
     public, secret = keypairs.sm2("app")
-    key = keys.parse_access_key(keypairs.sm2_line(secret), "sm2", where="it")
+    key = access.parse_access_key(keypairs.sm2_line(secret), "sm2", where="it")
     assert key.public.hex() == public
     bsn.PublicKey.parse("sm2", public).check("0处理成功", base64.b64encode(key.sign("0处理成功".encode())).decode())
 
@@ -479,7 +478,7 @@ def test_the_way_to_write_a_key_that_is_told(tmp_path: Any) -> None:
     pem.write_text(keypairs.pem(keypairs.derive(ec.SECP256R1(), "app")))
     command = f"openssl pkcs8 -topk8 -nocrypt -outform DER -in {pem} | base64 -w0"
     text = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
-    key = keys.parse_access_key(text, "p256", where="it")
+    key = access.parse_access_key(text, "p256", where="it")
     assert key.public.hex() == keypairs.point(keypairs.derive(ec.SECP256R1(), "app"))
     assert command.partition(" -in")[0] in access._ONE_LINE
 
@@ -487,7 +486,7 @@ def test_the_way_to_write_a_key_that_is_told(tmp_path: Any) -> None:
 def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ec", None)
     with pytest.raises(KeyFileError, match="cryptography, which signs with it, is not installed") as caught:
-        keys.parse_access_key(one_line(keypairs.derive(ec.SECP256R1(), "app")), "p256", where="it")
+        access.parse_access_key(one_line(keypairs.derive(ec.SECP256R1(), "app")), "p256", where="it")
     assert "fieldgate[bsn]" in caught.value.cure
 
 
