@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start the program a thousand times: compiled once is enough.
+unexport PYTHONDONTWRITEBYTECODE
 # Three at once on two cores: a third of the time goes by waiting for brokers, disks and processes. A file's tests stay
 # together.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile

@@ -56,6 +56,7 @@ def test_a_benchmark_gives_figures_that_can_be(name: str, made: Callable[[str], 
     assert f"/{name}0/disk" not in Path("/proc/mounts").read_text()
 
 
+@pytest.mark.nightly
 def test_the_tables_show_every_figure_and_no_other(made: Callable[[str], Mapping[str, float]]) -> None:
     shown = {figure.name for figure in figures.FIGURES} | set(inside.TITLES)
     if not machine.can_mount():
