@@ -227,8 +227,10 @@ def _check_first(old: Verified, new: Verified) -> None:
         raise FormatError("this is not the new log's first reading")
     if _told(new, "log") != [str(old.log)] or _told(new, "event") != ["successor-of"]:
         raise FormatError("the new log's first reading names another log before it, or none")
-    (cited,) = _told(new, "checkpoint") or [""]
-    signed = note.parse_note(cited)
+    cited = _told(new, "checkpoint")
+    if len(cited) != 1:
+        raise FormatError("the new log's first reading has not one checkpoint of the log before it")
+    signed = note.parse_note(cited[0])
     note.verify_note(signed, old.log)
     if note.parse_checkpoint(signed.text) != old.checkpoint:
         raise FormatError("the new log cites another checkpoint of the old one than its last")

@@ -125,6 +125,7 @@ LIES = {
     "the cited note is another's": (OLD_LOG.receipt(1), new_log(greeting(Log(THIRD).add(START).note())).receipt(0)),
     "the cited note is none": (OLD_LOG.receipt(1), new_log(greeting("no note")).receipt(0)),
     "no note is cited": (OLD_LOG.receipt(1), new_log(greeting(NOTE)[:2]).receipt(0)),
+    "two notes are cited": (OLD_LOG.receipt(1), new_log([*greeting(NOTE), greeting(NOTE)[2]]).receipt(0)),
     "it is another event": (OLD_LOG.receipt(1), new_log(greeting(NOTE, event="start")).receipt(0)),
     "not the first reading": (OLD_LOG.receipt(1), new_log(START, greeting(NOTE)).receipt(0, 1)),
     "not the first block": (OLD_LOG.receipt(1), Log(NEW).add(START).add(greeting(NOTE)).receipt(1)),

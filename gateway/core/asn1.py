@@ -6,6 +6,7 @@ der.py has the other direction.
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from gateway.core.limits import OID_BYTES
 from gateway.errors import FormatError
 
 BOOLEAN, INTEGER, BITS, OCTETS, OID, UTF8 = 0x01, 0x02, 0x03, 0x04, 0x06, 0x0C
@@ -42,7 +43,9 @@ class Item(NamedTuple):
         return int.from_bytes(data, "big", signed=True)
 
     def oid(self) -> str:
-        """An OBJECT IDENTIFIER in dots."""
+        """An OBJECT IDENTIFIER in dots, of at most OID_BYTES."""
+        if len(self.content) > OID_BYTES:
+            raise FormatError("an object identifier is too long")
         numbers, value, begun = [], 0, False
         for byte in self.content:
             if not begun and byte == 0x80:
@@ -51,8 +54,8 @@ class Item(NamedTuple):
             if not begun:
                 numbers.append(value)
                 value = 0
-        if not numbers or begun or len(self.content) > 64:
-            raise FormatError("an object identifier is cut, or too long")
+        if not numbers or begun:
+            raise FormatError("an object identifier is cut")
         first = min(numbers[0] // 40, 2)
         return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:])))
 

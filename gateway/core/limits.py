@@ -7,6 +7,7 @@ NUMBER_MAX = 2**53 - 1
 # what chains write (gateway/core/rlp.py)
 RLP_DEPTH = 16
 RLP_ITEMS = 65_536
+RLP_UINT_BYTES = 32
 
 # a reading (section 2)
 PACK_BYTES = 16_384
@@ -64,6 +65,8 @@ FLEET_PART_BYTES = 2 * 1024  # of one log's way to a fleet's statement, beside t
 FLEET_CHAINS = 4  # on which one node anchors for a gateway
 FLEETS_KEPT = 32  # rows of one table of a node
 CHAIN_CERTIFICATES = 8  # above the certificate of a time stamp authority
+CHAIN_TRIES = 32  # issuers tried for one chain, where many certificates bear one name
+OID_BYTES = 64
 TOKEN_CERTIFICATES = 16  # in a time stamp and beside it
 TOKEN_ANSWER_BYTES = 32 * 1024  # of an authority's answer to a request
 ROOTS_BYTES = 64 * 1024  # of a file of certificates

@@ -5,7 +5,7 @@ The decoder takes only what the encoder writes: the shortest length, nothing aft
 
 from collections.abc import Sequence
 
-from gateway.core.limits import RLP_DEPTH, RLP_ITEMS
+from gateway.core.limits import RLP_DEPTH, RLP_ITEMS, RLP_UINT_BYTES
 from gateway.errors import FormatError
 
 Item = bytes | list["Item"]
@@ -22,7 +22,9 @@ def uint(value: int) -> bytes:
 
 
 def read_uint(data: bytes) -> int:
-    """The number in a scalar. FormatError for a leading zero."""
+    """The number in a scalar of at most 256 bits. FormatError for more, and for a leading zero."""
+    if len(data) > RLP_UINT_BYTES:
+        raise FormatError(f"an RLP number of {len(data)} bytes is longer than {RLP_UINT_BYTES}")
     if data[:1] == b"\0":
         raise FormatError("an RLP number begins with a zero byte")
     return int.from_bytes(data, "big")

@@ -134,10 +134,10 @@ def _is_pss(block: bytes, bits: int, message: bytes, algorithm: Algorithm) -> bo
     name, salt_bytes = _pss_parameters(algorithm)
     hashed = digest(name, message)
     size = (bits + 7) // 8
-    block = block[len(block) - size :]
+    beyond, block = block[: len(block) - size], block[len(block) - size :]
     masked, h, last = block[: -len(hashed) - 1], block[-len(hashed) - 1 : -1], block[-1]
     zeros = 8 * size - bits
-    if last != 0xBC or len(masked) < salt_bytes + 1 or masked[0] >> (8 - zeros):
+    if any(beyond) or last != 0xBC or len(masked) < salt_bytes + 1 or masked[0] >> (8 - zeros):
         return False
     mask, counter = b"", 0
     while len(mask) < len(masked):

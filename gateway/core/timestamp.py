@@ -100,7 +100,7 @@ def token_in(response: bytes) -> bytes:
     status, texts, failures = told.take(INTEGER).integer(), told.maybe(SEQUENCE), told.maybe(BITS)
     told.end()
     if status not in (0, 1):
-        called = _STATUS[status] if 0 <= status < len(_STATUS) else f"status {status}"
+        called = _STATUS[status] if 0 <= status < len(_STATUS) else "none that is known"
         reasons = [_FAILURES.get(bit, f"failure {bit}") for bit in sorted(failures.flags())] if failures else []
         said = texts.reader().rest(UTF8) if texts else []
         reasons += [plain(text.content.decode("utf-8", "replace"))[:_SAID_CHARS] for text in said]

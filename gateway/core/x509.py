@@ -25,15 +25,13 @@ from gateway.core.asn1 import (
     implicit,
     read,
 )
-from gateway.core.limits import CHAIN_CERTIFICATES
+from gateway.core.limits import CHAIN_CERTIFICATES, CHAIN_TRIES
 from gateway.core.text import plain
 from gateway.errors import FormatError
 
 _BASIC, _USAGE, _PURPOSES = "2.5.29.19", "2.5.29.15", "2.5.29.37"
 _IGNORED = frozenset({"2.5.29.14", "2.5.29.31", "2.5.29.32", "2.5.29.35", "1.3.6.1.5.5.7.1.1"})
 """May be critical: they name keys, lists, policies and places, and narrow nothing."""
-
-_TRIES = 32  # ways that lead nowhere, where many certificates bear one name
 
 _SIGNS, _COMMITS, _CERTIFIES = 0, 1, 5  # bits of keyUsage
 _COMMON_NAME = "2.5.4.3"
@@ -131,45 +129,52 @@ def chain(
 ) -> list[Certificate]:
     """From the leaf up to one at which a chain may end, each valid at a time and signed by the next.
 
-    FormatError where there is none: what stands against the way that came furthest.
+    FormatError where there is none: what stands against the first way that was tried.
     """
     leaf.check_valid_at(at_ms)
     leaf.check_known()
-    reasons: list[str] = []
-    found = _climb([leaf], others, ends, at_ms, reasons)
+    search = _Search(others, ends, at_ms)
+    found = search.climb([leaf])
     if found is None:
-        raise FormatError(reasons[0] if reasons else f"no certificate of the issuer of {leaf.name} is there")
+        raise FormatError(search.reasons[0])
     return found
 
 
-def _climb(
-    way: list[Certificate],
-    others: Sequence[Certificate],
-    ends: Callable[[Certificate], bool],
-    at_ms: int,
-    reasons: list[str],
-) -> list[Certificate] | None:
-    last = way[-1]
-    if ends(last):
-        return way
-    if len(way) > CHAIN_CERTIFICATES or last.is_own_issuer:
-        reasons.append(f"the chain ends in {last.name}, which is no root that is asked for")
+class _Search:
+    """For a way up to the end of a chain. reasons: what stands against the ways that were tried."""
+
+    def __init__(self, others: Sequence[Certificate], ends: Callable[[Certificate], bool], at_ms: int) -> None:
+        self._others, self._ends, self._at_ms = others, ends, at_ms
+        self._left = CHAIN_TRIES
+        self.reasons: list[str] = []
+
+    def climb(self, way: list[Certificate]) -> list[Certificate] | None:
+        """The way so far and what goes on for it; None where nothing does, and there is a reason then."""
+        last = way[-1]
+        if self._ends(last):
+            return way
+        if len(way) > CHAIN_CERTIFICATES or last.is_own_issuer:
+            self.reasons.append(f"the chain ends in {last.name}, which is no root that is asked for")
+            return None
+        issuers = [one for one in self._others if one.subject == last.issuer and one not in way]
+        if not issuers:
+            self.reasons.append(f"no certificate of the issuer of {last.name} is there")
+        for issuer in issuers:
+            if not self._left:
+                break
+            self._left -= 1
+            try:
+                issuer.check_known()
+                issuer.check_may_certify(len(way) - 1)
+                last.check_signed_by(issuer)
+                issuer.check_valid_at(self._at_ms)
+            except FormatError as exc:
+                self.reasons.append(exc.what)
+                continue
+            found = self.climb([*way, issuer])
+            if found is not None:
+                return found
         return None
-    for issuer in others:
-        if issuer.subject != last.issuer or issuer in way or len(reasons) >= _TRIES:
-            continue
-        try:
-            issuer.check_known()
-            issuer.check_may_certify(len(way) - 1)
-            last.check_signed_by(issuer)
-            issuer.check_valid_at(at_ms)
-        except FormatError as exc:
-            reasons.append(exc.what)
-            continue
-        found = _climb([*way, issuer], others, ends, at_ms, reasons)
-        if found is not None:
-            return found
-    return None
 
 
 def is_root(certificate: Certificate) -> bool:

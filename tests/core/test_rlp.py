@@ -67,7 +67,7 @@ def test_what_is_taken_is_the_one_encoding(data):
     assert rlp.encode(item) == data
 
 
-@given(st.integers(0, 2**256))
+@given(st.integers(0, 2**256 - 1))
 def test_numbers(value):
     assert rlp.read_uint(rlp.uint(value)) == value
 
@@ -77,6 +77,12 @@ def test_a_number_has_no_leading_zero():
     assert rlp.uint(1024) == b"\x04\x00"
     with pytest.raises(FormatError, match="zero"):
         rlp.read_uint(b"\0\1")
+
+
+def test_a_number_has_at_most_256_bits():
+    """Python refuses to write out far larger ones."""
+    with pytest.raises(FormatError, match="longer than 32"):
+        rlp.read_uint(b"\1" * 33)
 
 
 def nested(depth):

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from gateway.core import anchor_rfc3161, der, merkle, signed, timestamp
 from gateway.core.anchor import Statement, parse_pins
 from gateway.core.anchor_kinds import KINDS
-from gateway.core.asn1 import SEQUENCE, read
+from gateway.core.asn1 import OID, SEQUENCE, Item, read
 from gateway.core.timestamp import Request
-from gateway.core.x509 import Certificate, is_root
+from gateway.core.x509 import Certificate, chain, is_root
 from gateway.errors import FormatError
 
 STATEMENT = Statement.of("quay.example/1", 7, merkle.leaf_hash(b"root"))
@@ -102,7 +102,8 @@ LIES: dict[str, tuple[Lie, str]] = {
     "no certificate": (lambda tsa: tsa.answer(_without_certificates()), "is not there"),
     "rejected": (lambda _: _refusal(2, "no time today"), "rejected: no time today"),
     "waiting": (lambda _: _refusal(3), "answer is waiting"),
-    "a status that there is not": (lambda _: _refusal(77), "status 77"),
+    "a status that there is not": (lambda _: _refusal(77), "none that is known"),
+    "a status past all numbers": (lambda _: _refusal(1 << 20_000), "none that is known"),
     "granted and nothing": (lambda _: _refusal(0), "sent none"),
     "nothing": (lambda _: b"", "DER ends"),
     "no DER": (lambda _: b"<html>busy</html>", "DER has another item"),
@@ -217,6 +218,26 @@ def test_many_certificates_of_one_name_do_not_take_long(authority: Authority):
         anchor_rfc3161.accept(STATEMENT, request, answer, [one.der for one in loops], {bytes(32)})
     with pytest.raises(FormatError, match="more than"):
         anchor_rfc3161.accept(STATEMENT, request, answer, [one.der for one in loops * 2], {bytes(32)})
+
+
+def test_ways_that_end_nowhere_are_few(monkeypatch: pytest.MonkeyPatch):
+    """Three certificates of one name on each of five levels, and nobody above them: 3^5 ways."""
+    levels, above = [], issue("nobody", authority=True)
+    for name in "54321":
+        levels.append([issue(name, above, authority=True) for _ in range(3)])
+        above = levels[-1][0]
+    others = [Certificate(one.der) for level in levels for one in level]
+    leaf, tried = Certificate(issue("leaf", above).der), []
+    monkeypatch.setattr(signed, "check", lambda *_: tried.append(1))
+    with pytest.raises(FormatError, match="issuer of 5 is there"):
+        chain(leaf, others, is_root, leaf.begins_ms)
+    assert 5 <= len(tried) <= 32
+
+
+def test_an_identifier_without_end_takes_no_time():
+    endless = b"\xff" * 200_000 + b"\x7f"
+    with pytest.raises(FormatError, match="too long"):
+        Item(OID, endless, endless).oid()
 
 
 def test_pss_signed_certificates_are_followed():
