@@ -46,7 +46,7 @@ bench: $(VENV)/test.stamp
 nightly: $(VENV)/test.stamp
 	@sh tests/tools.sh nightly
 	@$(BIN)/python -m pip install --quiet --editable ".[nightly]" || echo "atheris does not install here: no fuzzing by coverage"
-	@$(BIN)/python -m pytest -m nightly --hypothesis-profile=night
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m nightly --hypothesis-profile=night
 	@$(PYTEST) --hypothesis-profile=night
 
 lock: $(VENV)/test.stamp
