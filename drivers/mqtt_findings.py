@@ -46,7 +46,8 @@ def _items(reader: Reader, message: Message, found: Sequence[Found | Refused | S
             items.append(Reject(source, one.reason, one.example, one.detail, message.delivery))
         elif isinstance(one, State):
             condition, values = ("", {}) if one.up else (DEVICE_AWAY, {"detail": one.detail})
-            items.append(Link(one.up, one.detail, (source,), condition=condition, values=values))
+            sources = (source, *(reader.below(one.device) if one.below else ()))
+            items.append(Link(one.up, one.detail, sources, condition=condition, values=values))
         else:
             if one.raw is None:
                 whole.append(len(items))

@@ -150,6 +150,10 @@ class Reader:
                 self._devices[device] = found
         return found
 
+    def below(self, device: str) -> list[str]:
+        """The sources of the devices named so far whose name begins with this one's and a slash."""
+        return [source for name, source in self._devices.items() if name.startswith(f"{device}/")]
+
 
 Route = tuple[tuple[Target, ...], tuple[Reader, ...], bool, str]
 """Who reads the messages of a topic, at least one; whether several do, so that the payload is nobody's alone; the

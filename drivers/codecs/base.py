@@ -32,11 +32,15 @@ class Refused(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a message says of whether a device is there: a last will, a death certificate."""
+    """What a message says of whether a device is there: a last will, a death certificate.
+
+    below: it holds for every device, too, that was ever named and whose name begins with this one's and a slash.
+    """
 
     up: bool
     detail: str
     device: str = ""
+    below: bool = False
 
 
 class Ask(NamedTuple):

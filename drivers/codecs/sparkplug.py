@@ -108,9 +108,8 @@ class Sparkplug:
         if node.born and None not in (session, node.session) and session != node.session:
             detail = f"the death of session {session}, and this is {node.session}"
             return [Refused("old_death", payload[:EXAMPLE_BYTES], detail, whose.name)]
-        gone = self._nodes.forget(node)
-        away = [State(False, "its node has left the broker", f"{whose.name}/{device}") for device in gone]
-        return [State(False, "it has left the broker", whose.name), *away]
+        self._nodes.forget(node)
+        return [State(False, "its node has left the broker", whose.name, below=True)]
 
     def _values(
         self, nodes: Nodes, node: Node, whose: Address, read: Payload, payload: bytes, now: float | None

@@ -131,13 +131,11 @@ class Nodes:
             node = self._nodes[key] = Node()
         return node
 
-    def forget(self, node: Node) -> list[str]:
-        """A death, or a new birth: nothing told before holds. The devices that were there."""
-        gone = [device for device in node.devices if device]
+    def forget(self, node: Node) -> None:
+        """A death, or a new birth: nothing told before holds."""
         node.devices.clear()
         self._grow(node, -node.count)
         node.born = False
-        return gone
 
     def drop(self, node: Node, device: str) -> None:
         """A device died, or is born anew."""

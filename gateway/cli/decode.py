@@ -162,7 +162,8 @@ class _Words:
             self._rejects[one.reason] += 1
             self._examples.setdefault(one.reason, one)
         elif isinstance(one, State):
-            print(plain(f"{_EMPTY:<24}  {one.device or self._codec}  is {'up' if one.up else 'down'}: {one.detail}"))
+            state = f"{'up' if one.up else 'down'}{' with its devices' if one.below else ''}"
+            print(plain(f"{_EMPTY:<24}  {one.device or self._codec}  is {state}: {one.detail}"))
         elif isinstance(one, Ask):
             print(plain(f"{_EMPTY:<24}  {self._codec}  would ask on {one.topic}: {example(one.payload)}"))
 

@@ -16,6 +16,9 @@ from drivers.mqtt import Broker, MqttDriver
 from drivers.simulators import edge_node
 from drivers.sparkplug import KIND, SparkplugOptions
 
+BOTH = {"plant-plant-press-1", "plant-plant-press-1-pump"}
+MS = 1_795_500_000_000
+
 
 def driver_at(mosquitto: Mosquitto, **more: Any) -> MqttDriver:
     broker = Broker(name="local", host="127.0.0.1", port=mosquitto.port, client_id="gateway")
@@ -41,6 +44,11 @@ async def node(mosquitto: Mosquitto, *, port: int = 0, **more: Any) -> AsyncIter
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def told(collector: Collector, *, up: bool) -> set[str]:
+    """The sources that a message put up, or down."""
+    return {source for link in collector.links if link.up == up for source in link.sources}
 
 
 def strokes(collector: Collector) -> list[Any]:
@@ -92,19 +100,40 @@ async def test_one_that_may_not_publish_asks_for_nothing(mosquitto: Mosquitto) -
 
 
 async def test_the_will_of_a_node_puts_it_and_its_pump_down(mosquitto: Mosquitto) -> None:
-    collector, both = Collector(), {"plant-plant-press-1-pump", "plant-plant-press-1"}
-
-    def told(*, up: bool) -> set[str]:
-        return {source for link in collector.links if link.up == up for source in link.sources}
-
+    collector = Collector()
     async with (
         running(driver_at(mosquitto), collector),
         MqttProxy(mosquitto.port) as proxy,
         node(mosquitto, port=proxy.port),
     ):
-        await until(lambda: told(up=True) >= both)
+        await until(lambda: told(collector, up=True) >= BOTH)
         proxy.cut()  # no DISCONNECT: the broker publishes the will
-        await until(lambda: told(up=False) == both)
+        await until(lambda: told(collector, up=False) == BOTH)
+
+
+async def test_a_node_that_dies_before_its_pump_is_born_again_takes_it_with_it(mosquitto: Mosquitto) -> None:
+    """So it is, too, where the births were asked for, and the death comes between them."""
+    collector, speaker = Collector(), edge_node.EdgeNode()
+    births, again = [*speaker.births(MS)], [*speaker.births(MS)]
+    async with running(driver_at(mosquitto), collector), aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        await collector.up()
+        for message in (*births, again[0], speaker.will()):
+            await client.publish(*message, qos=1)
+        await until(lambda: told(collector, up=False) == BOTH)
+
+
+async def test_a_node_that_dies_while_the_gateway_is_away_takes_its_pump_with_it(mosquitto: Mosquitto) -> None:
+    driver, speaker = driver_at(mosquitto), edge_node.EdgeNode()
+    collector, later = Collector(), Collector()
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+        async with running(driver, collector):
+            await collector.up()
+            for message in speaker.births(MS):
+                await client.publish(*message, qos=1)
+            await until(lambda: told(collector, up=True) >= BOTH)
+        await client.publish(*speaker.will(), qos=1)
+        async with running(driver, later):
+            await until(lambda: told(later, up=False) == BOTH)
 
 
 async def test_the_command_is_what_a_node_of_the_standard_obeys(mosquitto: Mosquitto) -> None:
@@ -112,7 +141,7 @@ async def test_the_command_is_what_a_node_of_the_standard_obeys(mosquitto: Mosqu
         await client.subscribe("spBv1.0/plant/NCMD/#")
         async with running(driver_at(mosquitto), collector := Collector()):
             await collector.up()
-            await client.publish(*edge_node.EdgeNode().data(1_795_500_000_000))
+            await client.publish(*edge_node.EdgeNode().data(MS))
             async with asyncio.timeout(10):
                 command = await anext(aiter(client.messages))
     assert (str(command.topic), command.qos, command.retain) == ("spBv1.0/plant/NCMD/press-1", 0, False)

@@ -211,7 +211,7 @@ def test_deaths() -> None:
     plant.births(session=7)
     for metrics in ((Metric(b"bdSeq", value=(LONG, 7)),), (Metric(b"bdSeq", value=(INT, 7)),), ()):
         found = plant.say("NDEATH", *metrics, seq=99)
-        assert [(one.up, one.device) for one in found] == [(False, "plant/press"), (False, "plant/press/pump")]
+        assert [(one.up, one.device, one.below) for one in found] == [(False, "plant/press", True)]
         assert of(plant.say("DDATA", Metric(alias=2, value=(DOUBLE, 1.0))), Refused)
         assert [one.up for one in of(plant.births(session=7), State)] == [True, True]
 
@@ -460,7 +460,7 @@ def test_the_simulated_node_is_understood() -> None:
     assert not of([one for message in node.births(MS) for one in plant.raw(*message)], Refused)
     for stroke in range(1, 300):
         assert records(plant.raw(*node.data(MS)))[1] == ("Strokes", None, stroke)
-    assert [one.up for one in plant.raw(*node.will())] == [False, False]
+    assert [(one.up, one.below) for one in plant.raw(*node.will())] == [(False, True)]
 
 
 # What others recorded
