@@ -69,13 +69,19 @@ class Seen:
             return False
 
     async def fits(self) -> None:
-        """Nothing is wider than the window."""
+        """Nothing is wider than the window, and nothing is so narrow that its words break."""
         wide = await self.page.evaluate(
             "[...document.querySelectorAll('body *')].filter(one => one.getBoundingClientRect().right > innerWidth + 1"
             " && !one.closest('.scroll, pre, .sr, .skip')).map(one => one.outerHTML.slice(0, 100))"
         )
         assert not wide
         assert await self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        narrow = await self.page.evaluate(
+            "[...document.querySelectorAll('body :is(a, b, p, span, h1, h2, h3, dt, dd)')].filter(one => one.innerText"
+            " && one.innerText.length > 8 && one.clientHeight > 5 * one.clientWidth)"
+            ".map(one => one.outerHTML.slice(0, 100))"
+        )
+        assert not narrow
 
 
 @contextlib.asynccontextmanager

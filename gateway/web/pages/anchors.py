@@ -21,7 +21,7 @@ _LOOKS: Final = {ANCHORED: "tag well", FAILED: "tag ill"}
 def part(view: View) -> Part:
     """A row for each chain that is told of the log; nothing where there is none."""
     rows = [_row(view, name, told) for name, told in view.status["anchors"].items()]
-    content = [el("h2", view.words("Anchors")), el("ol", rows, class_="rows")] if rows else []
+    content = [el("h2", view.words("Anchors")), el("ol", rows, class_="rows anchors")] if rows else []
     return Part("anchors", el("div", content))
 
 
