@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.anchors.api import LieError, RefusedError
-from gateway.anchors.http import Server, told
+from gateway.anchors.http import Server
 from gateway.core import bsn, limits
 from gateway.core.bsn import Body, Call, PublicKey
 from gateway.core.note import b64encode
@@ -109,12 +109,12 @@ class Gateway:
         except FormatError as exc:
             if code != 0:  # refusals are not always signed; nothing rests on one but that it is tried again
                 raise UnsignedRefusalError(
-                    f"it refuses the call, in an answer that is not its own key's: {told(message)}",
+                    f"it refuses the call, in an answer that is not its own key's: {self.server.told(message)}",
                     cure="Check url, user, app, access_key and gateway_key; it is tried again",
                 ) from exc
             raise LieError(f"its answer is not believed: {exc.what}", cure="Check gateway_key and algorithm") from exc
         if code != 0:
-            raise RefusedError(f"it refuses the call: {told(message)}", cure="Ask the city node's operator")
+            raise RefusedError(f"it refuses the call: {self.server.told(message)}", cure="Ask the city node's operator")
         if values is None:
             raise LieError("its answer has no body", cure="Ask the city node's operator")
         return values
@@ -133,10 +133,10 @@ class Gateway:
             **self._expected,
         }
         for name, value in wanted.items():
-            found = told_of[name]
-            if str(found).lower() != str(value).lower():
+            found = str(told_of[name])
+            if found.lower() != str(value).lower():
                 raise RefusedError(
-                    f"the application's {name} is {told(str(found))} there, and {value} in the configuration",
+                    f"the application's {name} is {self.server.told(found)} there, and {value} in the configuration",
                     cure="Correct [anchor.NAME], or look for who answers in the city node's place",
                 )
         self._ready = True

@@ -254,12 +254,9 @@ def _evidence(block: Block, channel: str, submission: Submission) -> cbor.Value:
 
 
 def _found(block: Block, channel: str, submission: Submission) -> tuple[int, Transaction]:
-    try:
-        for place, found in anchor_fabric.find(block, channel, submission.statement):
-            if found.id == submission.ticket.decode():
-                return place, found
-    except FormatError as exc:
-        raise LieError(f"a transaction of block {block.header.number} cannot be read: {exc.what}") from exc
+    for place, found in anchor_fabric.find(block, channel, submission.statement):
+        if found.id == submission.ticket.decode():
+            return place, found
     raise LieError(f"block {block.header.number} does not hold the transaction")
 
 

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from gateway.anchors.api import Chain, LieError, Opened, Place, RefusedError, Sight, Submission
 from gateway.anchors.bsn import HOSTED, Access, Gateway, UnsignedRefusalError, searched, text
-from gateway.anchors.http import Server, told
+from gateway.anchors.http import Server
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fisco, bsn, cbor, fisco, limits
 from gateway.core.anchor import Statement
@@ -132,7 +132,7 @@ class Node:
                 return result
             case {"id": self._id, "error": {"message": str(message)}}:
                 raise RefusedError(
-                    f"the node refuses {method}: {told(message)}", cure="Check rpc, version, group and node"
+                    f"the node refuses {method}: {self.server.told(message)}", cure="Check rpc, version, group and node"
                 )
         raise LieError(f"the node answers {method} with neither a result nor an error to it")
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -17,14 +19,16 @@ from gateway.core.text import plain
 from gateway.errors import UnreachableError
 
 _CURE = "Check the url, the network and the server; it is tried again"
+_LOOKED_AT = 4_096  # characters of a server's words; a secret that is cut there is not among those that are shown
+_SECRET_CHARS = 8  # of a part of a URL that may be one
 _NO_ANSWER = "Check that the url is the service's; it is tried again"
 
 
 class StatusError(UnreachableError):
     """A status other than 200, with what was answered."""
 
-    def __init__(self, status: int, answered: bytes) -> None:
-        super().__init__(f"it answers with status {status}{_begin(answered)}", cure=_NO_ANSWER)
+    def __init__(self, status: int, answered: bytes, begin: str) -> None:
+        super().__init__(f"it answers with status {status}{begin and ': '}{begin}", cure=_NO_ANSWER)
         self.status, self.answered = status, answered
 
 
@@ -34,6 +38,9 @@ class Server:
     def __init__(self, url: str, *, ca_file: str = "", headers: Mapping[str, str] | None = None) -> None:
         self._url, self._ca_file, self._headers = url.rstrip("/"), ca_file, dict(headers or {})
         self._http: aiohttp.ClientSession | None = None
+        where = urlsplit(self._url)
+        parts = [*self._headers.values(), *re.split("[/&=]", f"{where.path}&{where.query}")]
+        self._secrets = [part for part in parts if len(part) >= _SECRET_CHARS]
         self.requests, self.bytes_sent, self.bytes_received = 0, 0, 0
 
     async def __aenter__(self) -> Self:
@@ -59,10 +66,7 @@ class Server:
     async def post(self, path: str, data: bytes, *, most: int = limits.CHAIN_ANSWER_BYTES) -> Any:
         """The JSON that is answered to JSON. UnreachableError, and LieError for an answer that is none or too long."""
         answered = await self.exchange(path, data, "application/json", most=most)
-        try:
-            return msgspec.json.decode(answered)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            raise LieError("its answer is no JSON", cure=_NO_ANSWER) from None
+        return read_json(answered)
 
     async def exchange(self, path: str, data: bytes, media: str, *, most: int) -> bytes:
         """What is answered to bytes of a media type. UnreachableError, and LieError for an answer that is too long."""
@@ -80,8 +84,15 @@ class Server:
             raise UnreachableError(_words(error), cure=_CURE) from error
         self.bytes_received += len(answered)
         if status != 200:
-            raise StatusError(status, answered)
+            raise StatusError(status, answered, self.told(answered[:_LOOKED_AT].decode(errors="replace"), 100))
         return answered
+
+    def told(self, text: str, most: int = limits.DETAIL_CHARS) -> str:
+        """A server's words, fit to be shown: cut, and without what it was sent that may be a secret."""
+        text = text[:_LOOKED_AT]
+        for secret in self._secrets:
+            text = text.replace(secret, "...")
+        return plain(text[:most])
 
     async def _tls(self) -> ssl.SSLContext | bool:
         if not self._ca_file:
@@ -93,9 +104,15 @@ class Server:
             raise RefusedError(what, cure="Put the file back, or correct ca_file") from error
 
 
-def told(text: str) -> str:
-    """A server's words, fit to be shown."""
-    return plain(text[: limits.DETAIL_CHARS])
+def read_json(answered: bytes) -> Any:
+    """What it says. LieError where it is no JSON, or made of more values than memory and loop have room for."""
+    most = sum(map(answered.count, (b",", b"[", b"{")))  # and one; a text may hold some, too
+    if most >= limits.CHAIN_ANSWER_VALUES:
+        raise LieError(f"its answer has more than {limits.CHAIN_ANSWER_VALUES} values", cure=_NO_ANSWER)
+    try:
+        return msgspec.json.decode(answered)
+    except (msgspec.DecodeError, RecursionError):
+        raise LieError("its answer is no JSON", cure=_NO_ANSWER) from None
 
 
 async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
@@ -106,11 +123,6 @@ async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
             raise LieError(f"its answer is longer than {most} bytes", cure=_NO_ANSWER)
         parts.append(part)
     return b"".join(parts)
-
-
-def _begin(answered: bytes) -> str:
-    text = told(answered[:100].decode(errors="replace"))
-    return f": {text}" if text else ""
 
 
 def _words(error: Exception) -> str:

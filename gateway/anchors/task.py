@@ -23,13 +23,12 @@ from gateway.conditions.anchors import ANCHOR_ANSWER, ANCHOR_AWAY, ANCHOR_FAILED
 from gateway.core import cbor, limits
 from gateway.core.anchor import Statement
 from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
-from gateway.errors import BugError, Retry, Stop, StoreFullError, UnreachableError
+from gateway.errors import Retry, Stop, StoreFullError, UnreachableError
 from gateway.settings import AnchorSettings
 
 log = logging.getLogger(__name__)
 
 _GIVE_UP = 4  # times late_s
-_REPORT = "Report it with the gateway's log"
 _NEXT = "The next checkpoint takes its place"
 
 T = TypeVar("T")
@@ -173,6 +172,13 @@ class Anchoring:
     def _age_s(self, row: AnchorRow) -> float:
         return (self._clock.now().ms - row.since_ms) / 1000
 
+    def _outlived(self, row: AnchorRow) -> bool:
+        return self._age_s(row) > _GIVE_UP * self._settings.late_s
+
+    def _is_ours(self, row: AnchorRow) -> bool:
+        """Whether it is on the chain that the configuration has now."""
+        return (row.kind, row.chain) == (self._settings.kind, self._called)
+
     def ask(self) -> None:
         """Goes on at once, for a person who does not wait for its back-off."""
         self._wake.set()
@@ -251,7 +257,7 @@ class Anchoring:
         row = self._doing = await self._journal.current(self._name)
         if row is None:
             return await self._begin(chain)
-        if (row.kind, row.chain) != (self._settings.kind, self._called):
+        if not self._is_ours(row):
             await self._failed("[anchor.NAME] was changed to another chain", "", over=True)
             return 0.0
         if not row.data:
@@ -290,30 +296,40 @@ class Anchoring:
 
     async def _taken_away(self, chain: Chain) -> bool:
         """Whether a late reorganisation took the newest anchor away; then that is on its way again."""
-        last = self._doing = self._anchored
-        if self._final or last is None or self._age_s(last) > limits.ANCHOR_RECENT_S or last.chain != self._called:
+        last = self._anchored
+        if self._final or last is None or self._age_s(last) > limits.ANCHOR_RECENT_S or not self._is_ours(last):
             return False
-        sight = await self._call(chain.look(_submission(self._origin, last)))
+        try:
+            sight = await self._call(chain.look(_submission(self._origin, last)))
+        except GoneError:
+            self._doing = last  # any other error leaves it as it is
+            raise
         if sight.place is not None:
             return False
         await self._back(last)
-        self._anchored = await self._journal.anchored(self._name)
         return True
 
     async def _make(self, chain: Chain, row: AnchorRow) -> float:
         last, former = await self._journal.before(self._name, row.size), None
-        if last is not None and last.data and last.state == FAILED and last.chain == row.chain:
+        if last is not None and last.data and last.state == FAILED and self._is_ours(last):
             former = _submission(self._origin, last)
         data = await self._call(chain.make(Statement.of(self._origin, row.size, row.root), former))
         if not 0 < len(data) <= limits.ANCHOR_DATA_BYTES:
-            raise BugError(f"a submission of {len(data)} bytes", cure=_REPORT)
+            raise GoneError(
+                f"a submission of {len(data)} bytes, and {limits.ANCHOR_DATA_BYTES} may be sent", cure=_NEXT
+            )
         await self._save(replace(row, data=data, state=WAITING, why="", cure=""))  # before anything is sent
         return 0.0
 
     async def _send(self, chain: Chain, row: AnchorRow) -> float:
-        ticket = await self._call(chain.send(_submission(self._origin, row)))
+        try:
+            ticket = await self._call(chain.send(_submission(self._origin, row)))
+        except RefusedError as error:
+            if not self._outlived(row):
+                raise
+            raise GoneError(f"it is given up, refused for too long: {error.what}", cure=error.cure) from error
         if len(ticket) > limits.ANCHOR_TICKET_BYTES:
-            raise BugError(f"a ticket of {len(ticket)} bytes", cure=_REPORT)
+            raise LieError(f"its ticket has {len(ticket)} bytes, more than {limits.ANCHOR_TICKET_BYTES}")
         self._sent_at = self._clock.monotonic()
         if row.state != SUBMITTED or row.ticket != ticket:
             await self._save(replace(row, ticket=ticket, state=SUBMITTED, why="", cure=""))
@@ -338,7 +354,7 @@ class Anchoring:
                 raise LieError(f"block {row.number} is said not to have it any more, on a chain that keeps its blocks")
             await self._back(row)
             return 0.0
-        if self._age_s(row) > _GIVE_UP * self._settings.late_s:
+        if self._outlived(row):
             raise GoneError("no block took it, for too long: it is given up", cure=_NEXT)
         if self._clock.monotonic() - self._sent_at > limits.ANCHOR_RESEND_S:
             return await self._send(chain, row)
@@ -351,7 +367,6 @@ class Anchoring:
             what = f"its proof has {len(evidence)} bytes, more than {limits.ANCHOR_EVIDENCE_BYTES} that receipts carry"
             raise GoneError(what, cure="Anchor less often, or on a chain with smaller blocks")
         await self._save(replace(row, state=ANCHORED, over=True, evidence=evidence, why="", cure=""))
-        self._anchored = self._row
         return 0.0
 
     async def _back(self, row: AnchorRow) -> None:
@@ -370,6 +385,10 @@ class Anchoring:
         self._doing = row
         if self._row is None or row.size >= self._row.size:
             self._row = row
+        if row.state == ANCHORED:
+            self._anchored = row
+        elif self._anchored is not None and row.size == self._anchored.size:
+            self._anchored = await self._journal.anchored(self._name)
 
     async def _call(self, asked: Awaitable[T]) -> T:
         """One of the kind's calls, within its time."""

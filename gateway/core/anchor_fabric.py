@@ -17,6 +17,7 @@ ordered. The time is that of whoever made the transaction.
 
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gateway.core import cbor, curves, fabric
 from gateway.core.anchor import Anchored, Pin, Statement, of_chain
@@ -36,14 +37,15 @@ def evidence(channel: str, block: Block, place: int) -> cbor.Value:
 
 
 def find(block: Block, channel: str, statement: Statement) -> list[tuple[int, Transaction]]:
-    """The transactions of a block in whose call the statement stands, with their places."""
+    """A block's transactions in whose call the statement stands, with their places. What cannot be read has none."""
     found = []
     for place, envelope in enumerate(block.envelopes):
         if written(statement) not in envelope:
             continue
-        transaction = fabric.read_transaction(envelope)
-        if transaction.channel == channel and _stands(transaction, statement):
-            found.append((place, transaction))
+        with suppress(FormatError):
+            transaction = fabric.read_transaction(envelope)
+            if transaction.channel == channel and _stands(transaction, statement):
+                found.append((place, transaction))
     return found
 
 

@@ -87,6 +87,8 @@ def read_block(data: bytes) -> Block:
     block = Message(data, "the block")
     fields = Message(block.octets(1), "the block's header")
     header = Header(fields.uint(1), fields.octets(2), fields.octets(3))
+    if header.number > NUMBER_MAX:
+        raise FormatError("the block's number is none")
     envelopes = tuple(Message(block.octets(2), "the block's data").each(1))
     if data_hash(envelopes) != header.data_hash:
         raise FormatError("the block's transactions are not those that its header is of")

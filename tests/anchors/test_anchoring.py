@@ -14,7 +14,7 @@ import pytest
 from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, until
 from fakes.little_chain import KIND, NAME, Block, LittleChain, World, check
 
-from gateway.anchors.api import Chain, Place, Sight, Submission
+from gateway.anchors.api import Chain, Place, RefusedError, Sight, Submission
 from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.core import cbor, limits
@@ -296,6 +296,43 @@ async def test_a_late_reorganisation_is_seen_before_the_next_anchor(pipe: Pipeli
         assert world.stands(statement(first)) == 1
 
 
+async def test_a_chain_that_lets_nobody_in_takes_no_anchor_away(pipe: Pipeline) -> None:
+    """Before the next anchor the last one is looked at again: that it cannot be is no word about it."""
+    world, shut = World(), list[bool]()
+
+    class Shut(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            if shut:
+                raise RefusedError("the key has expired", cure="Write another")
+            return await super().look(submission)
+
+    async with anchoring(pipe, world, Shut) as task:
+        await anchored(task, world, 2)
+        before = await row_of(pipe.store)
+        shut.append(True)
+        await grow(pipe)
+        await until(lambda: [one.condition for one in task.problems] == ["anchor-failed"])
+        assert await pipe.store.anchors.covering(0) == [before]
+        shut.clear()
+        await anchored(task, world, 3)
+    assert len(set(world.sent)) == 2
+
+
+async def test_an_anchor_that_can_never_stand_there_again_gives_way_to_the_next(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await anchored(task, world, 2)
+        world.reorganise(len(world.blocks) - 1)
+        world.pool.append(b"no " + world.sent[0])
+        world.mine()
+        await grow(pipe)
+        await state_is(task, FAILED, 2)
+        assert task.status()["anchored"] == 0
+        assert await pipe.store.anchors.covering(0) == []
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        await anchored(task, world, 3)
+
+
 def fallen(blocks: list[Block]) -> list[Block]:
     return blocks[:1]
 
@@ -344,6 +381,20 @@ async def test_what_the_chain_does_not_take_fails_until_a_person_has_helped(pipe
         await anchored(task, world, 2)
         assert task.status()["why"] == ""
     assert len(set(world.sent)) == 1
+
+
+async def test_what_is_refused_for_too_long_is_given_up(pipe: Pipeline) -> None:
+    """The same bytes are tried again, but a price that was bid once too low would be refused for ever."""
+    world = World(poor=True)
+    async with anchoring(pipe, world) as task:
+        await state_is(task, FAILED, 2)
+        pipe.clock.advance(SETTINGS.late_s * 4 + 1)
+        await until(lambda: "given up" in task.status()["why"])
+        assert task.status()["cure"] == "Fill it"
+        world.poor = False
+        await grow(pipe)
+        await anchored(task, world, 3)
+    assert (await row_of(pipe.store)).data.startswith(b"1 "), "made with the one that it has to exclude"
 
 
 async def test_what_can_never_stand_there_gives_way_to_the_next(pipe: Pipeline) -> None:
@@ -433,13 +484,38 @@ async def test_a_chain_that_cannot_be_opened_is_tried_again(pipe: Pipeline) -> N
 
 
 async def test_a_fault_of_ours_ends_it(pipe: Pipeline) -> None:
-    class Long(LittleChain):
+    class Broken(LittleChain):
         async def make(self, statement: Statement, former: Submission | None) -> bytes:
-            return bytes(limits.ANCHOR_DATA_BYTES + 1)
+            raise BugError("an invariant does not hold")
 
-    task = Anchoring("coop", SETTINGS, NAME, opener(World(), Long), OfLog(pipe.store), pipe.clock, random.Random(1))
+    task = Anchoring("coop", SETTINGS, NAME, opener(World(), Broken), OfLog(pipe.store), pipe.clock, random.Random(1))
     with pytest.raises(BugError):
         await task.run()
+
+
+async def test_what_is_too_long_to_be_kept_harms_nothing_else(pipe: Pipeline) -> None:
+    """A server has a say in both, so neither may end the process."""
+    world, cured = World(), list[bool]()
+
+    class Long(LittleChain):
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            if statement.size == 2:
+                return bytes(limits.ANCHOR_DATA_BYTES + 1)
+            return await super().make(statement, former)
+
+        async def send(self, submission: Submission) -> bytes:
+            ticket = await super().send(submission)
+            return ticket if cured else ticket + bytes(limits.ANCHOR_TICKET_BYTES)
+
+    async with anchoring(pipe, world, Long) as task:
+        await state_is(task, FAILED, 2)
+        assert f"{limits.ANCHOR_DATA_BYTES + 1} bytes" in task.status()["why"]
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        await grow(pipe)
+        await until(lambda: [one.condition for one in task.problems] == ["anchor-answer"])
+        assert (await row_of(pipe.store)).ticket == b""
+        cured.append(True)
+        await anchored(task, world, 3)
 
 
 async def test_another_chain_under_the_same_name_begins_anew(pipe: Pipeline) -> None:

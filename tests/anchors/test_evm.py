@@ -18,11 +18,12 @@ from fakes.anvil import ADDRESS, CHAIN_ID, KEY, Anvil
 from fakes.lying_rpc import Lie, LyingServer
 
 from gateway.anchors.api import Chain, GoneError, LieError, RefusedError, Submission
+from gateway.anchors.evm import blocks, transactions
 from gateway.anchors.evm import chain as evm
-from gateway.anchors.evm import transactions
 from gateway.anchors.evm.options import EvmOptions
 from gateway.anchors.evm.transactions import Account, Price, Transaction
-from gateway.core import anchor_evm
+from gateway.anchors.http import Server
+from gateway.core import anchor_evm, limits, rlp, trie
 from gateway.core.anchor import Statement
 from gateway.core.keccak import keccak256
 from gateway.errors import FieldgateError, UnreachableError
@@ -206,6 +207,48 @@ async def test_every_lie_is_refused_with_its_reason_and_the_truth_is_taken_after
             await asked.prove(submission, sight.place, 2)
 
 
+async def test_a_height_alone_is_not_held_against_what_comes_after_it(node: Anvil) -> None:
+    async with through_a_liar(node) as (server, chain):
+        submission = await submitted(chain)
+        server.lie = on("eth_blockNumber", lambda _: hex(2**200))
+        assert (await chain.look(submission)).place is None
+        server.lie = lying_rpc.honest
+        await node.mine()
+        assert (await chain.look(submission)).place is not None
+
+
+async def test_a_block_without_the_receipts_of_its_transactions(node: Anvil) -> None:
+    """The whole block is the server's own work: header, hash and an empty tree of receipts fit together."""
+    contract = await node.deploy(anvil.CREATION)
+    async with through_a_liar(node, contract=contract) as (server, chain):
+        submission = await submitted(chain)
+        await node.mine()
+        fields = rlp.decode(blocks.header(await node.rpc("eth_getBlockByNumber", "latest", False)).raw)
+        fields[5] = trie.EMPTY_ROOT
+        forged = "0x" + keccak256(rlp.encode(fields)).hex()
+        changes: dict[str, Callable[[Any], Any]] = {
+            "eth_getBlockByNumber": lambda told: {
+                **told,
+                "receiptsRoot": "0x" + trie.EMPTY_ROOT.hex(),
+                "hash": forged,
+            },
+            "eth_getTransactionReceipt": lambda told: {**told, "blockHash": forged},
+            "eth_getBlockReceipts": lambda _: [],
+        }
+        server.lie = lambda asked, _, result: changes.get(asked, lambda told: told)(result)
+        with pytest.raises(LieError, match="has 0 receipts for 1 transactions"):
+            await chain.look(submission)
+
+
+def test_a_header_longer_than_any_receipt_is_not_kept() -> None:
+    """A look keeps EVM_HEADERS of them."""
+    told = {name: "0x0" if length is None else "0x" + "00" * length for name, length in blocks._HEADER}
+    with pytest.raises(LieError, match="the header of a block has"):
+        blocks.header({**told, "extraData": "0x" + "00" * limits.ANCHOR_EVIDENCE_BYTES})
+    with pytest.raises(LieError, match="hash"):
+        blocks.header({**told, "extraData": "0x"})
+
+
 def transfer(account: int) -> dict[str, str]:
     """A transaction of another of anvil's accounts, so that a block holds two."""
     addresses = ["", "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"]
@@ -239,6 +282,8 @@ async def test_a_place_that_is_gone_is_not_proved(node: Anvil) -> None:
         (web.Response(status=403), RefusedError, "does not let this gateway in"),
         (web.Response(status=429), UnreachableError, "has had enough requests"),
         (web.Response(status=502, text="<html>"), UnreachableError, "it answers with status 502"),
+        (web.Response(status=500, text=f"no key {API_KEY}"), UnreachableError, "with status 500: no key ..."),
+        (lying_rpc.error(-32601, f"no key {API_KEY}"), UnreachableError, "refuses eth_chainId: no key ..."),
         (lying_rpc.error(-32098, "Reaches the request limit"), UnreachableError, "Reaches the request limit"),
         (lying_rpc.error(-32601, "no such method\x1b[2J"), UnreachableError, "its server refuses eth_chainId"),
     ],
@@ -254,6 +299,11 @@ async def test_a_server_that_does_not_answer_as_it_should(
         assert "\x1b" not in str(caught.value)
         assert API_KEY not in str(caught.value)
         assert server.heads["x-api-key"] == API_KEY
+
+
+def test_a_server_that_repeats_what_it_was_sent_tells_no_secret() -> None:
+    server = Server("https://chain.example/v3/0123456789abcdef?key=fedcba98", headers={"x-api-key": API_KEY})
+    assert server.told(f"POST /v3/0123456789abcdef?key=fedcba98 by {API_KEY}\n", 40) == "POST /v3/...?key=... by ...\\n"
 
 
 async def test_an_answer_without_an_end_is_cut(node: Anvil, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,6 +347,7 @@ BROKEN: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "nested for ever": ({"raw": b"[" * 100_000}, LieError, "no JSON"),
     "no header": ({"raw": b"{}"}, LieError, "no code"),
     "a list": ({"raw": b"[]"}, LieError, "no code"),
+    "made of nothings": ({"raw": b"[%b{}]" % (b"{}," * limits.CHAIN_ANSWER_VALUES)}, LieError, "values"),
     "too long": ({"raw": b" " * (limits.CHAIN_ANSWER_BYTES + 1)}, LieError, "longer"),
     "an error page": ({"raw": b"bad \x1bgateway", "status": 502}, UnreachableError, r"status 502: bad \\x1bgateway"),
     "elsewhere": ({"status": 302}, UnreachableError, "status 302"),

@@ -152,6 +152,11 @@ async def test_a_huge_answer_is_not_read_to_its_end(ground: StampGround):
     assert sent_bytes < 64 * 1024 * 1024
 
 
+async def test_an_answer_is_no_longer_than_what_is_kept_of_it():
+    """A good token may be padded by anybody on the way: its certificates are not signed."""
+    assert limits.TOKEN_ANSWER_BYTES <= limits.ANCHOR_TICKET_BYTES
+
+
 async def test_a_slow_authority_is_told_as_that(ground: StampGround, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "CHAIN_REQUEST_S", 0.3)
 

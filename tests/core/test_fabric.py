@@ -1,6 +1,7 @@
 """Fabric's blocks: hashes of published headers, blocks written by another library, evidence with anything changed."""
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -79,6 +80,7 @@ def test_a_block_whose_parts_do_not_fit(ledger):
         (lambda block: block.data.data.reverse(), "not those"),
         (lambda block: block.header.ClearField("data_hash"), "not those"),
         (lambda block: setattr(block.header, "previous_hash", b"short"), "32 bytes"),
+        (lambda block: setattr(block.header, "number", 2**63), "number is none"),
         (lambda block: block.metadata.metadata.__setitem__(0, b"\xff"), "at most 64 bits"),
     ):
         with pytest.raises(FormatError, match=why):
@@ -104,6 +106,12 @@ def evidence(ledger):
     assert place == 1
     assert transaction.chaincode == "cc_app_00"
     return anchor_fabric.evidence("channel1", block, place)
+
+
+def test_an_envelope_that_cannot_be_read_hides_no_other(ledger):
+    block = fabric.read_block(ledger.blocks[1].data)
+    spoilt = replace(block, envelopes=(anchor_fabric.written(STATEMENT), *block.envelopes))
+    assert [place for place, _ in anchor_fabric.find(spoilt, "channel1", STATEMENT)] == [2]
 
 
 def pins(text):

@@ -7,6 +7,7 @@ from gateway.anchors.api import LieError
 from gateway.anchors.evm import rpc
 from gateway.core import rlp, trie
 from gateway.core.anchor_evm import Header
+from gateway.core.limits import ANCHOR_EVIDENCE_BYTES
 from gateway.errors import UnreachableError
 
 _HEADER: Sequence[tuple[str, int | None]] = (  # name, length; None: a number
@@ -43,7 +44,10 @@ def header(told: dict[str, Any]) -> Header:
         if told.get(name) is None:
             break
         fields.append(_field(told, name, length))
-    made = Header.parse(rlp.encode(fields))
+    raw = rlp.encode(fields)
+    if len(raw) > ANCHOR_EVIDENCE_BYTES:
+        raise LieError(f"the header of a block has {len(raw)} bytes, more than {ANCHOR_EVIDENCE_BYTES}")
+    made = Header.parse(raw)
     if made.hash != rpc.data(told.get("hash"), "block's hash", 32):
         raise LieError(f"block {made.number} has another hash than its header")
     return made

@@ -71,7 +71,7 @@ class EvmChain:
         self._to = bytes.fromhex(options.contract[2:]) if options.contract else account.address
         signers = Pin(anchor_evm.KIND, str(options.chain_id), "signers", options.signers, 0)
         self._signers = anchor_evm.read_signers(signers) if options.signers else None
-        self._height = 0
+        self._height = 0  # of the newest header that was linked: a number alone is believed for one look
         self._run: list[Header] = []  # linked, from the block in which the submission stands
         self._block: _Block | None = None
 
@@ -144,7 +144,6 @@ class EvmChain:
         height = rpc.uint(await self._ask("eth_blockNumber"), "height")
         if height < self._height:
             raise LieError(f"the chain's height fell from {self._height} to {height}")
-        self._height = height
         for _ in range(_TRIES):
             receipt = await self._receipt(submission)
             if receipt is None:
@@ -155,6 +154,7 @@ class EvmChain:
             block = self._run[0]
             if block.hash == receipt.block:
                 await self._stands(submission, block, receipt.place)
+                self._height = self._run[-1].number
                 return Sight(self._run[-1].number, Place(block.number, block.hash, block.time_s))
         raise LieError("the block is another than the one in which it says the transaction stands")
 
@@ -237,14 +237,18 @@ class EvmChain:
         held = await _checked(blocks.transactions, told, block)
         if not self._options.contract:
             return _Block(block.hash, held, None)
-        return _Block(block.hash, held, await _checked(blocks.receipts, await self._receipts(block, held), block))
+        found = await _checked(blocks.receipts, await self._receipts(block, held), block)
+        if len(found) != len(held):
+            raise LieError(f"block {block.number} has {len(found)} receipts for {len(held)} transactions")
+        return _Block(block.hash, held, found)
 
     async def _receipts(self, block: Header, held: list[bytes]) -> list[Any]:
         """All of a block; one by one from a server that does not have them together."""
         try:
             return rpc.listed(await self._rpc.call("eth_getBlockReceipts", hex(block.number)), "list of receipts")
         except ServerError:
-            return [await self._ask("eth_getTransactionReceipt", _hex(keccak256(raw))) for raw in held]
+            hashes = await asyncio.to_thread(lambda: [_hex(keccak256(raw)) for raw in held])
+            return [await self._ask("eth_getTransactionReceipt", one) for one in hashes]
 
     # -- prove --------------------------------------------------------------------------------------------------------
 

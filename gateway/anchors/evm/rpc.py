@@ -7,7 +7,7 @@ from typing import Any, Self
 import msgspec
 
 from gateway.anchors.api import LieError, RefusedError
-from gateway.anchors.http import Server, StatusError, told
+from gateway.anchors.http import Server, StatusError, read_json
 from gateway.core import limits
 from gateway.errors import UnreachableError
 
@@ -49,7 +49,7 @@ class Rpc:
         if wrong is None:
             return answer.get("result")
         code, text = (wrong.get("code"), wrong.get("message")) if isinstance(wrong, dict) else (0, wrong)
-        words = told(str(text))
+        words = self._server.told(str(text))
         if code in _BUSY:
             raise UnreachableError(f"it cannot answer {method} now: {words}")
         raise ServerError(code if isinstance(code, int) else 0, words)
@@ -64,8 +64,8 @@ class Rpc:
                 raise RefusedError(what, cure="Check url and api_key") from None
             if error.status == 429:
                 raise UnreachableError("its server has had enough requests from here for now (status 429)") from None
-            with contextlib.suppress(ValueError, RecursionError):
-                return msgspec.json.decode(error.answered)
+            with contextlib.suppress(LieError):
+                return read_json(error.answered)
             raise
 
 
