@@ -28,9 +28,7 @@ Tree = dict[str, Entry]
 
 def deb(control: Mapping[str, Entry], data: Tree, epoch: int) -> bytes:
     """The package. `epoch`: Unix seconds of everything in it."""
-    sums = "".join(
-        f"{hashlib.md5(entry.data, usedforsecurity=False).hexdigest()}  {path}\n" for path, entry in _files(data)
-    )
+    sums = "".join(f"{_md5(entry)}  {path}\n" for path, entry in _files(data))
     inside = {**control, "md5sums": Entry(sums.encode())}
     members = (
         ("debian-binary", b"2.0\n"),

@@ -100,11 +100,8 @@ def distributions(moment: int, folder: Path, *kinds: str) -> list[Path]:
     done = subprocess.run([*command, *wanted], cwd=ROOT, env=dated, capture_output=True, text=True, check=False)
     if done.returncode:
         raise lock.LockError(f"hatchling: {done.stderr.strip()}")
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.startswith(f"fieldgate-{version()}") and path.suffix in (".whl", ".gz")
-    ]
+    names = f"fieldgate-{version()}.tar.gz", f"fieldgate-{version()}-*.whl"
+    return [path for path in sorted(folder.iterdir()) if any(map(path.match, names))]
 
 
 def library_path() -> str:
@@ -114,7 +111,8 @@ def library_path() -> str:
 
 def tree(library: Tree, copyrights: str, bom: str, moment: int) -> Tree:
     """Everything that is installed."""
-    files = {f"{library_path()[1:]}/{path}": entry for path, entry in library.items()}
+    below = library_path()[1:]
+    files = {f"{below}/{path}": entry for path, entry in library.items()}
     files |= {"usr/bin/fieldgate": _script("fieldgate", {}, 0o755)}
     files |= {"usr/lib/fieldgate/upgrade.py": Entry(_SCRIPTS.with_name("upgrade.py").read_bytes(), 0o755)}
     files |= {"usr/share/python3/runtime.d/fieldgate.rtupdate": _script("fieldgate.rtupdate", {}, 0o755)}
@@ -146,15 +144,18 @@ def _of_systemd() -> Tree:
 
 
 def _units(data: Tree) -> dict[str, str]:
-    """For the scripts: the gateway's units that start with the machine, and the others, which are kept as they are."""
+    """For the scripts: the gateway's units that start with the machine, those of them that dpkg may stop, and the
+    others, which are kept as they are.
+    """
     units = {
         path.rpartition("/")[2]: entry.data
         for path, entry in data.items()
         if path.startswith("usr/lib/systemd/system/")
     }
     enabled = [name for name, text in units.items() if b"[Install]" in text and not name.startswith("fieldgate-node")]
+    stopped = [name for name in enabled if b"\nRefuseManualStop=yes" not in units[name]]
     others = [name for name in units if name not in enabled]
-    return {"ENABLED": " ".join(enabled), "NOT_ENABLED": " ".join(others)}
+    return {"ENABLED": " ".join(enabled), "STOPPED": " ".join(stopped), "NOT_ENABLED": " ".join(others)}
 
 
 def _completions() -> Tree:

@@ -12,9 +12,8 @@ SUMS = "SHA256SUMS"
 def sign(folder: Path, version: str, key: Path) -> str:
     """Writes `SHA256SUMS` over the files of that version in a folder; returns the key that verifies it."""
     signer = keys.open_signer(f"file:{key.absolute()}")
-    files = sorted(
-        path for path in folder.iterdir() if path.name.startswith((f"fieldgate_{version}_", f"fieldgate-{version}"))
-    )
+    starts = (f"fieldgate_{version}_", f"fieldgate-{version}-", f"fieldgate-{version}.tar.")
+    files = sorted(path for path in folder.iterdir() if path.name.startswith(starts))
     if not files:
         raise LockError(f"{folder} has no file of version {version}: run make wheel and make deb first")
     text = "".join(f"{sha256(path)}  {path.name}\n" for path in files)

@@ -92,10 +92,10 @@ def keep(place: Place, new: str) -> None:
     """Writes down how the installed version does, and makes its package anew. Raises Failed.
 
     Of a version that is not judged yet nothing is kept: the one before it stays the way back. Who goes back to an older
-    version knows why, and nothing is judged.
+    version knows why, and nothing is judged; who installs the same one again changes nothing.
     """
     old, pending = installed(place), read(place.before)
-    if pending is not None and pending.get("back"):
+    if new == old or (pending is not None and pending.get("back")):
         return
     if not is_newer(new, old):
         place.before.unlink(missing_ok=True)
@@ -112,20 +112,19 @@ def keep(place: Place, new: str) -> None:
 def facts(told: State | None) -> State:
     """What of a status a new version is held to."""
     if told is None:
-        return {"origin": "", "size": 0, "held": None, "cosigned": False}
-    chain, nodes = told["chain"], told["nodes"].values()
-    ages = [node.get("cosigned_s") for node in nodes]
+        return {"origin": "", "size": 0, "held": None, "cosigned": []}
+    chain, ages = told["chain"], {name: node.get("cosigned_s") for name, node in told["nodes"].items()}
     return {
         "origin": told["origin"],
         "size": chain["size"],
         "held": chain["held"],
-        "cosigned": any(age is not None and age < RECENT_S for age in ages),
+        "cosigned": [name for name, age in ages.items() if age is not None and age < RECENT_S],
     }
 
 
 def repack(place: Place, version: str) -> None:
     """The installed package as a file, of what dpkg knows and of the files that are there."""
-    tree = place.folder / "tree"
+    tree, made = place.folder / "tree", place.folder / "previous.new"
     shutil.rmtree(tree, ignore_errors=True)
     try:
         for path in ask(place.dpkg("dpkg-query", "--listfiles", NAME)).splitlines():
@@ -140,15 +139,15 @@ def repack(place: Place, version: str) -> None:
         for path in ask(place.dpkg("dpkg-query", "--control-path", NAME)).splitlines():
             source = place.root / path.removeprefix(str(place.root)).lstrip("/")
             shutil.copy2(source, control / source.suffix.removeprefix("."))
-        made = place.folder / "previous.new"
         run(["dpkg-deb", "-Zgzip", "-z1", "--build", str(tree), str(made)], _DPKG_S)
-        if ask(["dpkg-deb", "--field", str(made), "Version"]).strip() != version:
+        if version_of(made) != version:
             raise Failed("the package that was made anew is not of the installed version")
         settle(made, place.previous)
     except OSError as error:
         raise Failed(f"the installed version cannot be kept: {error}") from error
     finally:
         shutil.rmtree(tree, ignore_errors=True)
+        made.unlink(missing_ok=True)
 
 
 def _take(source: Path, target: Path) -> None:
@@ -182,8 +181,9 @@ def watch(place: Place, *, look_s: float = LOOK_S, longest_s: float = LONGEST_S)
             settled(place, before, "good", "")
             return
         if time.monotonic() - begun >= patience(place, longest_s):
-            if set(missing) == {"cosigned"} and not any(reachable(url) for url in nodes(place)):
-                settled(place, before, "good", "no node can be reached, so none could co-sign")
+            urls = nodes(place)
+            if set(missing) == {"cosigned"} and not any(reachable(urls.get(name, "")) for name in before["cosigned"]):
+                settled(place, before, "good", "no node that co-signed before can be reached")
             else:
                 put_back(place, before, "; ".join(missing.values()))
             return
@@ -199,6 +199,13 @@ def judge(before: State, told: State | None, version: str) -> dict[str, str]:
         return {}
     if told is None:
         return {"status": "the gateway does not answer"}
+    try:
+        return _missing(before, told, version)
+    except (AttributeError, KeyError, TypeError):
+        return {"status": "what the gateway answers cannot be understood"}
+
+
+def _missing(before: State, told: State, version: str) -> dict[str, str]:
     chain, missing = told["chain"], {}
     if told.get("version") != version:
         missing["version"] = f"version {told.get('version')} runs, and {version} is installed"
@@ -228,23 +235,39 @@ def put_back(place: Place, before: State, why: str) -> None:
     if not place.previous.exists():
         settled(place, before, "bad", f"{why}; and there is no version to put back")
         return
-    with suppress(Failed):
-        run(["systemctl", "stop", UNIT], _COMMAND_S * 3)
+    wait_for_dpkg(place)
     # Decided: from here on a restart of the machine goes on with it.
     write(place.before, {**before, "back": why})
+    _systemctl("stop")
     try:
         run(place.dpkg("dpkg", "--force-downgrade", "--force-confold", "--install", str(place.previous)), _DPKG_S)
     except Failed as error:
+        _systemctl("start")  # whichever is there
         settled(place, before, "bad", f"{why}; and the version before could not be put back: {error}")
         return
+    _systemctl("stop")
     with suppress(Failed):  # by the version before; refused where the newer one has stepped on nothing
-        run(["systemctl", "stop", UNIT], _COMMAND_S * 3)
         run(as_gateway(place, "restore", "--snapshot"), _DPKG_S)
     with suppress(Failed):
         run(["apt-mark", "hold", NAME], _COMMAND_S)
-    with suppress(Failed):
-        run(["systemctl", "start", UNIT], _COMMAND_S * 3)
+    _systemctl("start")
     settled(place, before, "taken-back", why)
+
+
+def _systemctl(word: str) -> None:
+    with suppress(Failed):
+        run(["systemctl", word, UNIT], _COMMAND_S * 3)
+
+
+def back(place: Place) -> None:
+    """Puts the version before back because a person wants it. Raises Failed where that is not what would come of it."""
+    now, pending = installed(place), read(place.before)
+    if not place.previous.exists():
+        raise Failed("no version before this one is kept")
+    kept = version_of(place.previous)
+    if kept == now:
+        raise Failed(f"version {kept} is installed already, and none before it is kept")
+    put_back(place, pending or {"from": kept, "to": now}, "it was asked for")
 
 
 def settled(place: Place, before: State, result: str, why: str) -> None:
@@ -264,6 +287,11 @@ def installed(place: Place) -> str:
     if len(told) != 2 or told[0] in ("not-installed", "config-files"):
         raise Failed(f"{NAME} is not installed")
     return told[1]
+
+
+def version_of(package: Path) -> str:
+    """Of a package in a file. Raises Failed where it is none."""
+    return ask(["dpkg-deb", "--field", str(package), "Version"]).strip()
 
 
 def is_newer(one: str, other: str) -> bool:
@@ -305,8 +333,9 @@ def status(place: Place) -> State | None:
     """What the running gateway tells; None where it does not."""
     try:
         told = json.loads(ask(as_gateway(place, "status", "--json")))
-        return told if {"origin", "chain", "nodes", "journal"} <= told.keys() else None
-    except (Failed, ValueError, AttributeError):
+        facts(told)
+        return told if {"origin", "journal"} <= told.keys() else None
+    except (Failed, ValueError, AttributeError, KeyError, TypeError):
         return None
 
 
@@ -317,10 +346,10 @@ def as_gateway(place: Place, *args: str) -> list[str]:
     return program if place.root != Path("/") else [*as_user, *program]
 
 
-def nodes(place: Place) -> list[str]:
-    """The addresses of the nodes that are configured."""
-    found = [node.get("url") for table in tables(place) for node in table.get("node", {}).values()]
-    return [url for url in found if isinstance(url, str)]
+def nodes(place: Place) -> dict[str, str]:
+    """The addresses of the nodes that are configured, by name."""
+    found = [(name, node.get("url")) for table in tables(place) for name, node in table.get("node", {}).items()]
+    return {name: url for name, url in found if isinstance(url, str)}
 
 
 def tables(place: Place) -> Iterator[State]:
@@ -406,12 +435,11 @@ def main(args: list[str]) -> int:
             case ["watch"]:
                 watch(place)
             case ["back"]:
-                before = {"from": "", "to": installed(place)}
-                put_back(place, read(place.before) or before, "it was asked for")
+                back(place)
             case _:
                 print(__doc__, file=sys.stderr)
                 return 2
-    except Failed as error:
+    except (Failed, OSError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -86,6 +86,16 @@ def test_only_the_gateways_units_start_with_the_machine(tree: Tree, scripts: lis
     assert {f"{UNITS}{one}" for one in enabled} <= set(tree)
 
 
+def test_what_refuses_to_be_stopped_is_not_stopped(tree: Tree, scripts: list[Path]) -> None:
+    """systemctl would say so at each update."""
+    refusing = {path.removeprefix(UNITS) for path, one in tree.items() if b"\nRefuseManualStop=yes" in one.data}
+    loops = [found for path in scripts for found in re.findall(r"for unit in (.*); do\n(.*\n.*)", path.read_text())]
+    stopping = [set(units.split()) for units, does in loops if re.search("deb-systemd-invoke (stop|restart)", does)]
+    assert len(stopping) == 3
+    assert refusing and all(refusing.isdisjoint(units) for units in stopping)
+    assert any("fieldgate.service" in units for units in stopping)
+
+
 def test_each_command_has_its_page(tree: Tree) -> None:
     for name in ("fieldgate", *(f"fieldgate-{command}" for command in COMMANDS)):
         page = gzip.decompress(tree[f"usr/share/man/man1/{name}.1.gz"].data).decode()

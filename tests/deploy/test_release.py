@@ -16,12 +16,13 @@ VERSION = "1.2.3"
 
 @pytest.fixture
 def made(tmp_path: Path) -> tuple[Path, str]:
-    """A folder with three files of a version, one of another, and their list; and the key that verifies it."""
+    """A folder with three files of a version, some of others, and their list; and the key that verifies it."""
     folder = tmp_path / "dist"
     folder.mkdir()
     for name in ("fieldgate_1.2.3_arm64.deb", "fieldgate-1.2.3.tar.gz", "fieldgate_1.2.3_arm64.cdx.json"):
         (folder / name).write_text(name)
-    (folder / "fieldgate_1.2.2_arm64.deb").write_text("old")
+    for name in ("fieldgate_1.2.2_arm64.deb", "fieldgate-1.2.30.tar.gz", "fieldgate-1.2.3.1-py3-none-any.whl"):
+        (folder / name).write_text("another version")
     vkey = release.new_key("releases.example", tmp_path / "release.key")
     assert release.sign(folder, VERSION, tmp_path / "release.key") == vkey
     return folder, vkey

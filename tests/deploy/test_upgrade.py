@@ -234,6 +234,14 @@ def test_nothing_is_asked_that_was_not_so_before() -> None:
     assert upgrade.judge(stopped, None, "2") == {}
 
 
+@pytest.mark.parametrize("broken", [{"chain": {}}, {"chain": None}, {"chain": {**GOOD["chain"], "size": None}},
+                                    {"nodes": []}, {"nodes": {"coop": None}}, {"journal": 7}])  # fmt: skip
+def test_a_version_that_tells_nonsense_is_not_good(broken: dict[str, Any], system: System) -> None:
+    before = {"from": "1", "to": "2", "ran": True, **upgrade.facts(GOOD)}
+    told = {**GOOD, "version": "2", **later(), **broken}
+    assert "status" in upgrade.judge(before, told, "2")
+
+
 @pytest.mark.parametrize("told", ["", "[]", "7", "{", '{"chain": {}}', "null"])
 def test_a_program_that_tells_nonsense_does_not_answer(system: System, told: str) -> None:
     (system.root / "status-1").write_text(told)
@@ -252,7 +260,28 @@ def test_a_node_that_nobody_reaches_is_no_fault_of_the_version(system: System) -
     system.watch()
     assert system.installed == "2"
     assert system.outcome["result"] == "good"
-    assert "no node can be reached" in system.outcome["why"]
+    assert "can be reached" in system.outcome["why"]
+
+
+def test_only_a_node_that_had_co_signed_is_asked_for(system: System) -> None:
+    """It is away; another one answers, and has never co-signed."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"coop": 1, "other": other.getsockname()[1]}
+        tables = [f'[node.{name}]\nurl = "http://127.0.0.1:{port}"\n' for name, port in ports.items()]
+        system.place.config.write_text("".join(tables))
+        never = {"other": {"cosigned_s": None}}
+        system.tells("1", nodes={**GOOD["nodes"], **never})
+        system.update(system.package("2"), "1", "2")
+        system.tells("2", **{**later(), "nodes": {"coop": {"cosigned_s": None}, **never}})
+        system.watch()
+    assert (system.installed, system.outcome["result"]) == ("2", "good")
+
+
+def test_the_same_version_again_is_judged_all_the_same(system: System) -> None:
+    system.update(system.package("2"), "1", "2")
+    system.dpkg("--install", str(system.root.parent / "fieldgate_2.deb"))
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("1", "taken-back")
 
 
 def test_of_a_version_that_is_not_judged_yet_nothing_is_kept(system: System) -> None:
@@ -322,6 +351,57 @@ def test_what_cannot_be_kept_is_said_and_leaves_nothing_behind(system: System) -
     assert not (system.place.folder / "tree").exists()
 
 
+def test_of_a_copy_that_finds_no_room_nothing_is_left(system: System) -> None:
+    system.command("dpkg-deb", 'for made; do :; done; echo part > "$made"; exit 2')
+    with pytest.raises(upgrade.Failed, match="dpkg-deb"):
+        upgrade.keep(system.place, "2")
+    assert list(system.place.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["keep", "2"], ["watch"]])
+def test_what_cannot_be_written_is_one_sentence_and_stops_nothing(
+    words: list[str], system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if words == ["watch"]:
+        system.dpkg("--install", str(system.package("2", postinst="exit 1")), check=False)
+    system.place.folder.mkdir(exist_ok=True)
+    system.place.before.with_suffix(".new").mkdir()  # in place of a full disk, which root does not meet soon
+    monkeypatch.setattr(upgrade, "Place", lambda: system.place)
+    before = system.installed
+    assert upgrade.main(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("fieldgate: ") and said.count("\n") == 1 and "before.new" in said
+    assert system.installed == before
+    assert not [call for call in system.calls if call.startswith("systemctl stop")]
+
+
+def test_a_gateway_whose_version_cannot_be_replaced_goes_on(system: System) -> None:
+    system.update(system.package("2"), "1", "2")
+    system.place.previous.write_bytes(b"no package")
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("2", "bad")
+    assert "could not be put back" in system.outcome["why"]
+    assert system.calls[-1] == "systemctl start fieldgate.service"
+
+
+def test_back_by_hand_once_and_not_twice(
+    system: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(upgrade, "Place", lambda: system.place)
+    assert upgrade.main(["back"]) == 1
+    assert "no version" in capsys.readouterr().err
+    system.update(system.package("2"), "1", "2")
+    system.tells("2", **later())
+    system.watch()
+    assert upgrade.main(["back"]) == 0
+    assert system.installed == "1"
+    assert (system.outcome["result"], system.outcome["from"], system.outcome["to"]) == ("taken-back", "1", "2")
+    calls = system.calls
+    assert upgrade.main(["back"]) == 1
+    assert "version 1" in capsys.readouterr().err
+    assert system.calls == calls
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [("", 600.0), ("[seal]\nmax_age_s = 60\n", 600.0), ("[seal]\nmax_age_s = 3600\n", 3720.0),
@@ -341,7 +421,9 @@ def test_who_goes_back_by_hand_is_not_judged(system: System) -> None:
     assert not system.place.outcome.exists()
 
 
-def test_dpkg_that_still_works_is_waited_for(system: System) -> None:
+@pytest.mark.parametrize("what", ["wait_for_dpkg(place)", "put_back(place, m['read'](place.before), 'bad')"])
+def test_dpkg_that_still_works_is_waited_for(system: System, what: str) -> None:
+    system.update(system.package("2"), "1", "2")
     lock = system.root / "var/lib/dpkg/lock-frontend"
     code = (
         "import fcntl, sys, time; f = open(sys.argv[1], 'rb+'); fcntl.lockf(f, fcntl.LOCK_EX);"
@@ -355,12 +437,13 @@ def test_dpkg_that_still_works_is_waited_for(system: System) -> None:
         assert holder.stdout.readline() == b"held\n"
         waiter = subprocess.Popen(
             [sys.executable, "-c", f"import runpy; from pathlib import Path; m = runpy.run_path({str(SCRIPT)!r});"
-             f"m['wait_for_dpkg'](m['Place'](Path({str(system.root)!r})))"],
+             f"place = m['Place'](Path({str(system.root)!r})); m[{what.partition('(')[0]!r}]({what.partition('(')[2]}"],
         )  # fmt: skip
         with pytest.raises(subprocess.TimeoutExpired):
             waiter.wait(timeout=0.5)
         holder.stdin.close()
         assert waiter.wait(timeout=30) == 0
+    assert system.installed == ("1" if "put_back" in what else "2")
 
 
 def test_it_needs_nothing_but_the_standard_library() -> None:
