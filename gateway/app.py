@@ -213,6 +213,7 @@ class Gateway:
             logs=records.ring.after if records else None,
             watch_token=configured.watch_token,
             cosigned_within_s=self._cosigned_within_s,
+            sm2=lambda: self._signing.sm2.vkey,
         )
         control = store.data_dir / CONTROL_SOCKET
         self._web = WebServer(settings.web, settings.node, store, clock, self._services, control=control)

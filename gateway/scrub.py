@@ -33,7 +33,11 @@ _LEAST_S = 0.02
 
 @dataclass
 class Report:
-    """What was found. `bad` has (height, what) of the first `_SHOWN` faults, `faulty` the heights of all."""
+    """What was found. `bad` has (height, what) of the first `_SHOWN` faults, `faulty` the heights of all.
+
+    sm2, sm2_unchecked: checkpoints' SM2 lines of the keys that were given, and of others. sm2_missing: checkpoints
+    without a line of those keys.
+    """
 
     blocks: int = 0
     readings: int = 0
@@ -42,6 +46,9 @@ class Report:
     checkpoints: int = 0
     cosignatures: int = 0
     unchecked: int = 0
+    sm2: int = 0
+    sm2_unchecked: int = 0
+    sm2_missing: int = 0
     faulty: set[int] = field(default_factory=set)
     bad: list[tuple[int, str]] = field(default_factory=list)
 
@@ -60,13 +67,17 @@ class Report:
 class Walk:
     """From height 0 to the end, with the chain as it should be. A bad entry is taken in as it stands, and noted.
 
-    keys: the co-signing keys that are trusted; lines of others are counted and not checked.
+    keys: the co-signing keys that are trusted, sm2: SM2 keys of the log; lines of others are counted and not checked.
     """
 
-    def __init__(self, store: Store, report: Report, keys: Collection[VerifierKey] = ()) -> None:
+    def __init__(
+        self, store: Store, report: Report, keys: Collection[VerifierKey] = (), sm2: Collection[VerifierKey] = ()
+    ) -> None:
         self._store = store
         self._report = report
         self._keys = keys
+        self._sm2_keys = sm2
+        self._sm2_name = f"{store.vkey.name.rpartition('/')[0]}/sm2"
         self._chain = Chain(store.vkey)
         self._losses: dict[int, list[tuple[int, int]] | None] = {}  # loss block -> what it tells of
         self._sum = 0  # readings up to this block
@@ -186,10 +197,22 @@ class Walk:
         try:
             kept = await self._store.blocks.note(height + 1)
             if kept is not None:
-                self._chain.check_note(note.parse_note(kept[1]))
+                signed = note.parse_note(kept[1])
+                self._chain.check_note(signed)
                 self._report.checkpoints += 1
+                self._sm2(signed)
         except (FormatError, StoreError) as exc:
             self._report.fault(height, f"checkpoint: {exc}")
+
+    def _sm2(self, signed: note.Note) -> None:
+        """Its SM2 lines. That there is none is no fault: the next checkpoint that has one covers this one."""
+        found = [key for key in self._sm2_keys if any(line.is_by(key) for line in signed.lines)]
+        for key in found:
+            note.verify_sm2(signed, key)
+        self._report.sm2 += len(found)
+        self._report.sm2_missing += bool(self._sm2_keys) and not found
+        named = [line for line in signed.lines if line.name == self._sm2_name]
+        self._report.sm2_unchecked += sum(not any(line.is_by(key) for key in found) for line in named)
 
     def _cosignatures(self, height: int, cosigned: CosignedSize) -> None:
         """The lines over a size; the note that they are over is checked as a checkpoint."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from gateway import config, place
 from gateway.conditions import SM2_MISSING, Problem
-from gateway.core.note import SignatureLine
+from gateway.core.note import SignatureLine, VerifierKey
 from gateway.errors import FieldgateError, HeldError, Stop, StoreFullError
 from gateway.keys import Signer, sm2_line
 from gateway.sealer import Sealer
@@ -72,6 +72,11 @@ class Sm2Line:
         self._settings = settings
         self._signer: Signer | None = None
         self.problems: list[Problem] = []
+
+    @property
+    def vkey(self) -> VerifierKey | None:
+        """The key that it signs with; None where none is wanted, or it could not be opened yet."""
+        return None if self._signer is None else self._signer.vkey
 
     async def open(self) -> None:
         """Opens the key. What stands against it is told, and tried again with the next checkpoint."""

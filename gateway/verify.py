@@ -271,7 +271,15 @@ def _check_log(signed: Note, trusted: Policy) -> tuple[VerifierKey, Checkpoint]:
 
 
 def _check_sm2(signed: Note, origin: str, pins: Sequence[Pin]) -> tuple[VerifierKey, ...]:
-    """The keys of the pins `sm2 ORIGIN key VKEY`: each of them must have signed the checkpoint (section 5)."""
+    """The SM2 keys that are pinned: each of them must have signed the checkpoint (section 5)."""
+    keys = sm2_keys(pins, origin)
+    for key in keys:
+        note.verify_sm2(signed, key)
+    return keys
+
+
+def sm2_keys(pins: Sequence[Pin], origin: str) -> tuple[VerifierKey, ...]:
+    """The keys of the pins `sm2 ORIGIN key VKEY` that are of this log. FormatError for one that is none."""
     keys = []
     for pin in of_chain(pins, SM2_KEY, origin):
         try:
@@ -281,7 +289,6 @@ def _check_sm2(signed: Note, origin: str, pins: Sequence[Pin]) -> tuple[Verifier
             key = None
         if pin.word != "key" or key is None or key.algorithm != note.SM2:
             raise pin.fault("a pin of an SM2 key is `key` and its name+id+base64")
-        note.verify_sm2(signed, key)
         keys.append(key)
     return tuple(keys)
 

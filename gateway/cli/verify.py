@@ -50,7 +50,8 @@ def verify(
     """Verify RECEIPT against a policy: offline, and with trust in nobody that the policy does not name.
 
     With --store, verify the whole chain of a store: every entry, signature, body, checkpoint and co-signature. Its log
-    key and its co-signatures are checked against --policy where one is given.
+    key and its co-signatures are checked against --policy where one is given, SM2 signatures of checkpoints against
+    the lines `sm2` of --pins.
 
     With --pins, one of its anchors must be proven by these lines about blocks of chains, which you looked up yourself
     (docs/anchors.md). Without, anchors are shown as what they claim.
@@ -73,11 +74,12 @@ def verify(
     if sums is not None:
         import_module("gateway.cli.verify_sums").verify_sums(sums, key)
         return None
-    if pins_file is not None and (receipt is None or before is not None):
-        raise click.UsageError("--pins FILE goes with a RECEIPT alone")
+    if pins_file is not None and before is not None:
+        raise click.UsageError("--pins FILE goes with one RECEIPT or with --store")
     if store is not None and receipt is None and before is None:
         trusted = read_file(policy, POLICY_BYTES, "a policy") if policy else None
-        code: int = import_module("gateway.cli.verify_store").verify_store(store, trusted, verbose=verbose)
+        of_keys = parse_pins(read_file(pins_file, PINS_BYTES, "a file of pins")) if pins_file else None
+        code: int = import_module("gateway.cli.verify_store").verify_store(store, trusted, of_keys, verbose=verbose)
         return code
     if receipt is None or store is not None:
         raise click.UsageError("name a RECEIPT, or --store DIR, and not both")
@@ -96,6 +98,8 @@ def verify(
         exc.where = f"{receipt}: refused at {exc.where}"
         raise
     _show(verified, verbose=verbose)
+    if not verified.sm2 and any(pin.kind == verifier.SM2_KEY for pin in pins):
+        click.echo(f"SM2 with SM3    not asked for: no pin is of {verified.log.name}")
     if verbose:
         for label, text in digests_of(receipt).items():
             click.echo(f"file's {label:<8} {text}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.conditions import Problem
+from gateway.core.note import VerifierKey
 from gateway.settings import WitnessLink
 from gateway.store.events import Event
 from gateway.store.rollup import Rollup
@@ -24,6 +25,7 @@ class Services:
     metrics: all of them in Prometheus' text format.
     logs: the newest log records after a number (gateway/logs/ring.py).
     watch_token: what whoever watches from elsewhere shows; empty: nobody does.
+    sm2: the key that signs checkpoints by SM2 as well; None where there is none.
     cosigned_within_s: how old the newest co-signature may be before the gateway is not ready.
     """
 
@@ -38,3 +40,4 @@ class Services:
     logs: Callable[[int], dict[str, Any]] | None = None
     watch_token: str = ""
     cosigned_within_s: Callable[[], float] = float
+    sm2: Callable[[], VerifierKey | None] = lambda: None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fakes.filled_store import make_store
+from fakes.gateway_folder import cosign_size
 from fakes.log_maker import LogMaker
 from fakes.markup import HOSTILE, Parsed, words_of
 from fakes.page_sample import Minutes, away, events, farm_minutes, farm_status, taken_over, wave
@@ -15,8 +16,10 @@ from fakes.status_sample import NOW_MS, anchor, node, source, status, witness
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway import keys
 from gateway.conditions import SIGNING_HELD, SOURCE_AWAY, Problem
 from gateway.core import limits
+from gateway.core.note import SM2, parse_note
 from gateway.errors import Refused
 from gateway.store import Store
 from gateway.web import Services, routes, show
@@ -249,6 +252,37 @@ async def test_a_block_with_its_readings(filled: Store) -> None:
     live = await shown("/chain/3", desk(filled), chain(), live=True)
     assert "part-readings" not in live.by
     assert "There is no block 32 yet." in (await shown("/chain/32", desk(filled), chain())).text
+
+
+@pytest.fixture
+async def cosigned(tmp_path) -> Any:
+    log = LogMaker().add(2)
+    made = await make_store(tmp_path / "cosigned", log)
+    await cosign_size(made, log, 2)
+    yield made
+    await made.close()
+
+
+async def test_a_receipt_tells_of_the_sm2_signature_where_the_gateway_makes_one(cosigned: Store) -> None:
+    key, other = (keys.parse_key(keys.generate("henhouse/sm2", SM2), where="a test") for _ in range(2))
+    assert "SM2" not in (await shown("/receipt/s-0", desk(cosigned), chain(2))).by["part-said"]
+    at = desk(cosigned, sm2=lambda: key.vkey)
+    none = "no: the checkpoint of this receipt was signed without that key"
+    assert none in (await shown("/receipt/s-0", at, chain(2))).by["part-said"]
+    for signer, of, said in (
+        (key, "", "Signed by SM2 with SM3 as well henhouse/sm2"),
+        (other, "", none),
+        (key, "x", ""),
+    ):
+        for size, text in await cosigned.db.read("SELECT size,note FROM checkpoint"):
+            plain = replace(parse_note(text), lines=parse_note(text).lines[:1])
+            signed = plain.with_lines([keys.sm2_line(signer, plain.text + of)]).encode()
+            await cosigned.db.transact([("UPDATE checkpoint SET note=? WHERE size=?", (signed, size))])
+        page = await shown("/receipt/s-0", at, chain(2))
+        if said:
+            assert said in page.by["part-said"]
+        else:
+            assert "do not trust this reading" in page.text and "SM2 signature of henhouse/sm2 is not" in page.text
 
 
 async def test_a_block_whose_readings_went(filled: Store) -> None:

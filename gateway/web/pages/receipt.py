@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 from gateway import verify
 from gateway.core import limits
-from gateway.core.anchor import STAMPED
+from gateway.core.anchor import STAMPED, Pin
 from gateway.core.note import VerifierKey
 from gateway.core.policy import make_policy, parse_policy
+from gateway.core.receipt import parse_receipt
 from gateway.errors import FieldgateError, NotFoundError, VerifyError
 from gateway.store.receipts import build_receipt
 from gateway.verify import RULES, Step, Verified
@@ -36,11 +37,15 @@ _NOW_MS = limits.NUMBER_MAX
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A receipt as a file, and what its verification came to: passed, or the step that refused it."""
+    """A receipt as a file, and what its verification came to: passed, or the step that refused it.
+
+    sm2: this gateway signs by SM2, too, so that signature was asked for where the receipt has a line of it.
+    """
 
     text: str
     verified: Verified | None
     refused: VerifyError | None
+    sm2: bool = False
 
 
 async def proof(desk: Desk, source: str, at: str) -> Proof:
@@ -50,10 +55,19 @@ async def proof(desk: Desk, source: str, at: str) -> Proof:
     """
     policy = policy_of(desk)
     text = await build_receipt(desk.store, source, int(at) if at else _NOW_MS, parse_policy(policy))
+    key = desk.services.sm2()
+    pins = _pins(desk.store.vkey.name, key, text) if key else ()
     try:
-        return Proof(text, await asyncio.to_thread(verify.verify_receipt, text.encode(), policy), None)
+        verified = await asyncio.to_thread(verify.verify_receipt, text.encode(), policy, pins)
     except VerifyError as error:
-        return Proof(text, None, error)
+        return Proof(text, None, error, key is not None)
+    return Proof(text, verified, None, key is not None)
+
+
+def _pins(origin: str, key: VerifierKey, text: str) -> tuple[Pin, ...]:
+    """Asks for the signature of the gateway's SM2 key where it is there: it may be younger than the checkpoint."""
+    lines = parse_receipt(text.encode()).note.lines
+    return (Pin(verify.SM2_KEY, origin, "key", (str(key),), 1),) if any(line.is_by(key) for line in lines) else ()
 
 
 def policy_of(desk: Desk) -> bytes:
@@ -88,7 +102,7 @@ async def page(view: View, source: str, at: str = "") -> Page:
         return Page(words("Receipt"), [headline.part(view, whole=False), Part("receipt", said)], 500)
     parts = [headline.part(view, whole=False), Part("title", el("div", title, _verdict(words, made)))]
     if made.verified is not None:
-        parts.append(Part("said", _reading(view, made.verified)))
+        parts.append(Part("said", _reading(view, made.verified, sm2=made.sm2)))
     parts.append(Part("steps", _steps(words, made)))
     time_ms = made.verified.reading.time_ms if made.verified else int(at or 0)
     parts.append(Part("file", await _take(view, source, time_ms)))
@@ -101,7 +115,7 @@ def _verdict(words: Words, made: Proof) -> Markup:
     return el("p", show.dot("ill", ""), words("A step refused it: do not trust this reading."), class_="verdict ill")
 
 
-def _reading(view: View, verified: Verified) -> Markup:
+def _reading(view: View, verified: Verified, *, sm2: bool) -> Markup:
     words, reading, header = view.words, verified.reading, verified.header
     values = [
         el("div", el("dt", data(one.name)), el("dd", el("b", show.value(words, one.value)), " ", show.unit(one.unit)))
@@ -120,6 +134,10 @@ def _reading(view: View, verified: Verified) -> Markup:
             ),
         ),
     ]
+    if sm2:
+        names = ", ".join(data(key.name) for key in verified.sm2)
+        none = words("no: the checkpoint of this receipt was signed without that key")
+        pairs.append((words("Signed by SM2 with SM3 as well"), names or none))
     for _, found in verified.anchors:
         if found is not None:
             place = f"{found.kind} {data(found.chain)}"
