@@ -5,7 +5,7 @@ values in them are filled in where it is met, so that a page can say the same in
 docs/operations.md explains each id: symptom, cause, cure.
 """
 
-from gateway.conditions import anchors, brokers, config, found, nodes, own, sources, witnesses
+from gateway.conditions import anchors, brokers, config, found, machine, nodes, own, sources, witnesses
 from gateway.conditions.model import (
     SEVERITIES,
     Condition,
@@ -77,6 +77,7 @@ __all__ = [
     "find",
     "found",
     "listed",
+    "machine",
     "nodes",
     "of_driver",
     "of_gateway",

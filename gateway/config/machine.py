@@ -8,8 +8,25 @@ import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from drivers.port_paths import there_are
+from drivers.port_paths import names_there
 from gateway.conditions import Condition
+from gateway.conditions.machine import (
+    DATA_FOREIGN,
+    DATA_MISSING,
+    DATA_UNMOUNTED,
+    DATA_VOLATILE,
+    DISK_SMALL,
+    FILE_MISSING,
+    IGNORED,
+    PASSWORD_MISSING,
+    PORT_MISSING,
+    SECRET_FOREIGN,
+    SECRET_MISSING,
+    SECRET_OPEN,
+    TLS_KEY_OPEN,
+    TOKEN_MISSING,
+    WRITABLE,
+)
 from gateway.device.mounts import FSTAB, MOUNTINFO, UNSAFE, VOLATILE, Mount, mount_of, mounted, wanted
 from gateway.settings import Settings, size_bytes
 
@@ -17,70 +34,6 @@ from .advice import Advice, advise
 from .documents import SUFFIX, ConfigFile, folder_of
 from .words import Path as Place
 from .words import named_secrets
-
-_PROBE = "`fieldgate probe` lists those there are"
-
-SECRET_MISSING = Condition("config-secret-missing", "warning", "There is no {path}", "{cure}")
-SECRET_OPEN = Condition(
-    "config-secret-open",
-    "warning",
-    "Others can read {path} (mode {mode}), and so the gateway does not use it",
-    "sudo chmod 600 {path}",
-)
-SECRET_FOREIGN = Condition(
-    "config-secret-foreign",
-    "warning",
-    "{path} belongs to {owner}, and the gateway, which runs as {user}, cannot read it",
-    "sudo chown {user} {path}",
-)
-FILE_MISSING = Condition("config-file-missing", "warning", "There is no {path}", "Put it there, or correct the path")
-TLS_KEY_OPEN = Condition(
-    "config-tls-key-open", "warning", "Others can read {path} (mode {mode})", "sudo chmod 600 {path}"
-)
-PORT_MISSING = Condition(
-    "config-port-missing",
-    "warning",
-    "There is no {path}: it is not plugged in, or has another name",
-    "Plug it in: it is opened by itself. Or write its name. {there}",
-)
-DATA_MISSING = Condition(
-    "config-data-missing",
-    "warning",
-    "There is no {path}, and the gateway makes none",
-    "`fieldgate init` makes it, with keys and store; or correct the path",
-)
-DATA_VOLATILE = Condition(
-    "config-data-volatile",
-    "warning",
-    "{path} is on {kind}, which a restart of the machine empties",
-    "Write a folder on a disk or card. On a Raspberry Pi with the overlay file system: mount one that stays",
-)
-DATA_FOREIGN = Condition(
-    "config-data-unsafe",
-    "warning",
-    "{path} is on {kind}: it does not keep what a flush has promised, or has no owners and modes",
-    "Write a folder on ext4, xfs or btrfs of this machine",
-)
-DATA_UNMOUNTED = Condition(
-    "config-data-unmounted",
-    "warning",
-    "{mount} is in /etc/fstab and not mounted: readings would go to another disk than was meant",
-    "sudo mount {mount} before the gateway starts; sudo journalctl -b says why it was not mounted",
-)
-DISK_SMALL = Condition(
-    "config-store-larger-than-disk",
-    "note",
-    "The file system has {size} GiB in all: min_free decides, and never this",
-    "Write less than the file system has",
-)
-IGNORED = Condition(
-    "config-file-ignored", "note", "{subject} is not read: its name does not end in .toml", "Rename it, or move it away"
-)
-WRITABLE = Condition(
-    "config-writable", "warning", "Others may change {subject} (mode {mode})", "sudo chmod o-w {subject}"
-)
-
-CONDITIONS = tuple(one for one in list(globals().values()) if isinstance(one, Condition))
 
 
 def look(settings: Settings, files: Sequence[ConfigFile], root: Path = Path("/")) -> list[Advice]:
@@ -138,20 +91,17 @@ def _data_dir(settings: Settings, mounts: list[Mount], points: list[Path]) -> It
 
 def _secrets(settings: Settings, user: str) -> Iterator[Advice]:
     """Those in files. What systemd and the environment have, only the service sees."""
-    restore = "Restore it from where its copy is kept safe, or correct the path"
     for field in ("key", "key_passphrase", "read_key", "sm2_key"):
-        yield from _secret(("gateway", field), getattr(settings.gateway, field), user, restore)
+        yield from _secret(("gateway", field), getattr(settings.gateway, field), user, SECRET_MISSING)
     for name, broker in settings.broker.items():
-        cure = f"Type the password into: sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"
-        yield from _secret(("broker", name, "password"), broker.password, user, cure)
+        yield from _secret(("broker", name, "password"), broker.password, user, PASSWORD_MISSING)
     for name, anchor in settings.anchor.items():
         for field, uri in named_secrets(anchor.options):
-            yield from _secret(("anchor", name, field), uri, user, restore)
-    cure = f"head -c 24 /dev/urandom | base64 | sudo install -m 600 -o {user or 'fieldgate'} /dev/stdin {{path}}"
-    yield from _secret(("web", "watch_token"), settings.web.watch_token, user, cure)
+            yield from _secret(("anchor", name, field), uri, user, SECRET_MISSING)
+    yield from _secret(("web", "watch_token"), settings.web.watch_token, user, TOKEN_MISSING)
 
 
-def _secret(place: Place, uri: str | None, user: str, cure: str) -> Iterator[Advice]:
+def _secret(place: Place, uri: str | None, user: str, missing: Condition) -> Iterator[Advice]:
     scheme, _, path = (uri or "").partition(":")
     if scheme not in ("file", "tpm"):
         return
@@ -163,7 +113,7 @@ def _secret(place: Place, uri: str | None, user: str, cure: str) -> Iterator[Adv
         if user not in ("", "root", owner):
             yield advise(place, SECRET_FOREIGN, path=path, owner=owner, user=user)
     except FileNotFoundError:
-        yield advise(place, SECRET_MISSING, path=path, cure=cure.format(path=path))
+        yield advise(place, missing, path=path, user=user or "fieldgate")
     except (OSError, KeyError):
         return  # not for whoever looks
 
@@ -203,4 +153,4 @@ def _ports(settings: Settings) -> Iterator[Advice]:
     for name, source in settings.source.items():
         port = getattr(source.options, "port", None)
         if port and not os.path.lexists(port):
-            yield advise(("source", name, "port"), PORT_MISSING, path=port, there=there_are(port) or _PROBE)
+            yield advise(("source", name, "port"), PORT_MISSING, path=port, there=names_there())

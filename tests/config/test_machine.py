@@ -8,6 +8,8 @@ import pytest
 from fakes.configs import GATEWAY, SEEN, write
 
 from gateway import config
+from gateway.conditions import Condition
+from gateway.conditions import machine as told_of
 from gateway.config import machine
 from gateway.config.words import dotted
 from gateway.device.mounts import FSTAB, MOUNTINFO
@@ -63,9 +65,12 @@ def test_secrets(place: Machine) -> None:
     assert f"chmod 600 {place.folder}/mqtt.password" in password[2]
     (place.folder / "mqtt.password").unlink()
     missing = place.look()[1]
-    assert missing[0] == "config-secret-missing"
+    assert missing[0] == "config-password-missing"
     user = pwd.getpwuid(os.getuid()).pw_name
     assert f"sudo install -m 600 -o {user} /dev/stdin {place.folder}/mqtt.password" in missing[2]
+    token = place.look(f'{place.text}[web]\nwatch_token = "file:{place.folder}/token"\n')[2]
+    assert token[:2] == ("config-token-missing", "web.watch_token")
+    assert f"base64 | sudo install -m 600 -o {user} /dev/stdin {place.folder}/token" in token[2]
 
 
 def test_secrets_that_are_in_no_file(place: Machine) -> None:
@@ -200,8 +205,9 @@ def test_a_configuration_that_others_may_change(place: Machine) -> None:
 
 
 def test_every_condition_of_a_machine_is_met() -> None:
-    text = Path(__file__).read_text()
-    assert [one.id for one in machine.CONDITIONS if f'"{one.id}"' not in text] == []
+    text, ids = Path(__file__).read_text(), [one.id for one in vars(told_of).values() if isinstance(one, Condition)]
+    assert ids
+    assert [one for one in ids if f'"{one}"' not in text or not one.startswith("config-")] == []
 
 
 def test_what_an_anchor_names(place: Machine) -> None:
