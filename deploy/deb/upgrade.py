@@ -35,6 +35,7 @@ RECENT_S = 3_600.0  # a node that co-signed within it has to co-sign again
 _COMMAND_S = 60.0
 _DPKG_S = 900.0
 _FILE_BYTES = 1 << 20
+_WHY_CHARS = 2_000  # of what a bad version says of itself
 _OF_DPKG = re.compile(  # fields of its status that no package has
     r"^(?:Status|Conffiles|Config-Version|Triggers-Pending|Triggers-Awaited):.*\n(?: .*\n)*", re.MULTILINE
 )
@@ -232,6 +233,7 @@ def patience(place: Place, longest_s: float) -> float:
 
 def put_back(place: Place, before: State, why: str) -> None:
     """The version before, with all that the new one has stored and signed; held there until a person says otherwise."""
+    why = why[:_WHY_CHARS]
     if not place.previous.exists():
         settled(place, before, "bad", f"{why}; and there is no version to put back")
         return
@@ -387,7 +389,7 @@ def run(command: list[str], within_s: float) -> str:
         raise Failed(f"{command[0]}: {error}") from error
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise Failed(f"{' '.join(command[:2])} ended with {done.returncode}: {said[-1] if said else ''}")
+        raise Failed(f"{' '.join(command[:2])} ended with {done.returncode}: {said[-1][:_WHY_CHARS] if said else ''}")
     return done.stdout
 
 

@@ -59,7 +59,7 @@ async def look(case: Case) -> Outcome:
 def _facts(folder: Path, root: Path) -> Facts:
     there = next(one for one in (folder, *folder.parents) if one.exists())
     told = os.statvfs(there)
-    used = sum(one.stat().st_size for one in folder.glob(f"{DATABASE}*")) if there == folder else 0
+    used = sum(_size(folder / f"{DATABASE}{tail}") for tail in ("", "-wal"))
     facts = Facts(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, used, None)
     mount = mount_of(Path(os.path.realpath(there)), mounted(root / MOUNTINFO))
     if mount is None:
@@ -67,6 +67,14 @@ def _facts(folder: Path, root: Path) -> Facts:
     card = look_at(mount, root)
     mount = mount._replace(options=options(mount, root))
     return facts._replace(mount=mount, card=card, written=a_day(card.written, _up_s(root)))
+
+
+def _size(path: Path) -> int:
+    """Bytes; a write-ahead log may go at any time."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _up_s(root: Path) -> float | None:

@@ -182,6 +182,23 @@ def test_an_interrupted_installation_is_finished(debian: Debian, packages: tuple
     assert identity(debian) == begun and debian.run("fieldgate", "--version")
 
 
+def test_a_disk_without_room_costs_byte_code_and_nothing_else(debian: Debian, packages: tuple[Path, Path]) -> None:
+    """Unpacked on a small disk, which a megabyte more fills."""
+    said = debian.script(f"""
+        dpkg --unpack /srv/{packages[0].name}
+        cp -a /usr/lib/fieldgate /tmp/library
+        size=$(du -s --block-size=4096 /usr/lib/fieldgate | cut -f1)
+        mount -t tmpfs -o nr_blocks=$((size + 256)),mode=755 tmpfs /usr/lib/fieldgate
+        cp -a /tmp/library/. /usr/lib/fieldgate
+        FIELDGATE_NAME=quay.example dpkg --configure fieldgate
+        echo "byte-code: $(find /usr/lib/fieldgate -name '*.pyc*' | wc -l)"
+        setpriv --reuid fieldgate --regid fieldgate --init-groups fieldgate selftest
+    """)
+    assert "no room for byte-code" in said and "byte-code: 0\n" in said
+    assert identity(debian)
+    assert debian.run("dpkg", "--audit") == ""
+
+
 def test_a_package_is_the_same_wherever_it_is_made(packages: tuple[Path, Path], tmp_path: Path) -> None:
     """Of a copy of the tree in another folder, without git, under another umask, at another place on Earth."""
     tree = copied(tmp_path / "elsewhere")

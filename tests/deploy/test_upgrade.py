@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from gateway.core import limits
+
 SCRIPT = Path(__file__).parents[2] / "deploy" / "deb" / "upgrade.py"
 ORIGIN = "hen.example/1"
 GOOD: dict[str, Any] = {
@@ -337,10 +339,12 @@ def test_killed_at_every_step_of_the_way_back_it_goes_on(system: System, step: i
 def test_without_a_version_to_put_back_the_new_one_stays_and_is_told(system: System) -> None:
     system.update(system.package("2"), "1", "2")
     system.place.previous.unlink()
+    system.tells("2", chain={**later()["chain"], "held": "x" * 100_000})
     system.watch()
     assert system.installed == "2"
     assert system.outcome["result"] == "bad"
     assert "there is no version to put back" in system.outcome["why"]
+    assert len(system.outcome["why"]) < limits.OUTCOME_BYTES / 16, "it is shown"
 
 
 def test_what_cannot_be_kept_is_said_and_leaves_nothing_behind(system: System) -> None:

@@ -154,6 +154,16 @@ def test_the_mount_and_the_card_of_the_folder(tmp_path: Path) -> None:
     assert disk._facts(data, tmp_path / "empty").mount is None
 
 
+def test_a_copy_from_before_an_update_is_not_the_store(tmp_path: Path) -> None:
+    """The limit of the store's size does not count it, and it goes when room gets short."""
+    for name, size in {"fieldgate.db": 100, "fieldgate.db-wal": 20, "fieldgate.db.schema-3": 100}.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    assert disk._facts(tmp_path, tmp_path).used == 120
+    (tmp_path / "fieldgate.db-wal").unlink()
+    (tmp_path / "fieldgate.db-wal").symlink_to("gone")  # while it was looked for
+    assert disk._facts(tmp_path, tmp_path).used == 100
+
+
 def test_this_machine_has_mounts_processes_and_users() -> None:
     root = Path("/")
     mount = mount_of(Path("/proc/self"), mounted())
