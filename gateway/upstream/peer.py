@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar
@@ -38,7 +39,7 @@ class Random(Protocol):
         """Uniform in [0, 1)."""
 
 
-class Peer(Generic[S, A]):
+class Peer(ABC, Generic[S, A]):
     """One upstream. `run` never ends by itself; only our own faults (Stop) end it. S: its session; A: what it asks for.
 
     vkey: the log's. kinds: the conditions of this kind of upstream. on_fork is called when it shows a different tree.
@@ -73,17 +74,17 @@ class Peer(Generic[S, A]):
 
     # -- what a kind of upstream brings -------------------------------------------------------------------------------
 
+    @abstractmethod
     async def _begin(self) -> S:
         """Its session, with what the store remembers of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _exchange(self, http: aiohttp.ClientSession, now: S, action: A) -> None:
         """Does what the session asks for and tells it what came of it. What it raises is told to a person."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fork_error(self, now: S) -> HeldError:
         """What it means that it shows another tree."""
-        raise NotImplementedError
 
     # -- what the gateway sees ----------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 The client asks `next` what to do, does it, and says what came of it; one action is under way at a time.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -52,7 +53,7 @@ A = TypeVar("A")
 _K = TypeVar("_K")
 
 
-class Turns(Generic[A]):
+class Turns(ABC, Generic[A]):
     """A session's head, its action under way, and its failures with their back-off. A: the actions but for Wait.
 
     rng: uniform in [0, 1). backoff_s: the longest pause after failures.
@@ -81,13 +82,14 @@ class Turns(Generic[A]):
         action = self._doing = self._choose(now)
         return action
 
+    @abstractmethod
     def _choose(self, now: float) -> A | Wait:
-        raise NotImplementedError
+        """What is to be done at monotonic time `now`."""
 
     @property
+    @abstractmethod
     def level(self) -> bool:
         """Nothing is left to be sent."""
-        raise NotImplementedError
 
     def hurry(self) -> None:
         """Forget the back-off once: the gateway stops soon."""

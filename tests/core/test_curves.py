@@ -48,6 +48,16 @@ def test_what_another_library_signs(curve):
     check()
 
 
+@pytest.mark.parametrize("curve", [*CURVES, curves.SM2], ids=lambda curve: curve.name)
+def test_multiples_add_up(curve):
+    """Where points meet, cancel or are nothing, too."""
+    n, twice = curve.n, curves._combine(curve, 2, curve.base, 0)
+    for u, v in [(0, 0), (0, 1), (n - 1, 1), (n - 2, 1), (n - 1, n - 1), *((u, v) for u in range(5) for v in (2, 9))]:
+        assert curves._combine(curve, u, twice, v) == curves._combine(curve, (u + 2 * v) % n, twice, 0)
+    assert curves._combine(curve, n - 2, twice, 1) is None
+    assert curves._combine(curve, n - 3, twice, 1) == (curve.base[0], curve.p - curve.base[1])
+
+
 @pytest.mark.parametrize("hashed", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=lambda hashed: hashed.name)
 @pytest.mark.parametrize("curve", [curves.P256, *LONGER], ids=lambda curve: curve.name)
 def test_digests_and_curves_of_other_lengths(curve, hashed):
