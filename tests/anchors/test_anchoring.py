@@ -536,14 +536,14 @@ async def test_rows_are_bounded_and_every_entry_stays_covered(pipe: Pipeline, mo
     monkeypatch.setattr(limits, "ANCHORS_KEPT", 8)
     monkeypatch.setattr(limits, "ANCHORS_FAILED_KEPT", 2)
     anchors = pipe.store.anchors
-    for size in range(1, 200):
+    for size in range(1, 80):
         row = AnchorRow("coop", size, bytes(32), KIND, NAME, size, ANCHORED, over=True, evidence=b"", time_s=size)
         await anchors.save(row)
         await anchors.save(replace(row, name="other", state=FAILED, evidence=None))
         assert (await anchors.counts("coop")).anchored <= 8
         assert (await anchors.counts("other")).failed <= 2
-    for height in range(199):
+    for height in range(79):
         (covering,) = await anchors.covering(height)
         assert covering.size > height
-    assert (await anchors.covering(198))[0].size == 199
-    assert await anchors.covering(199) == []
+    assert (await anchors.covering(78))[0].size == 79
+    assert await anchors.covering(79) == []

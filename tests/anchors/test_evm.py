@@ -47,7 +47,7 @@ def oracle(key: str, asked: list[dict[str, Any]]) -> dict[str, Any]:
 def test_transactions_are_eth_accounts_to_the_byte() -> None:
     rng, key = random.Random(9090), secrets.token_hex(32)
     account, mine, asked = Account(key), list[Transaction](), list[dict[str, Any]]()
-    for number in range(120):
+    for number in range(40):
         price = Price(
             rng.choice([0, 1, rng.getrandbits(64)]), rng.choice([0, rng.getrandbits(64)]) if number % 2 else None
         )
@@ -182,9 +182,15 @@ LIES: dict[str, tuple[Lie, str]] = {
 FIRST: list[Any] = [None]  # block 1 as the chain has it
 
 
-@pytest.mark.parametrize("kind", LIES)
-async def test_every_lie_is_refused_with_its_reason_and_the_truth_is_taken_after_it(node: Anvil, kind: str) -> None:
-    lie, words = LIES[kind]
+async def refusal(chain: Chain, submission: Submission) -> str:
+    try:
+        await chain.look(submission)
+    except LieError as error:
+        return error.what
+    return "none"
+
+
+async def test_every_lie_is_refused_with_its_reason_and_the_truth_is_taken_after_it(node: Anvil) -> None:
     async with through_a_liar(node) as (server, chain):
         await node.mine(2)
         FIRST[0] = await node.rpc("eth_getBlockByNumber", "0x1", False)
@@ -195,16 +201,15 @@ async def test_every_lie_is_refused_with_its_reason_and_the_truth_is_taken_after
         await node.mine()
         assert (await chain.look(submission)).place is not None
         await node.mine()
-        async with opened(server.url) as fresh:
-            asked = chain if kind == "a falling height" else fresh
-            server.lie = lie
-            with pytest.raises(LieError) as caught:
-                await asked.look(submission)
-            assert words in caught.value.what
-            server.lie = lying_rpc.honest
-            sight = await asked.look(submission)
-            assert sight.place is not None
-            await asked.prove(submission, sight.place, 2)
+        for kind, (lie, words) in LIES.items():
+            async with opened(server.url) as fresh:
+                asked = chain if kind == "a falling height" else fresh
+                server.lie = lie
+                assert words in await refusal(asked, submission), kind
+                server.lie = lying_rpc.honest
+                sight = await asked.look(submission)
+                assert sight.place is not None
+                await asked.prove(submission, sight.place, 2)
 
 
 async def test_a_height_alone_is_not_held_against_what_comes_after_it(node: Anvil) -> None:

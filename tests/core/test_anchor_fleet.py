@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core import anchor_fleet, cbor, merkle
@@ -38,7 +39,8 @@ def told(count: int, which: int) -> Told:
 
 
 @SOME
-@given(st.integers(1, 130), st.randoms(use_true_random=False))
+@example(130, Random(1))
+@given(st.integers(1, 40), st.randoms(use_true_random=False))
 def test_each_log_is_led_to_the_one_statement_whatever_the_order(count: int, rng: object) -> None:
     made = statements(count)
     rng.shuffle(made)  # type: ignore[attr-defined]

@@ -10,13 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import coincurve
 from aiohttp import web
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from fakes import keypairs
 
-from gateway.core import curves
 from gateway.core.keccak import keccak256
 from gateway.core.sm3 import sm3
 
@@ -91,18 +89,15 @@ class FiscoChain:
         if self.sm:
             public, secret = keypairs.sm2(name)
             return public[2:], secret
-        pair = keypairs.derive(ec.SECP256K1(), name)
-        return keypairs.point(pair)[2:], pair
+        pair = coincurve.PrivateKey.from_int(keypairs.secret(name))
+        return pair.public_key.format(compressed=False).hex()[2:], pair
 
     def _sign(self, key: str, digest: bytes) -> str:
         pair = dict(self._pairs)[key]
         if self.sm:
             r, s = decode_dss_signature(keypairs.sm2_sign(pair, digest))
             return f"0x{r:064x}{s:064x}" + (key if self.version == 2 else "")
-        r, s = decode_dss_signature(pair.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256()))))
-        point = curves.SECP256K1.point(bytes.fromhex(key))
-        odd = next(odd for odd in (0, 1) if curves.recover(curves.SECP256K1, digest, r, s, odd) == point)
-        return f"0x{r:064x}{s:064x}{odd:02x}"
+        return "0x" + pair.sign_recoverable(digest, hasher=None).hex()
 
     # Transactions
 

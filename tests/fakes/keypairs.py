@@ -1,6 +1,7 @@
 """Elliptic keys for tests, each of a name: made, written down and signed with by `cryptography`."""
 
 import base64
+from functools import cache
 from hashlib import sha256
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,8 +17,12 @@ ORDERS = {
 }
 
 
+def secret(name: str) -> int:
+    return int.from_bytes(sha256(name.encode()).digest()) >> 1
+
+
 def derive(curve: ec.EllipticCurve, name: str) -> ec.EllipticCurvePrivateKey:
-    return ec.derive_private_key(int.from_bytes(sha256(name.encode()).digest()) >> 1, curve)
+    return ec.derive_private_key(secret(name), curve)
 
 
 def point(key: ec.EllipticCurvePrivateKey) -> str:
@@ -44,9 +49,9 @@ def is_low(key: ec.EllipticCurvePublicKey, signature: bytes) -> bool:
 
 def sm2(name: str) -> tuple[str, int]:
     """A bare point and its secret."""
-    secret = int.from_bytes(sha256(name.encode()).digest()) >> 1
-    x, y = _times(secret)
-    return f"04{x:064x}{y:064x}", secret
+    own = secret(name)
+    x, y = _times(own)
+    return f"04{x:064x}{y:064x}", own
 
 
 def sm2_sign(secret: int, message: bytes) -> bytes:
@@ -68,6 +73,7 @@ def sm2_line(secret: int) -> str:
     return base64.b64encode(head + secret.to_bytes(32)).decode()
 
 
+@cache
 def _times(secret: int) -> curves.Point:
     point = curves._combine(curves.SM2, secret, curves.SM2.base, 0)
     assert point
