@@ -65,7 +65,8 @@ async def step_back(data_dir: Path, now_ms: int, *, as_it_was: bool = False) -> 
         made += _moves(data_dir, staging, back.kept, DATABASE, DATABASE)
     if back.state and head is not None:
         vkey, signed, place = head
-        await asyncio.to_thread(signstate.create, staging / SIGN_STATE, vkey, place, signed)
+        counted = await signstate.counted(data_dir / SIGN_STATE)
+        await asyncio.to_thread(signstate.create, staging / SIGN_STATE, vkey, place, signed, counted)
         made += _moves(data_dir, staging, back.kept, SIGN_STATE, f"retired-{SIGN_STATE}")
     await _check(staging if back.store else data_dir, head, back, as_it_was=as_it_was)
     await asyncio.to_thread(_put_in_place, data_dir, staging, made)

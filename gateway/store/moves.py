@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.errors import InUseError
+from gateway.errors import InUseError, StoreFullError
 from gateway.files import sync_folder
+from gateway.store import wal
 
 STAGING, DECIDED = ".recover.tmp", ".recover"
 _LIST = "moves.json"
@@ -32,8 +33,13 @@ def decide(data_dir: Path, moves: Sequence[Move], replacing: Sequence[Move] = ()
     """Makes the renames come true, then those of `replacing`, each within one file system.
 
     A path in the staging folder is given as it stands there. All of it has been flushed to the device by the caller.
+    StoreFullError where a database there is not all in its file: its last checkpoint found no room, and says nothing.
     """
     staging, decided = data_dir / STAGING, data_dir / DECIDED
+    for source, _ in moves:
+        if source.is_relative_to(staging) and wal.holds_commits(source.with_name(f"{source.name}-wal")):
+            what = "there was no room for all of the new file"
+            raise StoreFullError(what, where=str(data_dir), cure="Nothing was changed. Free some space, and try again")
     steps = [[_decided(source, staging, decided), str(target), False] for source, target in moves]
     steps += [[_decided(source, staging, decided), str(target), True] for source, target in replacing]
     with (staging / _LIST).open("w", encoding="utf-8") as file:
@@ -51,7 +57,11 @@ def _decided(path: Path, staging: Path, decided: Path) -> str:
 
 
 def finish(data_dir: Path) -> None:
-    """Makes what is left of renames that were decided. Every step may have been taken already."""
+    """Makes what is left of renames that were decided. Every step may have been taken already.
+
+    What was made and not decided is removed: it holds as much room as a store.
+    """
+    shutil.rmtree(data_dir / STAGING, ignore_errors=True)
     decided = data_dir / DECIDED
     if not (decided / _LIST).exists():
         shutil.rmtree(decided, ignore_errors=True)

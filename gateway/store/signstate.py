@@ -82,6 +82,16 @@ async def handed_over(path: Path) -> tuple[str, Head, Place] | None:
     return rows[0][0], Head(*rows[0][1:3]), Place(*rows[0][3:])
 
 
+async def counted(path: Path) -> int:
+    """How far the counter that guards a file of this version or a newer one has counted; 0: none does."""
+    db = await Database.open(path, SCHEMA, read_only=True, as_found=True)
+    try:
+        ((found,),) = await db.read("SELECT counter FROM head")
+    finally:
+        await db.close()
+    return int(found)
+
+
 class SignState:
     """The open sign-state of one log. Its only writer is the sealer."""
 

@@ -161,6 +161,16 @@ def _plain(text: str) -> str:
     return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)
 
 
+def changes(call: Call) -> bool:
+    """Whether it leaves files otherwise than before. A flush does not, nor a write to a WAL's index, which the first
+    opening of the file makes anew whatever is in it (sqlite.org/walformat.html, 2.2)."""
+    if call.result.startswith("-") or call.name in ("fsync", "fdatasync", "sync_file_range"):
+        return False
+    if call.name in ("open", "openat"):
+        return "O_CREAT" in call.args or "O_TRUNC" in call.args
+    return not (call.path.endswith("-shm") and call.name in ("pwrite64", "ftruncate"))
+
+
 def succeeded(calls: Iterable[Call]) -> list[Call]:
     """Those that succeeded; one of each (name, file, place)."""
     found: dict[tuple[str, str, int], Call] = {}

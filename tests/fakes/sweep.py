@@ -42,9 +42,11 @@ class Sweep:
         home = self._copy("whole")
         whole = self._run(home)
         assert whole.code == 0, whole.words
-        assert program.after(home, whole) == []
+        wrong = program.after(home, whole)
+        assert wrong == [], wrong
         made = [call for call in calls.succeeded(whole.calls) if Path(call.path).is_relative_to(home / program.below)]
-        self.calls = [call._replace(path=call.path.replace(str(home), str(self._begin), 1)) for call in made]
+        self.calls = [self._at_the_beginning(call, home) for call in made]
+        self._all = [self._at_the_beginning(call, home) for call in whole.calls]
         self.outcomes: Counter[str] = Counter()
         self.ended_by_full: set[str] = set()
 
@@ -52,6 +54,24 @@ class Sweep:
     def one_of_each(self) -> list[Call]:
         """The first call of each name on each file."""
         return list({call.on(self._begin): call for call in reversed(self.calls)}.values())
+
+    @property
+    def kills(self) -> list[Call]:
+        """The calls before which the files are as at no other of these: something was changed since the one before.
+
+        A kill at a call leaves what all calls before it have made, so what lies between two changes is one state.
+        """
+        wanted, found, changed = set(self.calls), [], True
+        for call in self._all:
+            if changed and call in wanted:
+                found.append(call)
+                changed = False
+            wanted.discard(call)  # the same place in another thread
+            changed |= calls.changes(call)
+        return found
+
+    def _at_the_beginning(self, call: Call, home: Path) -> Call:
+        return call._replace(path=call.path.replace(str(home), str(self._begin), 1))
 
     def _copy(self, name: str) -> Path:
         return Path(shutil.copytree(self._begin, self.folder / name))

@@ -8,7 +8,7 @@ import random
 import re
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from fakes import calls
 from fakes.calls import Fault, Traced
 from fakes.command import fieldgate as run
+from fakes.command import within
 from fakes.damaged import make as fill
 from fakes.damaged import read
 from fakes.field import CLI, fieldgate
@@ -353,7 +354,7 @@ def _backup_program(good: Path) -> Program:
             asyncio.run(backup.place(home / "stick" / "b", home / "new", ORIGIN))
             shutil.rmtree(home / "new")
             (home / "new").mkdir()
-        done = run("backup", home / "stick" / "b", "--config", _config(home), cwd=home)
+        done = within("backup", home / "stick" / "b", "--config", _config(home), cwd=home)
         if done.code:
             wrong.append(done.err)
         asyncio.run(backup.place(home / "stick" / "b", home / "new", ORIGIN))
@@ -370,7 +371,7 @@ def _move_program(good: Path) -> Program:
         """Where there is a file the log is closed here, and it can be made again; the head is at one place."""
         closed = (home / "data" / MOVED).exists()
         wrong = [] if closed or not (home / "stick" / "b").exists() else ["handed over and not closed"]
-        done = run("backup", "--move", home / "stick" / "b", "--config", _config(home), cwd=home)
+        done = within("backup", "--move", home / "stick" / "b", "--config", _config(home), cwd=home)
         if done.code:
             wrong.append(done.err)
         asyncio.run(backup.place(home / "stick" / "b", home / "new", ORIGIN))
@@ -384,7 +385,7 @@ def _move_program(good: Path) -> Program:
 def _restore_program(good: Path) -> Program:
     def build(home: Path) -> None:
         _home(good)(home)
-        done = run("backup", "--move", home / "b", "--config", _config(home), cwd=home)
+        done = within("backup", "--move", home / "b", "--config", _config(home), cwd=home)
         assert done.code == 0, done.err
         shutil.rmtree(home / "data")
 
@@ -393,7 +394,7 @@ def _restore_program(good: Path) -> Program:
 
     def after(home: Path, traced: Traced) -> list[str]:
         """Given again it says that all is in place, or puts it there; the log goes on."""
-        done = run("restore", home / "b", "--config", _config(home), cwd=home)
+        done = within("restore", home / "b", "--config", _config(home), cwd=home)
         wrong = [] if done.code == 0 or "nothing is overwritten" in done.err else [done.err]
         done = run("recover", "--only-copy", "--config", _config(home), cwd=home)
         if done.code:
@@ -414,9 +415,9 @@ def _promise(fault: Fault, name: str, traced: Traced) -> list[str]:
     return [] if clear else [f"exit {traced.code}: {lines}"]
 
 
-def _named(sweep: Sweep) -> list[calls.Call]:
+def _named(found: Iterable[calls.Call]) -> list[calls.Call]:
     """The calls on files whose names are the same in each run: the archive's own is one of a kind until it is whole."""
-    return [call for call in sweep.calls if not re.search(r"/stick/\.b\.[^/]{8}$", call.path)]
+    return [call for call in found if not re.search(r"/stick/\.b\.[^/]{8}$", call.path)]
 
 
 PROGRAMS = [_backup_program, _move_program, _restore_program]
@@ -427,7 +428,7 @@ PROGRAMS = [_backup_program, _move_program, _restore_program]
 def test_killed_at_some_calls(tmp_path: Path, good: Path, program: Callable[[Path], Program], tell: Tell) -> None:
     calls.need_ptrace()
     sweep = Sweep(tmp_path, program(good))
-    named = [call for call in _named(sweep) if call.name in ("rename", "fsync")]
+    named = [call for call in _named(sweep.calls) if call.name in ("rename", "fsync")]
     wrong = sweep.run([Fault(call, calls.KILL) for call in named[:: max(len(named) // 2, 1)]], _promise)
     tell(sweep.told())
     assert wrong == []
@@ -439,9 +440,8 @@ def test_killed_at_some_calls(tmp_path: Path, good: Path, program: Callable[[Pat
 def test_killed_at_every_call(tmp_path: Path, good: Path, program: Callable[[Path], Program], tell: Tell) -> None:
     calls.need_ptrace()
     sweep = Sweep(tmp_path, program(good))
-    named = _named(sweep)
-    wrong = sweep.run([Fault(call, calls.KILL) for call in named], _promise)
-    once = {(call.name, call.path): call for call in reversed(named)}.values()
+    wrong = sweep.run([Fault(call, calls.KILL) for call in _named(sweep.kills)], _promise)
+    once = {(call.name, call.path): call for call in reversed(_named(sweep.calls))}.values()
     wrong += sweep.run([Fault(call, what) for call in once for what in ("EIO", "ENOSPC")], _promise)
     tell(sweep.told())
     assert wrong == []
@@ -514,11 +514,11 @@ def test_the_configuration_comes_along(tmp_path: Path, good: Path) -> None:
     _home(good)(home)
     (home / "fieldgate.d").mkdir()
     (home / "fieldgate.d" / "10-more.toml").write_text("[seal]\nmax_age_s = 7\n")
-    assert run("backup", home / "b", "--config", _config(home), cwd=home).code == 0
+    assert within("backup", home / "b", "--config", _config(home), cwd=home).code == 0
     shutil.rmtree(home / "data")
     etc = tmp_path / "etc"
     etc.mkdir()
-    done = run("restore", home / "b", "--config", etc / "fieldgate.toml", cwd=tmp_path)
+    done = within("restore", home / "b", "--config", etc / "fieldgate.toml", cwd=tmp_path)
     assert done.code == 0, done.err
     settings = config.load(etc / "fieldgate.toml")
     assert (settings.origin, settings.seal.max_age_s) == (ORIGIN, 7)

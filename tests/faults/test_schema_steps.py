@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from fakes import calls, next_version
 from fakes.calls import Fault, Traced
-from fakes.command import fieldgate as run
+from fakes.command import within
 from fakes.damaged import make, read
 from fakes.field import CLI, fieldgate
 from fakes.gateway_store import Pipeline, sample, signer
@@ -156,11 +156,15 @@ async def test_a_snapshot_that_fails_takes_no_step(data: Path, good: Path, fault
 
 
 async def test_what_the_newer_version_stored_and_signed_is_carried_over(data: Path, good: Path) -> None:
+    with closing(sqlite3.connect(data / SIGN_STATE)) as con:
+        con.execute("UPDATE head SET counter=7")  # of a TPM, which goes on counting
+        con.commit()
     assert step_up(data).returncode == 0
     before = await signstate.handed_over(data / SIGN_STATE)
     back = await recover.step_back(data, NOW_MS)
     assert (back.store, back.state, back.blocks) == (True, True, back.signed)
     assert await signstate.handed_over(data / SIGN_STATE) == before
+    assert await signstate.counted(data / SIGN_STATE) == 7
     assert await read(data) == await read(good)
     assert (version(data / DATABASE), version(data / SIGN_STATE)) == (
         len(stores.SCHEMA.steps),
@@ -282,7 +286,7 @@ def _all_is_there(good: Path) -> Callable[[Path, Traced], list[str]]:
         """Whatever was left, the version before goes back, and has everything; the log goes on where it was."""
         data = home / "data"
         _config(home)
-        done = run("restore", "--snapshot", cwd=home)
+        done = within("restore", "--snapshot", cwd=home)
         wrong = [] if done.code == 0 or "no newer version" in done.err else [f"exit {done.code}: {done.err}"]
         if asyncio.run(read(data)) != truth:
             wrong.append("something else is stored")
@@ -341,9 +345,9 @@ def test_killed_at_some_calls(tmp_path: Path, good: Path, program: Callable[[Pat
 def test_killed_at_every_call(tmp_path: Path, good: Path, program: Callable[[Path], Program], tell: Tell) -> None:
     calls.need_ptrace()
     sweep = Sweep(tmp_path, program(good))
-    named = [call for call in sweep.calls if "/newer-" not in call.path]  # named by the time
-    wrong = sweep.run([Fault(call, calls.KILL) for call in named], _promise)
-    once = {(call.name, call.path): call for call in reversed(named)}.values()
+    named, kills = ([one for one in found if "/newer-" not in one.path] for found in (sweep.calls, sweep.kills))
+    wrong = sweep.run([Fault(call, calls.KILL) for call in kills], _promise)
+    once = {(call.name, call.path): call for call in reversed(named)}.values()  # "newer-": named by the time
     wrong += sweep.run([Fault(call, what) for call in once for what in ("EIO", "ENOSPC")], _promise)
     tell(sweep.told())
     assert wrong == []
