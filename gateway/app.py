@@ -37,7 +37,7 @@ from gateway.scrub import Scrub
 from gateway.sealer import Sealer
 from gateway.settings import CONTROL_SOCKET, NodeLink, Settings, WitnessLink, size_bytes
 from gateway.signing import Signing
-from gateway.store import DATABASE, SIGN_STATE, Store
+from gateway.store import DATABASE, SIGN_STATE, Store, finish_moves
 from gateway.store.events import newest
 from gateway.store.journal import Journal, newest_keys
 from gateway.store.opening import open_journal, open_store
@@ -71,13 +71,19 @@ def run(
     passphrase: opens a sealed key.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is listened for: what it would have read is being read
-    configured = read(path)
+    configured = started_with(path)
     try:
         asyncio.run(serve(path, configured, SystemClock(), records, notifier, passphrase))
     except BaseExceptionGroup as group:
         leaves = list(_leaves(group))
         raise next((leaf for leaf in leaves if isinstance(leaf, Stop)), leaves[0]) from group
     return 0
+
+
+def started_with(path: Path) -> Configured:
+    """What a gateway starts with. Blocking. Where a new epoch was interrupted it takes its place first."""
+    configured = read(path)
+    return read(path) if finish_moves(Path(configured.settings.gateway.data_dir)) else configured
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -1,6 +1,7 @@
 """An archive made: beside a gateway that runs, or, for a move, of one that is stopped and never runs here again."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from gateway import __version__, files
 from gateway.backup import archive
 from gateway.backup.archive import CONFIG, Handed, Manifest, Member
 from gateway.config import ConfigFile
-from gateway.errors import HeldError, NoRoomError, StoreError
+from gateway.errors import HeldError, InUseError, NoRoomError, StoreError
 from gateway.store import DATABASE, MOVED, SCHEMA, SIGN_STATE, Store, signstate, wal
 from gateway.store.copying import copy
 
@@ -25,15 +26,29 @@ async def make(
     """Writes the archive of a gateway to `file`. beside: a folder that is made for the copy of the store, and removed.
 
     move: nobody writes to data_dir; the head of its sign-state goes into the archive, which is flushed, and the folder
-    is marked before this returns. NoRoomError, DamagedError, HeldError where the log does not stand still.
+    is marked before this returns. NoRoomError, DamagedError, HeldError where the log does not stand still; InUseError
+    where another backup uses that folder.
     """
+    held = await asyncio.to_thread(_take, beside)
+    try:
+        await asyncio.to_thread(_check_room, data_dir, beside)
+        manifest = await _make(data_dir, config, file, beside / DATABASE, now_ms, move=move)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
+        os.close(held)
+    if move:
+        await asyncio.to_thread(_close_here, data_dir, file)
+    return manifest
+
+
+async def _make(
+    data_dir: Path, config: Sequence[ConfigFile], file: IO[bytes], copied: Path, now_ms: int, *, move: bool
+) -> Manifest:
     store = await Store.open(data_dir, read_only=True)
     try:
-        await asyncio.to_thread(_prepare, data_dir, beside)
         handed = await _handed(data_dir, store) if move else None
-        copied = beside / DATABASE
         done = await copy(store, copied)
-        await _check(beside)
+        await _check(copied.parent)
         members = [Member(_name(config[0].path, one.path), one.data) for one in config]
         sums = {one.name: sha256(one.data).hexdigest() for one in members}
         manifest = Manifest(
@@ -49,22 +64,33 @@ async def make(
             moved=handed,
         )
         await asyncio.to_thread(archive.write, file, manifest, members, copied)
+        return manifest
     finally:
         await store.close()
-        await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
-    if move:
-        await asyncio.to_thread(_close_here, data_dir, file)
-    return manifest
 
 
 def _name(main: Path, path: Path) -> str:
     return f"{CONFIG}{path.name}" if path.parent == main.parent else f"{CONFIG}{path.parent.name}/{path.name}"
 
 
-def _prepare(data_dir: Path, beside: Path) -> None:
-    """An empty folder with room; what an interrupted attempt left there is removed."""
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(mode=0o700)
+def _take(folder: Path) -> int:
+    """The folder, empty, and this backup's alone until the descriptor is closed. What an interrupted one left goes."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in folder.iterdir():
+            left.unlink()
+    except OSError as error:
+        os.close(descriptor)
+        if not isinstance(error, BlockingIOError):
+            raise
+        what = "another backup is being written to this file"
+        raise InUseError(what, where=str(folder), cure="Wait until it is done, or name another file") from None
+    return descriptor
+
+
+def _check_room(data_dir: Path, beside: Path) -> None:
     need = 2 * (data_dir / DATABASE).stat().st_size
     free = shutil.disk_usage(beside).free
     if free < need:

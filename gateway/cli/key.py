@@ -208,13 +208,15 @@ def seal(tpm: bool, passphrase: str | None, out: Path | None, config_file: Path 
     if tpm and passphrase is not None:
         raise click.UsageError("--tpm and --passphrase are two ways to seal it: choose one")
     new = (out or old.with_name(f"{old.name}.{'tpm' if tpm else 'sealed'}")).absolute()
+    if new.exists():  # before anything is asked for or counted
+        raise KeyFileError("there is a file here already", where=str(new), cure="Keys are never overwritten")
     signer, text = config.log_signer(settings), config.read_secret(settings.gateway.key)
     if tpm:
         sealed = import_module("gateway.cli.key_tpm").seal(settings, signer, text, new, like=old)
     else:
         secret = asking.new_passphrase(passphrase)
         keys.write_key(new, keys.seal(text, secret), like=old)
-        sealed = config.open_signer(f"file:{new}", lambda: secret)
+        sealed = keys.unseal(keys.text_of(f"file:{new}"), secret, where=str(new))  # whatever mode the medium gives it
     if sealed.vkey != signer.vkey:
         raise KeyFileError("what was written does not open", where=str(new), cure="Delete it, and check the disk")
     click.echo(f"sealed         {plain(str(new))}")

@@ -1,10 +1,8 @@
 """`fieldgate key rotate`: the log ends, and the next one, with a new key, goes on for it."""
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +12,17 @@ import click
 from gateway import config, epoch, keys, place
 from gateway.cli import HELD, OK
 from gateway.cli.asking import opened_with
+from gateway.cli.common import locked
 from gateway.core.note import VerifierKey
 from gateway.core.text import plain
-from gateway.errors import NotFoundError
 from gateway.settings import Settings
-from gateway.store import moves, take_lock
+from gateway.store import finish_moves
 
 
 def rotate(path: Path, *, prepare: bool, without_nodes: bool) -> int:
     """Every step that is left of it; the exit code."""
     settings = config.load(path)
-    if _finished(Path(settings.gateway.data_dir)):
+    if finish_moves(Path(settings.gateway.data_dir)):
         click.echo(f"What was interrupted here is finished: the log is {config.load(path).origin}. Start the gateway.")
         return OK
     data_dir = Path(settings.gateway.data_dir)
@@ -59,25 +57,6 @@ def rotate(path: Path, *, prepare: bool, without_nodes: bool) -> int:
     return OK
 
 
-def _finished(data_dir: Path) -> bool:
-    """Whether something was interrupted while a new store took its place; it has done so now."""
-    with _locked(data_dir):
-        decided = (data_dir / moves.DECIDED).exists()
-        moves.finish(data_dir)
-    return decided
-
-
-@contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    descriptor = take_lock(data_dir)
-    if descriptor is None:
-        raise NotFoundError("is not there", where=str(data_dir), cure="Name the configuration of the gateway: --config")
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _new_key(settings: Settings, passphrase: Callable[[], str] | None, name: str) -> str:
     """A key of that name, guarded as the old one is, by the same passphrase or TPM."""
     text = keys.generate(name)
@@ -95,7 +74,7 @@ def _tell_prepared(plan: epoch.Plan, vkey: VerifierKey) -> None:
 
 def _succeed(plan: epoch.Plan, closed: epoch.Closed) -> None:
     """Step 5."""
-    with _locked(plan.data_dir):
+    with locked(plan.data_dir, cure="Name the configuration of the gateway: --config"):
         _, carried, lost = asyncio.run(epoch.begin(plan, closed.vkey))
     click.echo(f"Epoch {plan.epoch} has begun, with {carried} readings that came after the old log was closed.")
     if lost.rows:

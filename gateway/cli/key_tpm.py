@@ -1,14 +1,13 @@
 """`fieldgate key seal --tpm`: the key to the TPM, and the sign-state under a counter of it."""
 
 import asyncio
-import os
 from pathlib import Path
 
 from gateway import config, keys
-from gateway.errors import NotFoundError
+from gateway.cli.common import locked
 from gateway.keys import Signer
 from gateway.settings import Settings
-from gateway.store import SIGN_STATE, take_lock
+from gateway.store import SIGN_STATE
 from gateway.store.signstate import SignState
 
 
@@ -18,17 +17,12 @@ def seal(settings: Settings, signer: Signer, text: str, new: Path, *, like: Path
     The sign-state follows the counter first: until the configuration names the sealed key nobody asks for that.
     """
     data_dir = Path(settings.gateway.data_dir)
-    descriptor = take_lock(data_dir)
-    if descriptor is None:
-        raise NotFoundError("is not there", where=str(data_dir), cure="Name the configuration of the gateway: --config")
-    try:
+    with locked(data_dir, cure="Name the configuration of the gateway: --config"):
         tpm = config.tpm()
         counter = keys.Counter(tpm, tpm.new_counter())
         sealed = tpm.seal(text, counter.index)
         asyncio.run(_follow(data_dir / SIGN_STATE, signer, counter.read()))
         keys.write_key(new, sealed, like=like)
-    finally:
-        os.close(descriptor)
     return config.open_signer(f"tpm:{new}")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,9 +87,7 @@ def recover(
     data_dir = Path(settings.gateway.data_dir)
     if source is not None:
         data_dir.mkdir(mode=0o700, exist_ok=True)
-    with locked(
-        data_dir, cure="Name the configuration of the gateway: --config. For a new card: --from NODE --new-epoch"
-    ):
+    with locked(data_dir, cure=_NAME_IT):
         moves.finish(data_dir)
         settings = config.load(path)  # an interrupted new epoch may have changed it just now
         site = Site(path, settings, data_dir, *asyncio.run(_log_key(settings)), place.find(data_dir))
@@ -210,6 +208,7 @@ async def _new_epoch(site: Site) -> None:
         here=site.here,
         now_ms=time.time_ns() // 1_000_000,
     )
+    sealed = _is_sealed(site.settings)
     vkey, carried, lost = await epoch.begin(plan)
     click.echo(f"Epoch {plan.epoch} has begun, with {carried} readings that were in no block yet.")
     _tell_lost(lost)
@@ -217,12 +216,21 @@ async def _new_epoch(site: Site) -> None:
     click.echo(
         f"in the file    {plain(str(plan.new_key))} (keep a copy in a safe place; the old one is not needed to sign)"
     )
+    if sealed:
+        click.echo("               it lies there in clear, where the old one was sealed: `fieldgate key seal` seals it")
     click.echo(f"configuration  {plain(str(plan.config))}; as it was: {plain(str(plan.kept_config))}")
     click.echo(
         f"the old log    fieldgate receipt, export, policy: --config {plain(str(plan.old_folder))}/fieldgate.toml"
     )
     click.echo("Every node's operator enrols the new log key beside the old one; a policy lists both logs.")
     click.echo(_RESTART)
+
+
+def _is_sealed(settings: Settings) -> bool:
+    """Whether the log's key is sealed, as far as its place tells."""
+    with suppress(KeyFileError):
+        return config.look_at_key(settings.gateway.key).guard in ("passphrase", "tpm")
+    return settings.gateway.key.startswith("tpm:")
 
 
 async def _newest_note(site: Site) -> str | None:

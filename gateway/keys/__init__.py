@@ -20,7 +20,7 @@ The folder, the environment and whoever asks for a passphrase are handed in; not
 
 from gateway.keys.opening import Guard, Look, counter_of, look, open_signer, tpm_of
 from gateway.keys.places import read_secret, text_of, write_key
-from gateway.keys.sealed import seal
+from gateway.keys.sealed import seal, unseal
 from gateway.keys.signer import (
     Signer,
     cosign,
@@ -53,5 +53,6 @@ __all__ = [
     "sm2_line",
     "text_of",
     "tpm_of",
+    "unseal",
     "write_key",
 ]

@@ -16,7 +16,7 @@ _NAMES_A_KEY = "Name a key as file:/path, tpm:/path, credential:NAME or env:NAME
 def write_key(path: Path, text: str, *, like: Path | None = None) -> None:
     """Write a secret to a new file that only its owner can read, durably: file and folder are flushed to the device.
 
-    like: a file whose owner it gets, where root writes for another.
+    like: a file whose owner it gets, where root writes for another and the file system has owners.
 
     KeyFileError where the file exists already or cannot be made; nothing half-written is left.
     """
@@ -32,7 +32,8 @@ def write_key(path: Path, text: str, *, like: Path | None = None) -> None:
             os.fchmod(descriptor, 0o600)
             if like is not None and os.geteuid() == 0:
                 owner = like.stat()
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                with suppress(PermissionError):  # of FAT and exFAT
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(text.encode())
             file.flush()
             os.fsync(descriptor)

@@ -83,20 +83,13 @@ def _put_in_place(data_dir: Path, staging: Path, made: list[moves.Move]) -> None
 
 def _look(data_dir: Path, now_ms: int) -> Back:
     """What is newer than this version."""
-    back = Back(_free_name(data_dir, now_ms), _is_newer(data_dir / DATABASE, len(SCHEMA.steps)))
+    back = Back(moves.free_name(data_dir, "newer", now_ms), _is_newer(data_dir / DATABASE, len(SCHEMA.steps)))
     back.state = _is_newer(data_dir / SIGN_STATE, len(signstate.SCHEMA.steps))
     return back
 
 
 def _is_newer(path: Path, known: int) -> bool:
     return path.exists() and snapshot.version_of(path) > known
-
-
-def _free_name(data_dir: Path, now_ms: int) -> Path:
-    second = now_ms // 1000
-    while (data_dir / f"newer-{second}").exists():
-        second += 1
-    return data_dir / f"newer-{second}"
 
 
 def _moves(data_dir: Path, staging: Path, kept: Path, name: str, retired: str) -> list[moves.Move]:

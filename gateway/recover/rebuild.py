@@ -89,7 +89,7 @@ def check_room(data_dir: Path) -> None:
 
 def _swap(data_dir: Path, staging: Path, now_ms: int) -> None:
     sync_file(staging / DATABASE)
-    kept = data_dir / f"damaged-{now_ms // 1000}"
+    kept = moves.free_name(data_dir, "damaged", now_ms)
     away = [(data_dir / f"{DATABASE}{tail}", kept / f"{DATABASE}{tail}") for tail in ("", "-wal", "-shm")]
     moves.decide(data_dir, [*away, (staging / DATABASE, data_dir / DATABASE)])
 

@@ -145,6 +145,22 @@ CURE_MOVED_AWAY = (
 )
 
 
+def finish_moves(data_dir: Path) -> bool:
+    """Finishes what was interrupted while a new store took its place; whether there was anything. InUseError.
+
+    It may have changed the configuration: whoever has read that reads it again.
+    """
+    if not (data_dir / moves.DECIDED).exists():
+        return False
+    lock = take_lock(data_dir)
+    try:
+        moves.finish(data_dir)
+    finally:
+        if lock is not None:
+            os.close(lock)
+    return True
+
+
 def _is_small(path: Path) -> bool:
     return path.stat().st_size <= limits.QUICK_CHECK_BYTES
 

@@ -61,7 +61,8 @@ async def copy(store: Store, target: Path) -> Copied:
     ((last,),) = await db.read("SELECT coalesce(max(row),0) FROM journal")
     await asyncio.to_thread(create_database, target, store.vkey)
     tables = [name for (name,) in await db.read("SELECT name FROM sqlite_master WHERE type='table'")]
-    with contextlib.closing(await asyncio.to_thread(_opened, target)) as con:
+    with contextlib.closing(sqlite3.connect(target, isolation_level=None, check_same_thread=False)) as con:
+        await asyncio.to_thread(_prepare, con, target)
         copying = _Copying(db, con, target, size, last)
         for table in sorted(set(tables) - set(_LEFT_OUT), key=lambda name: name != _FIRST):
             await copying.table(table)
@@ -75,19 +76,14 @@ async def copy(store: Store, target: Path) -> Copied:
     return Copied(size, root, unsealed)
 
 
-def _opened(target: Path) -> sqlite3.Connection:
-    con = sqlite3.connect(target, isolation_level=None, check_same_thread=False)
+def _prepare(con: sqlite3.Connection, target: Path) -> None:
     try:
         become(con, target, "delete")
         become(con, target, "off")
         con.execute("PRAGMA synchronous=OFF")
         con.execute("BEGIN")
-    except BaseException as error:
-        con.close()
-        if isinstance(error, FAULTS):
-            raise translated(error, target) from error
-        raise
-    return con
+    except FAULTS as error:
+        raise translated(error, target) from error
 
 
 class _Copying:

@@ -29,6 +29,14 @@ def stage(data_dir: Path) -> Path:
     return staging
 
 
+def free_name(data_dir: Path, stem: str, now_ms: int) -> Path:
+    """Where what is replaced is kept: `stem-SECOND`, and never a folder that is there, whatever the clock says."""
+    second = now_ms // 1000
+    while (data_dir / f"{stem}-{second}").exists():
+        second += 1
+    return data_dir / f"{stem}-{second}"
+
+
 def decide(data_dir: Path, moves: Sequence[Move], replacing: Sequence[Move] = ()) -> None:
     """Makes the renames come true, then those of `replacing`, each within one file system.
 

@@ -1,7 +1,9 @@
 """`fieldgate key`: shown, tested and sealed, on a terminal and without; nothing secret is ever printed."""
 
 import asyncio
+import errno
 import json
+import os
 import re
 import subprocess
 import time
@@ -135,7 +137,38 @@ def test_what_cannot_be_sealed_is_told_and_nothing_is_written(home: Path) -> Non
     assert (unasked.code, "no terminal" in unasked.err) == (2, True), unasked
     there = fieldgate("key", "seal", "--passphrase", "env:W", "-o", "log.key", cwd=home, env={"W": WORDS})
     assert (there.code, "already" in there.err) == (2, True), there
+    before_it_counts = within("key", "seal", "--tpm", "-o", "log.key", cwd=home)  # and without any TPM
+    assert (before_it_counts.code, "already" in before_it_counts.err) == (2, True), before_it_counts
     assert set(home.iterdir()) == before
+
+
+def test_a_copy_is_sealed_onto_a_stick_that_has_neither_owners_nor_modes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "words").write_text(WORDS)
+    (home / "words").chmod(0o600)
+    chmod = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda file, _: chmod(file, 0o755))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", _no_owners)
+    sealed = within("key", "seal", "--passphrase", f"file:{home}/words", "-o", "safe", cwd=home)
+    assert sealed.code == 0, sealed
+    assert keys.unseal((home / "safe").read_text(), WORDS, where="").vkey.name == "key.example/1"
+
+
+@pytest.mark.may_block
+def test_a_new_epoch_after_a_sealed_key_says_that_its_own_lies_in_clear(home: Path) -> None:
+    (home / "words").write_text(WORDS)
+    (home / "words").chmod(0o600)
+    assert within("key", "seal", "--passphrase", f"file:{home}/words", cwd=home).code == 0
+    use(home, f"file:{home}/log.key.sealed", f"file:{home}/words")
+    epochs = [within("recover", "--new-epoch", cwd=home) for _ in range(2)]
+    assert [one.code for one in epochs] == [0, 0], epochs
+    assert ["lies there in clear" in one.out for one in epochs] == [True, False], "the second follows one in clear"
+
+
+def _no_owners(*_: int) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def test_run_asks_on_a_terminal_and_signs(home: Path) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 from fakes.gateway_store import ORIGIN, signer
 
 from gateway import store, tallies
-from gateway.app import Gateway, Signals
+from gateway.app import Gateway, Signals, started_with
 from gateway.clock import SystemClock
-from gateway.configured import read
 from gateway.core import body, senml
 from gateway.core.note import ED25519
 from gateway.keys import encode_key
@@ -64,7 +63,7 @@ class Home:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Running"]:
         """The gateway runs; at the end it is stopped in order, unless it has ended by itself."""
-        configured = await asyncio.to_thread(read, self.path)
+        configured = await asyncio.to_thread(started_with, self.path)
         clock = await asyncio.to_thread(SystemClock)
         settings = configured.settings
         opened = await Store.open(self.data, quota=quota_of(settings.retention))

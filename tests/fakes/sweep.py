@@ -55,13 +55,12 @@ class Sweep:
         """The first call of each name on each file."""
         return list({call.on(self._begin): call for call in reversed(self.calls)}.values())
 
-    @property
-    def kills(self) -> list[Call]:
-        """The calls before which the files are as at no other of these: something was changed since the one before.
+    def kills(self, among: Iterable[Call]) -> list[Call]:
+        """Of these calls those before which something was changed since the one before: a kill leaves another state.
 
         A kill at a call leaves what all calls before it have made, so what lies between two changes is one state.
         """
-        wanted, found, changed = set(self.calls), [], True
+        wanted, found, changed = set(among), list[Call](), True
         for call in self._all:
             if changed and call in wanted:
                 found.append(call)

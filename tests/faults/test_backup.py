@@ -7,19 +7,20 @@ import json
 import random
 import re
 import shutil
+import sys
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from fakes import calls
+from fakes import calls, one_thread
 from fakes.calls import Fault, Traced
 from fakes.command import fieldgate as run
 from fakes.command import within
 from fakes.damaged import make as fill
 from fakes.damaged import read
-from fakes.field import CLI, fieldgate
+from fakes.field import fieldgate
 from fakes.gateway_store import ORIGIN, Pipeline, check_chain, pipeline, sample
 from fakes.restored import Restored, new_key
 from fakes.sweep import Program, Sweep
@@ -29,11 +30,12 @@ from gateway import backup, config, scrub
 from gateway.config import ConfigFile
 from gateway.core import limits
 from gateway.core.note import ED25519
-from gateway.errors import DamagedError, FieldgateError, FormatError, HeldError, NoRoomError, Refused
+from gateway.errors import DamagedError, FieldgateError, FormatError, HeldError, InUseError, NoRoomError, Refused
 from gateway.keys import encode_key
 from gateway.store import DATABASE, MOVED, SIGN_STATE, Store, pruning, signstate
 from gateway.store.copying import copy
 
+ONE_THREAD = (sys.executable, one_thread.__file__)
 NOW_MS = 1_795_500_000_000
 CONFIG = '[gateway]\nname = "henhouse-3.example.farm"\ndata_dir = "{0}/data"\nkey = "file:{0}/log.key"\n'
 FILES = [ConfigFile(Path("/etc/x/fieldgate.toml"), b"[gateway]\n", 0o644, 0, 0)]
@@ -290,6 +292,20 @@ async def test_no_room(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         await archived(data, tmp_path / "b")
 
 
+async def test_two_at_once_to_one_file(data: Path, tmp_path: Path) -> None:
+    """The second is refused and spoils nothing; what a killed one left is in nobody's way."""
+    (tmp_path / ".making").mkdir()
+    (tmp_path / ".making" / DATABASE).write_bytes(b"half a copy")
+    first, second = await asyncio.gather(
+        archived(data, tmp_path / "b"), archived(data, tmp_path / "c"), return_exceptions=True
+    )
+    refused, made = sorted((first, second), key=lambda one: isinstance(one, backup.Manifest))
+    assert isinstance(refused, InUseError), refused
+    assert isinstance(made, backup.Manifest), made
+    (tmp_path / "new").mkdir()
+    await backup.place(tmp_path / ("b" if made is first else "c"), tmp_path / "new", ORIGIN)
+
+
 # -- a move -----------------------------------------------------------------------------------------------------------
 
 
@@ -345,7 +361,7 @@ def _config(home: Path) -> Path:
 
 def _backup_program(good: Path) -> Program:
     def words(home: Path) -> list[str | Path]:
-        return [*CLI, "backup", home / "stick" / "b", "--config", _config(home)]
+        return [*ONE_THREAD, "backup", home / "stick" / "b", "--config", _config(home)]
 
     def after(home: Path, traced: Traced) -> list[str]:
         """The file is whole or not there, and the command may be given again."""
@@ -365,7 +381,7 @@ def _backup_program(good: Path) -> Program:
 
 def _move_program(good: Path) -> Program:
     def words(home: Path) -> list[str | Path]:
-        return [*CLI, "backup", "--move", home / "stick" / "b", "--config", _config(home)]
+        return [*ONE_THREAD, "backup", "--move", home / "stick" / "b", "--config", _config(home)]
 
     def after(home: Path, traced: Traced) -> list[str]:
         """Where there is a file the log is closed here, and it can be made again; the head is at one place."""
@@ -390,13 +406,13 @@ def _restore_program(good: Path) -> Program:
         shutil.rmtree(home / "data")
 
     def words(home: Path) -> list[str | Path]:
-        return [*CLI, "restore", home / "b", "--config", _config(home)]
+        return [*ONE_THREAD, "restore", home / "b", "--config", _config(home)]
 
     def after(home: Path, traced: Traced) -> list[str]:
         """Given again it says that all is in place, or puts it there; the log goes on."""
         done = within("restore", home / "b", "--config", _config(home), cwd=home)
         wrong = [] if done.code == 0 or "nothing is overwritten" in done.err else [done.err]
-        done = run("recover", "--only-copy", "--config", _config(home), cwd=home)
+        done = within("recover", "--only-copy", "--config", _config(home), cwd=home)
         if done.code:
             wrong.append(done.out + done.err)
         if asyncio.run(read(home / "data")) != asyncio.run(read(good)):
@@ -415,20 +431,23 @@ def _promise(fault: Fault, name: str, traced: Traced) -> list[str]:
     return [] if clear else [f"exit {traced.code}: {lines}"]
 
 
-def _named(found: Iterable[calls.Call]) -> list[calls.Call]:
-    """The calls on files whose names are the same in each run: the archive's own is one of a kind until it is whole."""
-    return [call for call in found if not re.search(r"/stick/\.b\.[^/]{8}$", call.path)]
+def _named(sweep: Sweep) -> list[calls.Call]:
+    """The calls on store and archive whose names are the same in each run: the archive's own is one of a kind until it
+    is whole."""
+    where = [call for call in sweep.calls if {"data", "stick"} & set(Path(call.path).parts)]
+    return [call for call in where if not re.search(r"/stick/\.b\.[^/]{8}$", call.path)]
 
 
 PROGRAMS = [_backup_program, _move_program, _restore_program]
 
 
 @pytest.mark.nightly
+@pytest.mark.may_block
 @pytest.mark.parametrize("program", [_restore_program, pytest.param(_move_program, marks=pytest.mark.nightly)])
 def test_killed_at_some_calls(tmp_path: Path, good: Path, program: Callable[[Path], Program], tell: Tell) -> None:
     calls.need_ptrace()
     sweep = Sweep(tmp_path, program(good))
-    named = [call for call in _named(sweep.calls) if call.name in ("rename", "fsync")]
+    named = [call for call in _named(sweep) if call.name in ("rename", "fsync")]
     wrong = sweep.run([Fault(call, calls.KILL) for call in named[:: max(len(named) // 2, 1)]], _promise)
     tell(sweep.told())
     assert wrong == []
@@ -436,12 +455,14 @@ def test_killed_at_some_calls(tmp_path: Path, good: Path, program: Callable[[Pat
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1_800)
+@pytest.mark.may_block
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_killed_at_every_call(tmp_path: Path, good: Path, program: Callable[[Path], Program], tell: Tell) -> None:
     calls.need_ptrace()
     sweep = Sweep(tmp_path, program(good))
-    wrong = sweep.run([Fault(call, calls.KILL) for call in _named(sweep.kills)], _promise)
-    once = {(call.name, call.path): call for call in reversed(_named(sweep.calls))}.values()
+    named = _named(sweep)
+    wrong = sweep.run([Fault(call, calls.KILL) for call in sweep.kills(named)], _promise)
+    once = {(call.name, call.path): call for call in reversed(named)}.values()
     wrong += sweep.run([Fault(call, what) for call in once for what in ("EIO", "ENOSPC")], _promise)
     tell(sweep.told())
     assert wrong == []

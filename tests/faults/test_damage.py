@@ -171,6 +171,10 @@ async def test_a_damaged_body_is_told_with_its_height_and_everything_else_stays_
     kept = next(copy.glob("damaged-*"))
     assert (kept / DATABASE).exists()
     assert (await damaged.read(copy)).blocks == truth.blocks
+    _change(copy, "UPDATE journal SET data=x'00' WHERE row=(SELECT last_row FROM block WHERE height=2)")
+    await recover.rebuild(await damaged.job(copy, node))  # by a clock that stands
+    assert (await damaged.read(copy)).blocks == truth.blocks
+    assert len(list(copy.glob("damaged-*"))) == 2
 
 
 async def test_a_block_that_no_node_has_keeps_what_is_sound(tmp_path: Path, good: tuple[Path, Truth]) -> None:

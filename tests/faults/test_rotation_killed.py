@@ -54,6 +54,12 @@ class Rotation:
         """By the configuration as it stands."""
         return config.load(self.home.path).gateway.epoch
 
+    def signs(self) -> bool:
+        """Whether the log that stands here now has a block: its first life signs at once."""
+        with contextlib.closing(sqlite3.connect(self.home.data / "fieldgate.db")) as con:
+            ((count,),) = con.execute("SELECT count(*) FROM block").fetchall()
+        return bool(count)
+
     def stores(self) -> list[Path]:
         found = (self.home.data / "epoch-1", self.home.data, self.home.data / moves.DECIDED)
         return [path for path in found if (path / "fieldgate.db").exists()]
@@ -126,6 +132,7 @@ async def _dies(folder: Path, how: str, *, between: bool) -> bool:
         assert code == -signal.SIGKILL, made.command.words()[-2000:]
         if between:
             await made.life()
+            assert made.signs() or await asyncio.to_thread(lambda: made.epoch) == 1
         if await asyncio.to_thread(lambda: made.epoch) == 1 or not between:
             again = await made.rotate()
             assert again in (0, 1), made.command.words()[-2000:]  # 1: it was finished, and the new log has no block yet

@@ -16,11 +16,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fakes import calls, next_version
+from fakes import calls, next_version, one_thread
 from fakes.calls import Fault, Traced
 from fakes.command import within
 from fakes.damaged import make, read
-from fakes.field import CLI, fieldgate
+from fakes.field import fieldgate
 from fakes.gateway_store import Pipeline, sample, signer
 from fakes.restored import Restored
 from fakes.sweep import Program, Sweep
@@ -35,6 +35,7 @@ from gateway.store.signstate import SignState
 
 NEXT = (sys.executable, next_version.__file__)
 SNAPSHOT = f"{DATABASE}.schema-{len(stores.SCHEMA.steps)}"
+ONE_THREAD = (sys.executable, one_thread.__file__)
 NOW_MS = 1_795_500_000_000
 CONFIG = '[gateway]\nname = "henhouse-3.example.farm"\ndata_dir = "{0}/data"\nkey = "file:{0}/log.key"\n'
 
@@ -311,7 +312,7 @@ def _step_program(good: Path) -> Program:
 def _back_program(good: Path) -> Program:
     def words(home: Path) -> list[str | Path]:
         _config(home)
-        return [*CLI, "restore", "--snapshot"]
+        return [*ONE_THREAD, "restore", "--snapshot"]
 
     def stepped(data: Path) -> None:
         done = step_up(data)
@@ -345,9 +346,9 @@ def test_killed_at_some_calls(tmp_path: Path, good: Path, program: Callable[[Pat
 def test_killed_at_every_call(tmp_path: Path, good: Path, program: Callable[[Path], Program], tell: Tell) -> None:
     calls.need_ptrace()
     sweep = Sweep(tmp_path, program(good))
-    named, kills = ([one for one in found if "/newer-" not in one.path] for found in (sweep.calls, sweep.kills))
-    wrong = sweep.run([Fault(call, calls.KILL) for call in kills], _promise)
-    once = {(call.name, call.path): call for call in reversed(named)}.values()  # "newer-": named by the time
+    named = [call for call in sweep.calls if "/newer-" not in call.path]  # named by the time
+    wrong = sweep.run([Fault(call, calls.KILL) for call in sweep.kills(named)], _promise)
+    once = {(call.name, call.path): call for call in reversed(named)}.values()
     wrong += sweep.run([Fault(call, what) for call in once for what in ("EIO", "ENOSPC")], _promise)
     tell(sweep.told())
     assert wrong == []
