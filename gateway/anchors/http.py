@@ -1,9 +1,6 @@
 """Posts to one server of a chain, within bounds of time and size; what goes wrong is told in words of our own."""
 
-import asyncio
-import os
 import re
-import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +9,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from gateway import __version__
+from gateway import outgoing
 from gateway.anchors.api import LieError, RefusedError
 from gateway.core import limits
 from gateway.core.text import plain
@@ -45,16 +42,15 @@ class Server:
 
     async def __aenter__(self) -> Self:
         """RefusedError where ca_file cannot be read."""
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, ssl=await self._tls(), keepalive_timeout=5.0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"fieldgate/{__version__}", "Accept-Encoding": "identity", **self._headers},
-            timeout=aiohttp.ClientTimeout(
-                total=limits.CHAIN_REQUEST_S, connect=limits.CHAIN_CONNECT_S, sock_connect=limits.CHAIN_CONNECT_S
-            ),
-            auto_decompress=False,
-            trust_env=False,
+        try:
+            tls = await outgoing.authorities(self._ca_file)
+        except (OSError, ValueError) as error:
+            what = f"the certificate authorities in {self._ca_file} cannot be read"
+            raise RefusedError(what, cure="Put the file back, or correct ca_file") from error
+        timeout = aiohttp.ClientTimeout(
+            total=limits.CHAIN_REQUEST_S, connect=limits.CHAIN_CONNECT_S, sock_connect=limits.CHAIN_CONNECT_S
         )
+        self._http = outgoing.session(tls, timeout, self._headers)
         return self
 
     async def __aexit__(
@@ -81,7 +77,7 @@ class Server:
                 answered = await _bounded(response, most)
                 status = response.status
         except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(_words(error), cure=_CURE) from error
+            raise UnreachableError(outgoing.words(error), cure=_CURE) from error
         self.bytes_received += len(answered)
         if status != 200:
             raise StatusError(status, answered, self.told(answered[:_LOOKED_AT].decode(errors="replace"), 100))
@@ -93,15 +89,6 @@ class Server:
         for secret in self._secrets:
             text = text.replace(secret, "...")
         return plain(text[:most])
-
-    async def _tls(self) -> ssl.SSLContext | bool:
-        if not self._ca_file:
-            return True
-        try:
-            return await asyncio.to_thread(ssl.create_default_context, cafile=self._ca_file)
-        except (OSError, ValueError) as error:
-            what = f"the certificate authorities in {self._ca_file} cannot be read"
-            raise RefusedError(what, cure="Put the file back, or correct ca_file") from error
 
 
 def read_json(answered: bytes) -> Any:
@@ -123,17 +110,3 @@ async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
             raise LieError(f"its answer is longer than {most} bytes", cure=_NO_ANSWER)
         parts.append(part)
     return b"".join(parts)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name cannot be looked up"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not valid"
-    if isinstance(error, aiohttp.ClientConnectorError | OSError):
-        return f"it cannot be reached: {(os.strerror(error.errno) if error.errno else 'the connection failed').lower()}"
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return "it closed the connection before its answer was complete"
-    return "its answer is no HTTP"

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from gateway import outgoing
 from gateway.clock import Clock
 from gateway.conditions import Condition
 from gateway.conditions.nodes import NODE_FALLEN, NODE_FORK
@@ -202,7 +203,7 @@ class Upstream(Peer[Session, Action]):
             parts = []
             self._refuse(error)
         except (aiohttp.ClientError, OSError) as error:
-            log.debug("node %s: its anchors cannot be had: %s", self.name, failures.words(error))
+            log.debug("node %s: its anchors cannot be had: %s", self.name, outgoing.words(error))
             return
         self._refused_why = "" if parts else self._refused_why
         for part in parts:

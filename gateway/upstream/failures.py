@@ -1,6 +1,5 @@
-"""What went wrong with a node or a witness, in words that it did not choose, with its condition."""
+"""What went wrong with a node or a witness, with its condition."""
 
-import os
 import ssl
 from typing import Final, NamedTuple
 
@@ -116,18 +115,3 @@ def condition(error: Exception, kinds: Kinds) -> Condition:
         return kinds.fault
     away = isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError)
     return kinds.away if away else kinds.answer
-
-
-def words(error: Exception) -> str:
-    """What went wrong."""
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name cannot be looked up"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not valid"
-    if isinstance(error, aiohttp.ClientConnectorError | OSError):
-        return f"it cannot be reached: {(os.strerror(error.errno) if error.errno else 'the connection failed').lower()}"
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return "it closed the connection before its answer was complete"
-    return "its answer is no HTTP"

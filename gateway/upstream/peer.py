@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from hashlib import sha256
@@ -10,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import aiohttp
 
-from gateway import __version__
+from gateway import outgoing
 from gateway.clock import Clock
 from gateway.core import limits
 from gateway.core.note import VerifierKey
@@ -23,7 +22,6 @@ from gateway.upstream.turns import Turns, Wait, WrongKey
 
 log = logging.getLogger(__name__)
 
-_KEEPALIVE_S = 5.0  # shorter than a server's: a request never goes out on a connection that is being closed
 _CURE_NONSENSE = "Check that the url is the {noun}'s, and its keys in the configuration; it is tried again"
 _CURE_AGAIN = "Check the {noun}'s url, the network and the {noun}; it is tried again"
 _CURE_REPORT = "It is tried again. Report it with the gateway's log"
@@ -148,24 +146,13 @@ class Peer(ABC, Generic[S, A]):
 
     async def _client(self) -> aiohttp.ClientSession:
         if self._http is None:
-            self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=1, ssl=await self._tls(), keepalive_timeout=_KEEPALIVE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": f"fieldgate/{__version__}", "Accept-Encoding": "identity"},
-                timeout=timeout(limits.UPSTREAM_REQUEST_S),
-                auto_decompress=False,
-                trust_env=False,
-            )
+            try:
+                tls = await outgoing.authorities(self._link.ca_file)
+            except (OSError, ValueError) as error:
+                what = f"the certificate authorities in {self._link.ca_file} cannot be read"
+                raise NoAuthoritiesError(what, cure="Put the file back, or correct ca_file") from error
+            self._http = outgoing.session(tls, timeout(limits.UPSTREAM_REQUEST_S))
         return self._http
-
-    async def _tls(self) -> ssl.SSLContext | bool:
-        if not self._link.ca_file:
-            return True
-        try:
-            return await asyncio.to_thread(ssl.create_default_context, cafile=self._link.ca_file)
-        except (OSError, ValueError) as error:
-            what = f"the certificate authorities in {self._link.ca_file} cannot be read"
-            raise NoAuthoritiesError(what, cure="Put the file back, or correct ca_file") from error
 
     async def _pause(self, wait: Wait, ours: int) -> None:
         timeout = None if wait.until is None else max(0.0, wait.until - self._clock.monotonic())
@@ -198,7 +185,7 @@ class Peer(ABC, Generic[S, A]):
             now.failed(self._clock.monotonic(), error.what)
             why, cure = failures.condition(error, self._kinds), error.cure or _CURE_AGAIN
         except (aiohttp.ClientError, OSError) as error:
-            now.failed(self._clock.monotonic(), failures.words(error))
+            now.failed(self._clock.monotonic(), outgoing.words(error))
             why, cure = failures.condition(error, self._kinds), _CURE_AGAIN
         except asyncio.CancelledError:
             task = asyncio.current_task()
