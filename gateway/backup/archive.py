@@ -57,7 +57,7 @@ class Member(NamedTuple):
 
 def write(file: IO[bytes], manifest: Manifest, config: list[Member], store: Path) -> None:
     """Writes the whole archive."""
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         text = json.dumps(msgspec.to_builtins(manifest), indent=2).encode() + b"\n"
         for name, data in ((MANIFEST, text), *config):
             tar.addfile(_info(name, len(data), manifest), BytesIO(data))

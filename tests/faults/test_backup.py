@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 import pytest
 from fakes import calls, one_thread
@@ -27,6 +28,7 @@ from fakes.sweep import Program, Sweep
 from fakes.telling import Tell
 
 from gateway import backup, config, scrub
+from gateway.backup import archive
 from gateway.config import ConfigFile
 from gateway.core import limits
 from gateway.core.note import ED25519
@@ -206,6 +208,34 @@ async def test_what_is_in_it_and_what_is_not(data: Path, tmp_path: Path) -> None
     assert (told["origin"], told["size"], told["moved"]) == (ORIGIN, manifest.size, None)
     assert b"PRIVATE+KEY" not in (tmp_path / "b").read_bytes()
     assert not (tmp_path / ".making").exists()
+
+
+async def test_a_name_and_a_size_that_the_oldest_tar_has_no_field_for(data: Path, tmp_path: Path) -> None:
+    more = [*FILES, ConfigFile(Path(f"/etc/x/fieldgate.d/{'n' * 180}.toml"), b"[seal]\n", 0o644, 0, 0)]
+    with (tmp_path / "b").open("wb") as out:
+        manifest = await backup.make(data, more, out, tmp_path / ".making", NOW_MS)
+    found = await asyncio.to_thread(backup.read_config, tmp_path / "b")
+    assert [one.data for one in found] == [one.data for one in more]
+    with (tmp_path / "large.db").open("wb") as large:
+        large.truncate(9 << 30)
+    with (tmp_path / "large").open("wb") as out, pytest.raises(_EnoughError):
+        await asyncio.to_thread(archive.write, _Bounded(out), manifest, [], tmp_path / "large.db")  # type: ignore[arg-type]
+
+
+class _EnoughError(Exception):
+    """What is of interest is written."""
+
+
+class _Bounded:
+    """A file for the beginning of an archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.tell, self._file = file.tell, file
+
+    def write(self, data: bytes) -> int:
+        if self._file.tell() > 1 << 20:
+            raise _EnoughError
+        return self._file.write(data)
 
 
 async def test_it_is_put_in_place_and_signs_nothing(data: Path, tmp_path: Path, good: Path) -> None:
