@@ -16,10 +16,10 @@ RELEASED_MS = 1_795_392_000_000
 """The build's date (2026-11-23): no reading of this version is older (docs/format.md, section 2)."""
 
 _ERROR_MAX_US = 16_000_000  # the kernel's own bound for "nobody disciplines this clock"
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_MS = 1_000
 _STEP_MS = 500
 _WATCH_EVERY_S = 1.0
-_TOGETHER_S = 0.1  # two clocks that were read further apart say nothing about each other
+_TOGETHER_MS = 100  # two clocks that were read further apart say nothing about each other
 
 
 _MS_MAX = 253_402_300_799_999  # the end of the year 9999
@@ -146,36 +146,48 @@ class SystemClock:
     def __init__(self) -> None:
         self.boot_id = _boot_id()
         self._error_us: int | None = None
-        self._looked = float("-inf")
+        self._looked_ms = float("-inf")
         self._stand_in_ms = RELEASED_MS - self._mono_ms()  # what stands in for an impossible clock read at boot
         self._told = False  # a stamp was given
         self._step: Step | None = None
-        self._begin_ms = self._offset_ms = self._wall_ms()[0] - self._mono_ms()
+        self._begin()
 
     def now(self) -> Stamp:
         """See Clock."""
         self._told = True
         while True:
-            mono_ms, (ms, possible) = self._mono_ms(), self._wall_ms()
-            jump_ms = ms - mono_ms - self._offset_ms
-            if abs(jump_ms) <= _STEP_MS:
+            mono_ms, ms, possible = self._read()
+            self._follow(mono_ms, ms)
+            if not possible:
+                return Stamp(ms, False)
+            if mono_ms - self._looked_ms < _LOOK_EVERY_MS:
                 break
-            if self._mono_ms() - mono_ms < _TOGETHER_S * 1000:  # else the process, or the machine, slept between them
-                before_ms = self._step.new_ms - self._step.old_ms if self._step else 0
-                self._step = Step(ms - jump_ms - before_ms, ms)
-                self._looked = float("-inf")
-                break
-        self._offset_ms += jump_ms
-        return self._stamp(ms, mono_ms / 1000) if possible else Stamp(ms, False)
-
-    def _stamp(self, ms: int, mono: float) -> Stamp:
-        if mono - self._looked >= _LOOK_EVERY_S:
-            self._looked = mono
-            self._error_us = kernel_error_us()
+            self._looked_ms = mono_ms
+            self._error_us = kernel_error_us()  # of a time that was read before this it says nothing
         error = self._error_us
         if error is None or error >= _ERROR_MAX_US:
             return Stamp(ms, False)
         return Stamp(ms, True, error // 1000)
+
+    def _follow(self, mono_ms: int, ms: int) -> None:
+        """Keeps the offset; notices a jump."""
+        jump_ms = ms - mono_ms - self._offset_ms
+        if abs(jump_ms) > _STEP_MS:
+            before_ms = self._step.new_ms - self._step.old_ms if self._step else 0
+            self._step = Step(ms - jump_ms - before_ms, ms)
+            self._looked_ms = float("-inf")
+        self._offset_ms += jump_ms
+
+    def _begin(self) -> None:
+        mono_ms, ms, _ = self._read()
+        self._begin_ms = self._offset_ms = ms - mono_ms
+
+    def _read(self) -> tuple[int, int, bool]:
+        """Both clocks, in ms, at one moment; and whether the wall clock's time is possible."""
+        while True:
+            mono_ms, (ms, possible) = self._mono_ms(), self._wall_ms()
+            if self._mono_ms() - mono_ms < _TOGETHER_MS:  # else the process, or the machine, slept between them
+                return mono_ms, ms, possible
 
     def _wall_ms(self) -> tuple[int, bool]:
         """What the wall clock reads, True; or what stands in for it, False."""
@@ -199,7 +211,7 @@ class SystemClock:
         """See Clock."""
         self._stand_in_ms = max(self._stand_in_ms, ms - self._mono_ms())
         if not self._told:  # nobody has seen another time yet: this is no step
-            self._begin_ms = self._offset_ms = self._wall_ms()[0] - self._mono_ms()
+            self._begin()
 
     def step(self) -> Step | None:
         """See Clock."""

@@ -159,6 +159,35 @@ def test_the_kernel_is_asked_at_once_after_a_jump(hands: Hands, monkeypatch: pyt
     assert clock.now() == Stamp(round(hands.wall * 1000), True, 1)
 
 
+def test_a_clock_that_is_set_while_the_kernel_is_asked(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel says of the new time is never said of the old one."""
+    clock = SystemClock()
+
+    def error_us() -> int:
+        if hands.wall < 1_800_000_000:
+            hands.wall += 3600
+        return 1_000
+
+    hands.wall -= 3600
+    monkeypatch.setattr(clocks, "kernel_error_us", error_us)
+    assert clock.now() == Stamp(1_800_000_000_000, True, 1)
+
+
+def test_a_pause_while_it_begins_is_no_jump(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = [20.0]
+    look = hands.time_ns
+
+    def paused() -> int:
+        read = look()
+        seconds = pauses.pop() if pauses else 0.0
+        hands.mono += seconds
+        hands.wall += seconds
+        return read
+
+    monkeypatch.setattr(hands, "time_ns", paused)
+    assert stepped(SystemClock()) is None
+
+
 def test_a_clock_that_is_slewed_or_suspended_does_not_jump(hands: Hands) -> None:
     clock = SystemClock()
     for _ in range(1000):

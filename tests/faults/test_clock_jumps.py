@@ -76,7 +76,7 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count = 0
-        self._offset, self._error = folder / "offset", folder / "error"
+        self._clock = folder / "clock"
 
     @contextlib.asynccontextmanager
     async def running(self, wall_s: float | None = None) -> AsyncIterator[None]:
@@ -91,11 +91,10 @@ class Installation:
             await self.field.make()
             self._let_the_node_pull()
             self.gateway = self.field.gateway = Process(
-                "gateway", self.field.home, sys.executable, str(CLOCKED), "fieldgate.toml", str(self._error)
+                "gateway", self.field.home, sys.executable, str(CLOCKED), "fieldgate.toml", str(self._clock)
             )
-            self.gateway.env = {**os.environ, **_faketime(self._offset)}
+            self.gateway.env = {**os.environ, **_faketime(self._clock)}
             self.set(0.0 if wall_s is None else wall_s - time.time())
-            self.synchronise(UNKNOWN_US)
             await stack.enter_async_context(self.field.started())
             await until(lambda: bool(self._proxy.of(SUBACK, up=False)), f"a subscription\n{self.gateway.words()}")
             sensor = aiomqtt.Client("127.0.0.1", broker.port, identifier="sensor")
@@ -109,13 +108,15 @@ class Installation:
         text = table.read_text().replace("[node]", "[node]\npull_every_s = 0.2", 1)
         table.write_text(text + f'pull = "http://127.0.0.1:{self.field.web_port}"\n')
 
-    def set(self, offset_s: float) -> None:
-        """Sets the gateway's clock to the truth and so much, in one go."""
-        _replace(self._offset, f"{offset_s:+.3f}\n")
+    def set(self, offset_s: float, error_us: int = UNKNOWN_US) -> None:
+        """Sets the gateway's clock to the truth and so much, and what the kernel says of it, in one go."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{offset_s:+.3f}\n# {error_us}\n")
+        new.replace(self._clock)
 
-    def synchronise(self, error_us: int = GOOD_US) -> None:
-        """What the kernel says of it."""
-        _replace(self._error, str(error_us))
+    def set_right(self) -> None:
+        """It is the truth, and synchronised."""
+        self.set(0.0, GOOD_US)
 
     async def measure(self, count: int = 5) -> None:
         """Returns when so many more messages are acknowledged."""
@@ -156,17 +157,11 @@ class Installation:
         return found
 
 
-def _replace(file: Path, text: str) -> None:
-    new = file.with_suffix(".new")
-    new.write_text(text)
-    new.replace(file)
-
-
-def _faketime(offset: Path) -> dict[str, str]:
+def _faketime(clock: Path) -> dict[str, str]:
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
     return {
         "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # and so CLOCK_BOOTTIME is real: a jump is one of the wall clock alone
         "NO_FAKE_STAT": "1",
@@ -197,8 +192,7 @@ async def test_jumps_while_it_runs(tmp_path: Path, tell: Tell) -> None:
             made.set(offset_s)
             await made.measure()
         await made.in_step()
-        made.set(0.0)
-        made.synchronise()
+        made.set_right()
         await made.measure()
         found = await made.stopped()
     jumps = [new - old for old, new in zip([0.0, *offsets], [*offsets, 0.0], strict=True)]
@@ -228,7 +222,6 @@ async def test_a_clock_that_is_set_again_and_again(tmp_path: Path, tell: Tell, s
     kills = 0
     async with made.running(rng.choice(list(AGES.values()))):
         for _ in range(40):
-            made.synchronise(UNKNOWN_US)
             made.set(rng.choice([-1, 1]) * rng.choice([HOUR_S, 86_400.0, TEN_YEARS_S, -time.time() + 5]))
             await made.measure(rng.randint(1, 5))
             if rng.random() < 0.4:
@@ -236,11 +229,9 @@ async def test_a_clock_that_is_set_again_and_again(tmp_path: Path, tell: Tell, s
                 await made.gateway.end(signal.SIGKILL)
                 await made.gateway.start()
             if rng.random() < 0.4:
-                made.set(0.0)
-                made.synchronise()
+                made.set_right()
                 await made.measure(rng.randint(1, 5))
-        made.set(0.0)
-        made.synchronise()
+        made.set_right()
         await made.measure()
         found = await made.stopped()
     wrong = check_dates(found)
@@ -265,8 +256,7 @@ async def _in_another_age(folder: Path, wall_s: float) -> None:
         await made.gateway.start()
         await made.measure()
         assert (await made.field.status())["clock"]["synchronised"] is False
-        made.set(0.0)
-        made.synchronise()
+        made.set_right()
         began_s = time.time()
         await made.measure()
         found = await made.stopped()
