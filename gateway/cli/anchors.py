@@ -13,6 +13,7 @@ from gateway.cli.common import config_option, find_config, format_time
 from gateway.cli.reading import opened
 from gateway.cli.shown import Line, Style, Word, columns, cut, echo, folded, line, room
 from gateway.cli.status import ask
+from gateway.core.anchor import is_stamped
 from gateway.core.anchor_row import ANCHORED, FAILED, AnchorRow
 from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
@@ -20,7 +21,7 @@ from gateway.errors import UnreachableError
 from gateway.settings import Settings
 
 _MOST = 10_000
-_HEAD = ("SIZE", "BEGUN", "NAME", "CHAIN", "STATE", "BLOCK", "BLOCK'S TIME")
+_HEAD = ("SIZE", "BEGUN", "NAME", "CHAIN", "STATE", "BLOCK", "ITS TIME")
 _STATE = 4
 _LOOKS: dict[str, Style] = {ANCHORED: "good", FAILED: "bad"}
 
@@ -107,7 +108,9 @@ def _chains(chains: dict[str, Any] | None) -> list[Line]:
 
 
 def _chain(name: str, told: dict[str, Any]) -> Line:
-    state = f"{told['state']}, {told['confirmed']} of {told['confirmations']}" if told["block"] else told["state"]
+    state = told["state"]
+    if told["block"] and not is_stamped(told["kind"], told["chain"]):
+        state += f", {told['confirmed']} of {told['confirmations']}"
     begun = f"size {told['size']:,} is {state}" if told["size"] else "nothing is begun yet"
     until = f"; anchored up to block {told['anchored'] - 1:,}" if told["anchored"] else ""
     head = Word(f"{name} ({told['kind']} {told['chain']}): ", "bold")
@@ -131,6 +134,13 @@ def _row(told: dict[str, Any]) -> list[Word]:
         Word(told["name"]),
         Word(f"{told['kind']} {told['chain']}"),
         Word(state, _LOOKS.get(told["state"], "")),
-        Word("" if told["block"] is None else f"{told['block']}"),
+        Word(_block(told)),
         Word(moment),
     ]
+
+
+def _block(told: dict[str, Any]) -> str:
+    """A time stamp stands in none: its time is told beside it."""
+    if told["block"] is None:
+        return ""
+    return "none: a time stamp" if is_stamped(told["kind"], told["chain"]) else f"{told['block']}"

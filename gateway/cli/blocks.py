@@ -15,6 +15,7 @@ from gateway.cli.screen import quality, value
 from gateway.cli.shown import Line, Word, columns, cut, echo, line, more, plural, room, size
 from gateway.core import block as cose
 from gateway.core import note, senml
+from gateway.core.anchor import is_stamped
 from gateway.core.anchor_row import AnchorRow
 from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
@@ -287,9 +288,8 @@ def _signed(told: Mapping[str, Any]) -> list[Line]:
         lines.append(_fact("co-signed", "by nobody yet"))
     for one in told["anchors"]:
         at = format_time((one["time_s"] or 0) * 1000).replace(".000Z", "Z")
-        lines.append(
-            _fact("anchored", f"in block {one['block']} of {one['kind']} {one['chain']} at {at}, size {one['size']}")
-        )
+        by = "by a time stamp" if is_stamped(one["kind"], one["chain"]) else f"in block {one['block']}"
+        lines.append(_fact("anchored", f"{by} of {one['kind']} {one['chain']} at {at}, size {one['size']}"))
     return [*lines, line(Word("state".ljust(_LABEL), "faint"), _state(told, len(told["nodes"])))]
 
 

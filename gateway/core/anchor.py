@@ -18,6 +18,12 @@ from gateway.errors import FormatError
 STAMPED = "rfc3161"
 """The kind that has a time where others have a block."""
 
+
+def is_stamped(kind: str, chain: str) -> bool:
+    """Whether an anchor, or the fleet that it is of (whose `chain` begins with the kind), has a time for its block."""
+    return kind == STAMPED or chain.startswith(f"{STAMPED} ")
+
+
 MAGIC = b"FGA\x01"
 STATEMENT_BYTES = len(MAGIC) + 32 + 8 + 32
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,30 @@ def test_blocks_and_a_block_tell_what_covers_them(folder: Path) -> None:
     assert "anchored    in block 1000 of evm 9090 at 2026-11-" in block
     assert "anchored on 1 chain" in block
     assert "anchored" not in within("show", "2", cwd=folder).out
+
+
+async def _stamped(data: Path) -> None:
+    store = await Store.open(data)
+    at = BEGUN_MS // 1000
+    for name, kind, chain in (("tsa", "rfc3161", "tsa.example"), ("by node coop, tsa", "fleet", "rfc3161 tsa.example")):
+        row = AnchorRow(name, 3, bytes(32), kind, chain, BEGUN_MS, ANCHORED, over=True, number=at, hash=bytes(32))
+        await store.anchors.save(replace(row, time_s=at, evidence=b""))
+    await store.close()
+
+
+def test_a_time_stamp_has_a_time_and_no_block(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, LogMaker().add(3, readings=1), cosigned=3)
+    asyncio.run(_stamped(folder / "data"))
+    rows = within("anchors", cwd=folder).out.splitlines()[1:]
+    assert len(rows) == 3 and rows[0].endswith("BLOCK               ITS TIME")
+    assert all("anchored  none: a time stamp  2026-11-" in row for row in rows[1:])
+    block = within("show", "1", cwd=folder).out
+    assert "anchored    by a time stamp of rfc3161 tsa.example at 2026-11-" in block
+    assert str(BEGUN_MS // 1000) not in block
+    chains = {"tsa": sample.anchor(kind="rfc3161", chain="tsa.example", state="anchored", size=3, block=7)}
+    with answering(folder / "data" / "control.sock", http(json.dumps(sample.status(anchors=chains)).encode())):
+        told = fieldgate("anchors", cwd=folder).out.splitlines()[0]
+    assert told == "tsa (rfc3161 tsa.example): size 3 is anchored; anchored up to block 235"
 
 
 def test_status_tells_each_chain(folder: Path) -> None:

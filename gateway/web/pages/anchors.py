@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.core.anchor import is_stamped
 from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING
 from gateway.web.html import Markup, el
 from gateway.web.view import Part, View
@@ -29,7 +30,7 @@ def _row(view: View, name: str, told: Mapping[str, Any]) -> Markup:
     words, facts = view.words, [f"{told['kind']} {told['chain']}"]
     if told["anchored"]:
         facts.append(words("anchored up to block {height}", height=told["anchored"] - 1))
-    if told["block"]:
+    if told["block"] and not is_stamped(told["kind"], told["chain"]):
         of, wanted = told["confirmed"], told["confirmations"]
         facts.append(words("in its block {block}: {of} of {wanted}", block=told["block"], of=of, wanted=wanted))
     known = told["state"]
