@@ -15,7 +15,7 @@ from gateway.cli.common import config_option, find_config
 from gateway.config import Change, ConfigFile
 from gateway.core.text import plain
 from gateway.errors import ConfigError, FieldgateError, UnreachableError
-from gateway.settings import Settings
+from gateway.settings import NodeSettings, Settings
 
 _STATUS_S = 5.0
 
@@ -59,14 +59,14 @@ def _tell(path: Path, *, node: bool) -> int:
     read = config.files(path)
     name = plain(" and ".join([str(path), *([f"{len(read) - 1} of {path.stem}.d"] if len(read) > 1 else [])]))
     if node:
-        click.echo(f"{name}: good: a node with {_count(config.node_settings_of(read).gateway, 'gateway')}")
+        node_settings = config.node_settings_of(read)
+        found = node_advice(node_settings, read)
+        _tell_advice(found)
+        click.echo(f"{name}: good: a node with {_count(node_settings.gateway, 'gateway')}{_counted(found)}")
         return OK
     settings = config.settings_of(read)
     found = advice(settings, read)
-    for one in found:
-        place = f"{one['file']}:{one['line']}" if one["line"] else one["file"]
-        key = f"{one['key']}: " if one["key"] else ""
-        click.echo(plain(f"{place}: {one['severity']}: {key}{one['what']}. {one['cure']}"))
+    _tell_advice(found)
     click.echo(f"{name}: good: {_summary(settings, found)}")
     by_profile = config.set_by_profile(read)
     if settings.gateway.profile != "international":
@@ -77,6 +77,13 @@ def _tell(path: Path, *, node: bool) -> int:
     return OK
 
 
+def _tell_advice(found: Sequence[Told]) -> None:
+    for one in found:
+        place = f"{one['file']}:{one['line']}" if one["line"] else one["file"]
+        key = f"{one['key']}: " if one["key"] else ""
+        click.echo(plain(f"{place}: {one['severity']}: {key}{one['what']}. {one['cure']}"))
+
+
 def _tell_json(path: Path, *, node: bool) -> int:
     told: Told = {"file": str(path), "good": True, "faults": [], "advice": [], "files": [], "changes": None}
     told["profile"] = None
@@ -84,7 +91,7 @@ def _tell_json(path: Path, *, node: bool) -> int:
         read = config.files(path)
         told["files"] = [{"file": str(one.path), "sha256": one.sha256} for one in read]
         if node:
-            config.node_settings_of(read)
+            told["advice"] = node_advice(config.node_settings_of(read), read)
         else:
             settings = config.settings_of(read)
             told["advice"] = advice(settings, read)
@@ -103,6 +110,15 @@ def advice(settings: Settings, read: Sequence[ConfigFile]) -> list[Told]:
         *import_module("gateway.config.advice").advice(settings),
         *import_module("gateway.config.machine").look(settings, read),
     ]
+    return _placed(found, read)
+
+
+def node_advice(settings: NodeSettings, read: Sequence[ConfigFile]) -> list[Told]:
+    """The same of a node's configuration."""
+    return _placed(import_module("gateway.config.advice").node_advice(settings), read)
+
+
+def _placed(found: Sequence[Any], read: Sequence[ConfigFile]) -> list[Told]:
     if not found:
         return []
     places = import_module("gateway.config.report").Places.of(read)
@@ -153,9 +169,13 @@ def _summary(settings: Settings, found: Sequence[Told]) -> str:
         *([_number(len(settings.witness), "witness")] if settings.witness else []),
         f"log {settings.origin}",
     ]
+    return ", ".join(parts) + _counted(found)
+
+
+def _counted(found: Sequence[Told]) -> str:
     counts = {name: sum(one["severity"] == name for one in found) for name in ("warning", "note")}
     told = [_number(count, name) for name, count in counts.items() if count]
-    return ", ".join(parts) + (f"; {' and '.join(told)} above" if told else "")
+    return f"; {' and '.join(told)} above" if told else ""
 
 
 def _count(things: Sized, noun: str) -> str:

@@ -58,6 +58,12 @@ PLAIN_NODE = _advice(
     "Readings go to another machine without TLS: whoever is on the network can read them",
     "Write https:// and, where it is not a public one, its ca_file",
 )
+PLAIN_PULL = _advice(
+    "config-pull-in-clear",
+    "warning",
+    "Readings are pulled from another machine without TLS: whoever is on the network can read them",
+    "Write https:// and, where it is not a public one, its ca_file; the gateway needs a certificate",
+)
 PLAIN_ANCHOR = _advice(
     "config-anchor-in-clear",
     "warning",

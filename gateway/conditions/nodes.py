@@ -63,6 +63,12 @@ NODE_ANSWER = condition(
     "Check that url is the node's, and its keys in [node.{subject}]. Nothing of the answer was taken over; it is tried "
     "again by itself",
 )
+NODE_ANCHOR = condition(
+    "node-anchor",
+    "warning",
+    "Node {subject} hands over an anchor that does not hold: {detail}",
+    "Ask the node's operator. Nothing of it was kept; blocks and co-signatures go on",
+)
 NODE_FORK = condition(
     "node-fork",
     "error",

@@ -25,12 +25,13 @@ from gateway.conditions.config import (
     PLAIN_BROKER,
     PLAIN_NODE,
     PLAIN_PAGE,
+    PLAIN_PULL,
     QOS_0,
     UNUSED_BROKER,
     WINDOW,
 )
 from gateway.core.text import is_loopback
-from gateway.settings import Settings
+from gateway.settings import NodeSettings, Settings
 
 from .words import Path as Place
 from .words import dotted
@@ -52,6 +53,11 @@ def advice(settings: Settings) -> list[Advice]:
     """All of it, in the order of the tables. Pure."""
     checks = (_gateway, _brokers, _sources, _nodes, _anchors, _retention, _web, _times)
     return [one for check in checks for one in check(settings)]
+
+
+def node_advice(settings: NodeSettings) -> list[Advice]:
+    """The same of a node's configuration. Pure."""
+    return [*_pulls(settings), *_anchors(settings)]
 
 
 def advise(place: Place, condition: Condition, **values: object) -> Advice:
@@ -111,7 +117,13 @@ def _nodes(settings: Settings) -> Iterator[Advice]:
             yield advise(("node", name, "url"), PLAIN_NODE)
 
 
-def _anchors(settings: Settings) -> Iterator[Advice]:
+def _pulls(settings: NodeSettings) -> Iterator[Advice]:
+    for name, gateway in settings.gateway.items():
+        if gateway.pull and gateway.pull.startswith("http:") and not is_here(gateway.pull):
+            yield advise(("gateway", name, "pull"), PLAIN_PULL)
+
+
+def _anchors(settings: Settings | NodeSettings) -> Iterator[Advice]:
     for name, anchor in settings.anchor.items():
         for field in ("url", "rpc"):
             url = getattr(anchor.options, field, "")

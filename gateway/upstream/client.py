@@ -11,7 +11,7 @@ import aiohttp
 from gateway import outgoing
 from gateway.clock import Clock
 from gateway.conditions import Condition
-from gateway.conditions.nodes import NODE_FALLEN, NODE_FORK
+from gateway.conditions.nodes import NODE_ANCHOR, NODE_FALLEN, NODE_FORK
 from gateway.core import limits
 from gateway.core.anchor_row import AnchorRow
 from gateway.core.note import VerifierKey
@@ -106,13 +106,15 @@ class Upstream(Peer[Session, Action]):
             return NODE_FORK
         if now.fallen:
             return NODE_FALLEN
-        return self._why if now.trouble else None
+        if now.trouble:
+            return self._why
+        return NODE_ANCHOR if self._refused_why else None
 
     def _values(self, now: Session) -> dict[str, str]:
         return {
             "url": self._link.url,
             "field": f"{self._wrong or SEEN}_key",
-            "detail": now.held or now.fallen or now.trouble,
+            "detail": now.held or now.fallen or now.trouble or self._refused_why,
         }
 
     def _told_cure(self, now: Session) -> str:
@@ -120,7 +122,9 @@ class Upstream(Peer[Session, Action]):
             return _CURE_FORK
         if now.fallen:
             return "Ask the node's operator; bodies that are still here are sent again"
-        return self._cure if now.trouble else ""
+        if now.trouble:
+            return self._cure
+        return "Ask the node's operator" if self._refused_why else ""
 
     def _detail(self) -> str:
         now = self._session
@@ -198,6 +202,7 @@ class Upstream(Peer[Session, Action]):
                 data = await bounded(response, most)
                 if response.status not in (200, 404):
                     return
+                self._refused_why = ""
                 parts = fleet.decode_parts(data) if response.status == 200 else []
         except FormatError as error:
             parts = []
@@ -205,7 +210,6 @@ class Upstream(Peer[Session, Action]):
         except (aiohttp.ClientError, OSError) as error:
             log.debug("node %s: its anchors cannot be had: %s", self.name, outgoing.words(error))
             return
-        self._refused_why = "" if parts else self._refused_why
         for part in parts:
             try:
                 row = await fleet.take(self._store, self.name, part, self._clock.now().ms)

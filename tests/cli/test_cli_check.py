@@ -79,7 +79,13 @@ def test_a_node(home: Home) -> None:
     for args in (("node.toml", "--node"), ("--node", "--config", "node.toml")):
         done = home.check(*args)
         assert (done.code, done.out) == (0, "node.toml: good: a node with 1 gateway\n")
-    assert home.json("--node", "node.toml")["good"] is True
+    assert home.json("--node", "node.toml")["advice"] == []
+    (home.folder / "node.toml").write_text(NODE.replace("https:", "http:"))
+    told = home.check("node.toml", "--node").out.splitlines()
+    assert told[0].startswith("node.toml:10: warning: gateway.henhouse.pull: Readings are pulled from another machine")
+    assert told[1] == "node.toml: good: a node with 1 gateway; 1 warning above"
+    found = home.json("--node", "node.toml")
+    assert (found["good"], found["advice"][0]["condition"]) == (True, "config-pull-in-clear")
     (home.folder / "node.toml").write_text(NODE.replace("pull", "pll"))
     assert home.json("--node", "node.toml")["faults"][0]["key"] == "gateway.henhouse.pll"
 

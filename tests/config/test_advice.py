@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fakes.configs import GATEWAY, SEEN, changed, vkey, write
+from fakes.configs import GATEWAY, NODE, SEEN, changed, vkey, write
 
 from gateway import config
 from gateway.conditions import SEVERITIES, Condition
@@ -78,6 +78,18 @@ CASES: list[tuple[str, list[str]]] = [
 ]
 
 
+OF_A_NODE = ["config-pull-in-clear gateway.henhouse.pull", "config-anchor-in-clear anchor.s.url"]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_nodes_plain_connections_to_other_machines(tmp_path: Path, here: bool) -> None:
+    host = "127.0.0.1" if here else "far.example"
+    text = NODE.replace("https://henhouse.example", f"http://{host}")
+    path = write(tmp_path, text + ANCHOR.replace("https://s.example", f"http://{host}:8545"), "node.toml")
+    told = [f"{one.problem.condition} {one.problem.subject}" for one in advice.node_advice(config.load_node(path))]
+    assert told == ([] if here else OF_A_NODE)
+
+
 @pytest.mark.parametrize(("text", "told"), CASES)
 def test_advice(tmp_path: Path, text: str, told: list[str]) -> None:
     found = advice.advice(config.load(write(tmp_path, text)))
@@ -93,7 +105,8 @@ def test_advice(tmp_path: Path, text: str, told: list[str]) -> None:
 
 def test_every_condition_is_met_by_a_case() -> None:
     assert all(one.id.startswith("config-") for one in UNWISE)
-    assert {told.split()[0] for _, several in CASES for told in several} == {one.id for one in UNWISE}
+    met = {told.split()[0] for told in OF_A_NODE} | {told.split()[0] for _, several in CASES for told in several}
+    assert met == {one.id for one in UNWISE}
 
 
 def test_the_id_that_is_proposed_for_devices_is_good(tmp_path: Path) -> None:

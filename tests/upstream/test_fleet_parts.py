@@ -217,8 +217,9 @@ async def test_a_receipt_carries_the_nodes_anchor_and_verifies_with_a_pin(store:
 
 
 async def test_lies_are_counted_and_stop_nothing(store: Store, log: LogMaker) -> None:
+    good = [part(own(log), told(own(log)))]
     lies = iter([[part(own(log), told(own(log, 2)))], [7, part(own(log)._replace(size=99), told(own(log)))], 5])
-    async with following(log, store, lambda: cbor_of(next(lies))) as (telling, up):
+    async with following(log, store, lambda: cbor_of(next(lies, good))) as (telling, up):
         for count, number in ((1, NUMBER), (3, NUMBER + 1), (4, NUMBER + 2)):
             telling.numbers = [number]
             await publish(store, log.add())
@@ -226,7 +227,12 @@ async def test_lies_are_counted_and_stop_nothing(store: Store, log: LogMaker) ->
             size = store.blocks.size
             await until(lambda size=size: up.status()["seen"] == size and up.status()["ok"])  # type: ignore[misc]
             assert f"refused ({count} so far)" in up.status()["detail"]
-    assert await store.anchors.listed(9) == []
+            assert (up.status()["condition"], up.status()["cure"]) == ("node-anchor", "Ask the node's operator")
+            assert up.status()["values"]["detail"] in up.status()["detail"]
+        assert await store.anchors.listed(9) == []
+        telling.numbers = [NUMBER + 3]
+        await publish(store, log.add())
+        await until(lambda: not up.status()["condition"] and bool(up.anchors()))
 
 
 async def test_a_node_that_cannot_give_them_is_asked_again(store: Store, log: LogMaker) -> None:
