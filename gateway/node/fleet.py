@@ -4,14 +4,14 @@ What runs [anchor.NAME] is made beside the node (gateway/fleet.py): to it a Flee
 """
 
 import asyncio
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.core import cbor, limits
 from gateway.core.anchor import Statement
 from gateway.core.anchor_fleet import Tree
 from gateway.core.anchor_row import ANCHORED, AnchorRow
-from gateway.node.store import Fleets
+from gateway.node.store import Fleets, Shown
 
 _LEAF_BYTES = 72
 
@@ -79,7 +79,8 @@ class Fleet:
 
     async def grown(self, newest: AnchorRow | None) -> int:
         """Blocks of all logs that the newest statement does not have."""
-        total = sum(one.size for one in await self._statements())
+        found = await self._store.witnessed()
+        total = await asyncio.to_thread(lambda: sum(one.size for one in self._chosen(found)))
         return total if newest is None else total - await self._total_of(newest.size)
 
     async def wait_grown(self) -> None:
@@ -92,15 +93,16 @@ class Fleet:
 
     async def take(self) -> tuple[int, bytes]:
         """Number and root of a statement of what was witnessed last of each log; its leaves are durable."""
-        tree = await asyncio.to_thread(Tree, await self._statements())
+        found = await self._store.witnessed()
+        tree = await asyncio.to_thread(lambda: Tree([Statement(*one) for one in self._chosen(found)]))
         newest = await self.newest(self._name)
         number = max(int(self._now()), newest.size + 1 if newest else 0)
         await self._store.keep_leaves(self._name, number, _packed(tree.leaves))
         return number, tree.statement(self._node, number).root
 
-    async def _statements(self) -> list[Statement]:
-        found = await self._store.witnessed()
-        return [Statement(bytes.fromhex(log), one.size, one.root) for log, one in found if log in self._logs]
+    def _chosen(self, found: Iterable[Shown]) -> Iterator[Shown]:
+        """Those that stand in it. Of thousands of logs it takes longer than a turn of the loop may."""
+        return (one for one in found if one.log.hex() in self._logs)
 
     async def _total_of(self, number: int) -> int:
         if self._total[0] != number:

@@ -19,7 +19,7 @@ from gateway.core.anchor_row import AnchorRow
 from gateway.core.merkle import Frontier
 from gateway.errors import BugError, ConflictError, FieldgateError, NotFoundError, StoreError, StoreFullError
 from gateway.node import schema
-from gateway.node.store import Body, Evidence, Form, Growth, Head, Kind, Noted, Span, Witnessed
+from gateway.node.store import Body, Evidence, Form, Growth, Head, Kind, Noted, Shown, Span, Witnessed
 
 Row = tuple[Any, ...]
 Work = Callable[[aiosqlite.Connection], Awaitable[None]]
@@ -273,10 +273,10 @@ class SqliteStore:
 
     # Fleets
 
-    async def witnessed(self) -> list[tuple[str, Witnessed]]:
+    async def witnessed(self) -> list[Shown]:
         """See Fleets.witnessed."""
-        sql = "SELECT name, witnessed, root FROM log WHERE witnessed > 0 AND frozen = ''"
-        return [(name.hex(), Witnessed(size, root)) for name, size, root in await self._read(sql, ())]
+        rows = await self._read("SELECT name, witnessed, root FROM log WHERE witnessed > 0 AND frozen = ''", ())
+        return list(map(Shown._make, rows))
 
     async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
         """See Fleets.keep_leaves."""

@@ -8,7 +8,7 @@ returns, and a method that fails has written nothing. Errors: StoreFullError (no
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from gateway.core import merkle
 from gateway.core.anchor_row import AnchorRow
@@ -72,6 +72,14 @@ class Growth:
     witnessed: Witnessed = field(default_factory=Witnessed)
     note: str | None = None
     note_size: int = 0
+
+
+class Shown(NamedTuple):
+    """What was witnessed of a log: its id, size and root."""
+
+    log: bytes
+    size: int
+    root: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +252,8 @@ class Fleets(Protocol):
     and of the one that was kept last.
     """
 
-    async def witnessed(self) -> list[tuple[str, Witnessed]]:
-        """Size and root of each log of which something was witnessed and that is not frozen."""
+    async def witnessed(self) -> list[Shown]:
+        """Each log of which something was witnessed and that is not frozen."""
         ...
 
     async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:

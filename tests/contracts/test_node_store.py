@@ -14,7 +14,7 @@ from gateway.core.merkle import Frontier
 from gateway.errors import ConflictError, NotFoundError
 from gateway.node.log import grow_tree
 from gateway.node.sqlite import SqliteStore
-from gateway.node.store import Body, Evidence, Form, Growth, Head, NodeStore, Span, Witnessed
+from gateway.node.store import Body, Evidence, Form, Growth, Head, NodeStore, Shown, Span, Witnessed
 
 LOG = log_id("quay.example/1")
 OTHER = log_id("barn.example/1")
@@ -340,11 +340,12 @@ def row(size: int, state: str = FAILED, name: str = "coop") -> AnchorRow:
 async def test_what_was_witnessed_is_listed_without_frozen_and_empty_logs(store: NodeStore) -> None:
     assert await store.witnessed() == []
     await grow(store, 3)
-    assert await store.witnessed() == [(LOG, (await store.head(LOG)).witnessed)]
+    shown = (await store.head(LOG)).witnessed
+    assert await store.witnessed() == [Shown(bytes.fromhex(LOG), shown.size, shown.root)]
     await grow(store, 1, OTHER)
-    assert {log for log, _ in await store.witnessed()} == {LOG, OTHER}
+    assert {one.log.hex() for one in await store.witnessed()} == {LOG, OTHER}
     await store.accuse(LOG, Evidence("root", 1, b"", b"", 0), freeze="two roots")
-    assert {log for log, _ in await store.witnessed()} == {OTHER}
+    assert {one.log.hex() for one in await store.witnessed()} == {OTHER}
 
 
 async def test_a_row_replaces_the_one_of_its_name_and_size(engine: Engine, store: NodeStore) -> None:

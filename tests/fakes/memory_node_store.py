@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from gateway.core import limits
 from gateway.core.anchor_row import ANCHORED, AnchorRow
 from gateway.errors import ConflictError, NotFoundError
-from gateway.node.store import Body, Evidence, Form, Growth, Head, Kind, Noted, Witnessed
+from gateway.node.store import Body, Evidence, Form, Growth, Head, Kind, Noted, Shown
 
 
 @dataclass
@@ -194,10 +194,11 @@ class MemoryStore:
         await self._step()
         return list(self._log(log).evidence)
 
-    async def witnessed(self) -> list[tuple[str, Witnessed]]:
+    async def witnessed(self) -> list[Shown]:
         await self._step()
-        heads = {name: one.head for name, one in self._disk.items()}
-        return [(name, head.witnessed) for name, head in heads.items() if head.witnessed.size and not head.frozen]
+        heads = {bytes.fromhex(name): one.head for name, one in self._disk.items()}
+        shown = {name: head.witnessed for name, head in heads.items() if head.witnessed.size and not head.frozen}
+        return [Shown(name, one.size, one.root) for name, one in shown.items()]
 
     async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
         await self._step()
