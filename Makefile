@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # together.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile
 
-.PHONY: help demo test check bench nightly clean lock wheel deb release audit
+.PHONY: help demo test check types layers collected bench nightly clean lock wheel deb release audit
 # What is released is made with locked tools only.
 BUILD := build/venv
 DEB := PYTHONPATH=deploy:. $(BUILD)/bin/python -m deb
@@ -30,14 +30,22 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	@sh tests/tools.sh
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j 2 types layers collected
 	@$(PYTEST)
 
-check: $(VENV)/test.stamp
+check: types layers
+
+types: $(VENV)/test.stamp
+	@$(BIN)/mypy
+
+layers: $(VENV)/test.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# Tests are compiled once, beside the linters, and not by each of the three.
+collected: $(VENV)/test.stamp
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null
 
 bench: $(VENV)/test.stamp
 	@sh tests/tools.sh

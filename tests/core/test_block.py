@@ -23,7 +23,7 @@ from gateway.core.limits import (
 )
 from gateway.errors import FormatError
 
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=8 * settings().max_examples)
 
 KEY = SigningKey(bytes(range(32)))
 PUBLIC = bytes(KEY.verify_key)

@@ -12,7 +12,7 @@ from gateway.core import cbor
 from gateway.core.limits import CBOR_DEPTH, NUMBER_MAX
 from gateway.errors import FormatError
 
-many = settings(max_examples=500, deadline=None)
+many = settings(max_examples=8 * settings().max_examples)
 
 integers = st.integers(-NUMBER_MAX, NUMBER_MAX)
 halves = st.floats(width=16, allow_nan=False, allow_infinity=False)

@@ -43,7 +43,7 @@ def test_what_it_begins_with_is_taken(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_whatever_comes(name: str) -> None:
-    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=5 * settings().max_examples, suppress_health_check=list(HealthCheck))
     @given(spoilt(seeds(name)) | st.binary(max_size=300))
     def whatever(data: bytes) -> None:
         TARGETS[name](data)
