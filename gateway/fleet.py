@@ -15,6 +15,7 @@ from gateway.anchors import registry as chains
 from gateway.anchors.api import Opened
 from gateway.anchors.task import Anchoring, Subject
 from gateway.conditions import Problem
+from gateway.core.anchor import is_stamped
 from gateway.settings import AnchorSettings
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ class Telling:
                     log.log(_LEVELS.get(problem.severity, logging.INFO), "%s. %s", problem.what, problem.cure)
             told = self.task.status()
             if told["anchored"] > anchored:
-                log.info("anchor %s: number %d stands in block %s", self.name, told["anchored"], told["anchored_block"])
+                stamped = is_stamped(told["kind"], told["chain"])
+                where = "under a time stamp" if stamped else f"in block {told['anchored_block']}"
+                log.info("anchor %s: number %d stands %s", self.name, told["anchored"], where)
             said, anchored = now, told["anchored"]
             await asyncio.sleep(_LOOK_S)
