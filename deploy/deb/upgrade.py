@@ -31,6 +31,7 @@ LONGEST_S = 600.0  # that a new version has; more where blocks are made less oft
 SEAL_S = 120.0  # beyond the age at which a block is sealed
 MOST_S = 7_200.0
 LOOK_S = 5.0
+ANSWER_S = 90.0  # from the start of a version that was put back
 RECENT_S = 3_600.0  # a node that co-signed within it has to co-sign again
 _COMMAND_S = 60.0
 _DPKG_S = 900.0
@@ -248,12 +249,26 @@ def put_back(place: Place, before: State, why: str) -> None:
         settled(place, before, "bad", f"{why}; and the version before could not be put back: {error}")
         return
     _systemctl("stop")
-    with suppress(Failed):  # by the version before; refused where the newer one has stepped on nothing
+    refused = ""
+    try:
         run(as_gateway(place, "restore", "--snapshot"), _DPKG_S)
+    except Failed as error:  # also where the newer one has stepped on nothing
+        refused = str(error)
     with suppress(Failed):
         run(["apt-mark", "hold", NAME], _COMMAND_S)
     _systemctl("start")
+    if refused and before.get("ran") and not _answers(place):
+        why = f"{why}; and the version before, put back, does not answer: {refused}"
     settled(place, before, "taken-back", why)
+
+
+def _answers(place: Place) -> bool:
+    until = time.monotonic() + ANSWER_S
+    while status(place) is None:
+        if time.monotonic() >= until:
+            return False
+        time.sleep(min(LOOK_S, ANSWER_S))
+    return True
 
 
 def _systemctl(word: str) -> None:

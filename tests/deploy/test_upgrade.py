@@ -186,6 +186,19 @@ def test_a_version_that_does_not_answer_is_taken_back_byte_for_byte(system: Syst
     assert not system.place.before.exists()
 
 
+def test_a_version_before_that_does_not_answer_either_is_told(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of the store that could not be taken back, for one."""
+    monkeypatch.setattr(upgrade, "ANSWER_S", 0.05)
+    system.update(system.package("2"), "1", "2")
+    (system.root / "status-1").unlink()
+    system.watch()
+    assert system.installed == "1"
+    assert system.outcome["result"] == "taken-back"
+    assert system.outcome["why"].endswith("fieldgate restore ended with 1: ")
+    assert "the version before, put back, does not answer" in system.outcome["why"]
+    assert system.calls[-1].startswith("status of 1")
+
+
 def test_it_is_waited_for_a_while(system: System) -> None:
     system.update(system.package("2"), "1", "2")
     system.tells("2", **later(size=7))
@@ -333,7 +346,7 @@ def test_killed_at_every_step_of_the_way_back_it_goes_on(system: System, step: i
     assert system.watch_as_process() == 0
     assert system.installed == "1"
     assert system.outcome["result"] == "taken-back"
-    assert system.calls[-1] == "systemctl start fieldgate.service"
+    assert system.calls[-2:] == ["systemctl start fieldgate.service", "status of 1"]
 
 
 def test_without_a_version_to_put_back_the_new_one_stays_and_is_told(system: System) -> None:
