@@ -4,7 +4,7 @@ What runs [anchor.NAME] is made beside the node (gateway/fleet.py): to it a Flee
 """
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core import cbor, limits
@@ -32,7 +32,7 @@ class Fleet:
         self, name: str, node: str, store: Fleets, logs: Container[str], now: Callable[[], float], look_s: float = 10.0
     ) -> None:
         self._name, self._node, self._store, self._logs, self._now, self._look_s = name, node, store, logs, now, look_s
-        self._total: tuple[int, int] = (-1, 0)  # blocks in the statement of a number
+        self._sizes: tuple[int, Mapping[bytes, int]] = (-1, {})  # of the logs in the statement of a number
         self._given: _Given | None = None
 
     async def open(self) -> None:
@@ -41,10 +41,10 @@ class Fleet:
         self._given = None
         if row is None or row.evidence is None:
             return
-        leaves = _unpacked(await self._store.leaves(self._name, row.size))
+        leaves = await self._store.leaves(self._name, row.size)
         if not leaves:
             return
-        tree = await asyncio.to_thread(Tree, leaves)
+        tree = await asyncio.to_thread(lambda: Tree(_unpacked(leaves)))
         if tree.statement(self._node, row.size).root == row.root:
             self._given = _Given(row, tree, cbor.decode(row.evidence))
 
@@ -78,17 +78,18 @@ class Fleet:
         return self
 
     async def grown(self, newest: AnchorRow | None) -> int:
-        """Blocks of all logs that the newest statement does not have."""
+        """Blocks that the newest statement does not have. A log that is not among them any more counts nothing."""
         found = await self._store.witnessed()
-        total = await asyncio.to_thread(lambda: sum(one.size for one in self._chosen(found)))
-        return total if newest is None else total - await self._total_of(newest.size)
+        known = {} if newest is None else await self._sizes_of(newest.size)
+        return await asyncio.to_thread(self._added, found, known)
 
     async def wait_grown(self) -> None:
         """Until there are more blocks than now."""
-        before = await self.grown(None)
+        found = await self._store.witnessed()
+        known = await asyncio.to_thread(lambda: {one.log: one.size for one in found})
         while True:
             await asyncio.sleep(self._look_s)
-            if await self.grown(None) > before:
+            if await asyncio.to_thread(self._added, await self._store.witnessed(), known):
                 return
 
     async def take(self) -> tuple[int, bytes]:
@@ -104,11 +105,15 @@ class Fleet:
         """Those that stand in it. Of thousands of logs it takes longer than a turn of the loop may."""
         return (one for one in found if one.log.hex() in self._logs)
 
-    async def _total_of(self, number: int) -> int:
-        if self._total[0] != number:
-            leaves = _unpacked(await self._store.leaves(self._name, number))
-            self._total = number, sum(one.size for one in leaves)
-        return self._total[1]
+    def _added(self, found: Iterable[Shown], known: Mapping[bytes, int]) -> int:
+        """Blocks beyond the sizes that are known."""
+        return sum(max(one.size - known.get(one.log, 0), 0) for one in self._chosen(found))
+
+    async def _sizes_of(self, number: int) -> Mapping[bytes, int]:
+        if self._sizes[0] != number:
+            leaves = await self._store.leaves(self._name, number)
+            self._sizes = number, await asyncio.to_thread(lambda: {one.log: one.size for one in _unpacked(leaves)})
+        return self._sizes[1]
 
     # -- the journal --------------------------------------------------------------------------------------------------
 
@@ -158,11 +163,7 @@ def _packed(leaves: Sequence[Statement]) -> bytes:
     return b"".join(one.log + one.size.to_bytes(8, "big") + one.root for one in leaves)
 
 
-def _unpacked(data: bytes) -> list[Statement]:
-    return list(_read(data))
-
-
-def _read(data: bytes) -> Iterator[Statement]:
+def _unpacked(data: bytes) -> Iterator[Statement]:
     for at in range(0, len(data), _LEAF_BYTES):
         log, size, root = data[at : at + 32], data[at + 32 : at + 40], data[at + 40 : at + _LEAF_BYTES]
         yield Statement(log, int.from_bytes(size, "big"), root)

@@ -65,7 +65,7 @@ class Ledger:
         self.vkey = vkey
         self.id = log_id(vkey.name)
         self._stored_from = stored_from
-        self._frozen_at = frozen_at
+        self.frozen_at = frozen_at
         self._store = store
         self._means = means
         self._turn = asyncio.Lock()
@@ -77,9 +77,9 @@ class Ledger:
             log.critical(
                 "ALARM: %s is frozen: %s; ask its operator, the evidence is in the store", self.vkey.name, head.frozen
             )
-        if self._frozen_at is not None and head.size > self._frozen_at:
+        if self.frozen_at is not None and head.size > self.frozen_at:
             what = "%s: %d blocks from frozen_at = %d on were taken before it was set: who verifies must be told"
-            log.warning(what, self.vkey.name, head.size - self._frozen_at, self._frozen_at)
+            log.warning(what, self.vkey.name, head.size - self.frozen_at, self.frozen_at)
         signed = await self._store.note_upto(self.id, head.size, "stored")
         reach = await self._reach(head)
         if signed is not None and signed.size > reach:
@@ -98,7 +98,7 @@ class Ledger:
             return await self._refuse(request)
         async with self._turn:
             head = await self.head()
-            step = judge.bounded(await self._judge(head, request), request.size, self._frozen_at)
+            step = judge.bounded(await self._judge(head, request), request.size, self.frozen_at)
             if isinstance(step, Refusal):
                 return await self._refuse(step)
             seen = await self._take(step)
@@ -140,7 +140,7 @@ class Ledger:
     async def _taken(self, size: int, seen: str) -> Answer:
         await self._sign_stored()
         stored = await self.stored()
-        wants = await self._store.wants(self.id, limits.WANT_RANGES) if await self._means.room() else []
+        wants = await self.wants() if await self._means.room() else []
         told = None if stored is None else (stored.size, stored.stored_latest)
         return Answer(200, judge.encode_answer(size, seen, wants, told, self._means.fleets(self.id)), CBOR)
 
@@ -153,7 +153,7 @@ class Ledger:
             root, last = await self._own_root(head, request.checkpoint.size)
             now = int(self._means.now())
             step = await asyncio.to_thread(judge.judge_checkpoint, head, request, self.vkey, root, last, now)
-            step = judge.bounded(step, request.checkpoint.size, self._frozen_at)
+            step = judge.bounded(step, request.checkpoint.size, self.frozen_at)
             if isinstance(step, Refusal):
                 return await self._refuse(step)
             return Answer(200, (await self._take(step)).encode())
@@ -172,7 +172,7 @@ class Ledger:
                 return await self._refuse(judge.elsewhere(head.size))
             now = int(self._means.now())
             step = await asyncio.to_thread(judge.judge_unnoted, head, entries, self.vkey, now)
-            step = judge.bounded(step, old + len(entries), self._frozen_at)
+            step = judge.bounded(step, old + len(entries), self.frozen_at)
             if isinstance(step, Refusal):
                 return await self._refuse(step)
             await self._take(step)
@@ -181,16 +181,19 @@ class Ledger:
     # Bodies (section 7)
 
     async def wants(self) -> list[tuple[int, int]]:
-        """The heights whose bodies are lacking."""
-        return await self._store.wants(self.id, limits.WANT_RANGES)
+        """The heights whose bodies are lacking and are taken."""
+        lacking = await self._store.wants(self.id, limits.WANT_RANGES)
+        if self.frozen_at is None:
+            return lacking
+        return [(low, min(high, self.frozen_at)) for low, high in lacking if low < self.frozen_at]
 
     async def judge_height(self, height: int) -> Answer | None:
         """Whether a body of this height is worth reading; None: it is wanted."""
         head = await self.head()
         if head.frozen:
             return await self._refuse(judge.frozen(head))
-        if self._frozen_at is not None and height >= self._frozen_at:
-            return answer(judge.stopped(self._frozen_at))
+        if self.frozen_at is not None and height >= self.frozen_at:
+            return answer(judge.stopped(self.frozen_at))
         if height >= head.size:
             return Answer(404, b"no entry has this height")
         if not await self._means.room():
@@ -244,8 +247,8 @@ class Ledger:
         """Signs the largest seen size that every body reaches, once."""
         head = await self.head()
         reach = await self._reach(head)
-        if self._frozen_at is not None:
-            reach = min(reach, self._frozen_at)
+        if self.frozen_at is not None:
+            reach = min(reach, self.frozen_at)
         seen = await self._store.note_upto(self.id, reach, "seen")
         if head.frozen or seen is None or seen.stored or seen.size <= head.stored_from:
             return

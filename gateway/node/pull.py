@@ -186,7 +186,13 @@ class Puller:
         """Takes what is new: entries up to the gateway's checkpoint, then bodies that are wanted. Is there more?"""
         if (await self._ledger.head()).frozen:
             return False
-        return await self._follow() and await self._bodies()
+        try:
+            followed = await self._follow()
+        except FormatError:
+            if self._ledger.frozen_at is not None:  # what is below it is as good as ever
+                await self._bodies()
+            raise
+        return followed and await self._bodies()
 
     # Entries
 

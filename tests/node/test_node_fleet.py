@@ -23,6 +23,7 @@ from gateway.core.anchor import Statement
 from gateway.core.anchor_row import ANCHORED, FAILED, WAITING, AnchorRow
 from gateway.node.fleet import Fleet
 from gateway.node.sqlite import SqliteStore
+from gateway.node.store import Evidence
 from gateway.settings import AnchorSettings
 
 SETTINGS = AnchorSettings(kind=KIND, every_s=0.0, confirmations=2, look_s=0.002, late_s=1_000.0)
@@ -220,6 +221,24 @@ async def test_a_log_that_is_not_served_stands_in_none(tmp_path: Path, fleet: Fl
     other = Fleet("coop", NODE, fleet._store, set(), lambda: 1_000.0)
     assert await fleet.grown(None) == 1
     assert await other.grown(None) == 0
+
+
+async def test_a_log_that_leaves_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Neither where it is frozen nor where it is enrolled no more: its blocks are not owed by those that stay."""
+    large, small = LogMaker("gw-0.example/1").add(9), LogMaker("gw-1.example/1").add(1)
+    await synced(tmp_path, [large, small])
+    store = await SqliteStore.open(tmp_path / "node.sqlite")
+    fleet = Fleet("coop", NODE, store, {large.id, small.id}, lambda: 1_000.0)
+    number, root = await fleet.take()
+    row = AnchorRow("coop", number, root, KIND, NAME, 0, FAILED, over=True)
+    await store.accuse(large.id, Evidence("root", 9, b"", b"", 0), freeze="two roots of size 9")
+    await store.close()
+    await synced(tmp_path, [small.add()], again=True)
+    store = await SqliteStore.open(tmp_path / "node.sqlite")
+    fleet = Fleet("coop", NODE, store, {large.id, small.id}, lambda: 1_000.0)
+    assert await fleet.grown(row) == 1
+    assert await Fleet("coop", NODE, store, {small.id}, lambda: 1_000.0).grown(row) == 1
+    await store.close()
 
 
 async def test_leaves_that_do_not_lead_to_the_root_are_not_handed_out(fleet: Fleet) -> None:

@@ -69,6 +69,40 @@ async def test_nothing_above_it_is_pulled(tmp_path: Path, maker: LogMaker, monke
             await asyncio.sleep(0.02)
 
 
+async def test_bodies_below_it_are_pulled_and_none_above_it_is_asked_for(
+    tmp_path: Path, maker: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the gateway has gone on since, or stands where the node does."""
+    monkeypatch.setattr(limits, "PULL_BACKOFF_S", 0.1)
+    async with running(tmp_path, {"a": enrolled(maker)}) as client:
+        await client.sync(maker, 0, 5)
+    gateway = PulledGateway(maker, READ)
+    async with (
+        gateway.serve(),
+        running(tmp_path, {"a": enrolled(maker, pull=gateway.url, frozen_at=3)}) as client,
+        asyncio.timeout(20),
+    ):
+        while (await client.node.store.wants(maker.id, 1))[0][0] < 3:
+            await asyncio.sleep(0.02)
+        assert await client.node.store.wants(maker.id, 9) == [(3, 5)]
+
+
+async def test_a_look_at_what_is_not_taken_any_more_finds_nothing_to_do(tmp_path: Path, maker: LogMaker) -> None:
+    """Another look at once would be asked for without an end."""
+    maker.add(70)
+    async with running(tmp_path, {"a": enrolled(maker)}) as client:
+        await client.sync(maker, 0)
+    gateway = PulledGateway(maker, READ)
+    async with (
+        gateway.serve(),
+        running(tmp_path, {"a": enrolled(maker, pull=gateway.url, frozen_at=0)}) as client,
+        asyncio.timeout(20),
+    ):
+        (puller,) = client.node._pullers
+        assert not await puller.look()
+        assert not [path for path in gateway.asked if "blocks" in path]
+
+
 async def test_what_was_taken_before_is_told_and_grows_no_further(
     tmp_path: Path, maker: LogMaker, caplog: pytest.LogCaptureFixture
 ) -> None:
