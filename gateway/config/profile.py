@@ -46,5 +46,5 @@ def _beside(key: str) -> str | None:
     """A place like that of the log's key; None where there is nothing beside it."""
     scheme, _, place = key.partition(":")
     if scheme == "file":
-        return f"file:{Path(place).with_name(_SM2_KEY)}"
+        return f"file:{Path(place).parent / _SM2_KEY}"
     return f"credential:{_SM2_KEY}" if scheme == "credential" else None

@@ -95,11 +95,16 @@ class Fleet:
     async def take(self) -> tuple[int, bytes]:
         """Number and root of a statement of what was witnessed last of each log; its leaves are durable."""
         found = await self._store.witnessed()
-        tree = await asyncio.to_thread(lambda: Tree([Statement(*one) for one in self._chosen(found)]))
+        tree, leaves = await asyncio.to_thread(self._planted, found)
         newest = await self.newest(self._name)
         number = max(int(self._now()), newest.size + 1 if newest else 0)
-        await self._store.keep_leaves(self._name, number, _packed(tree.leaves))
+        await self._store.keep_leaves(self._name, number, leaves)
         return number, tree.statement(self._node, number).root
+
+    def _planted(self, found: Iterable[Shown]) -> tuple[Tree, bytes]:
+        """The tree over them, and its leaves as they are kept."""
+        tree = Tree(Statement(*one) for one in self._chosen(found))
+        return tree, _packed(tree.leaves)
 
     def _chosen(self, found: Iterable[Shown]) -> Iterator[Shown]:
         """Those that stand in it. Of thousands of logs it takes longer than a turn of the loop may."""

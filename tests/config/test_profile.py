@@ -39,7 +39,12 @@ def test_what_is_written_stays(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("key", "beside"),
-    [("credential:log.key", "credential:sm2.key"), ("env:LOG_KEY", None), ("file:/k", "file:/sm2.key")],
+    [
+        ("credential:log.key", "credential:sm2.key"),
+        ("env:LOG_KEY", None),
+        ("file:/k", "file:/sm2.key"),
+        ("file:/.", "file:/sm2.key"),  # no file, which whoever opens it is told
+    ],
 )
 def test_the_key_goes_where_the_logs_is(tmp_path: Path, key: str, beside: str | None):
     text = "".join(
