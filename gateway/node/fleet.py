@@ -36,17 +36,20 @@ class Fleet:
         self._given: _Given | None = None
 
     async def open(self) -> None:
-        """Reads what was anchored last."""
+        """Reads what was anchored last; what was given before is given until then."""
+        self._given = await self._read()
+
+    async def _read(self) -> _Given | None:
         row = await self.anchored(self._name)
-        self._given = None
         if row is None or row.evidence is None:
-            return
+            return None
         leaves = await self._store.leaves(self._name, row.size)
         if not leaves:
-            return
+            return None
         tree = await asyncio.to_thread(lambda: Tree(_unpacked(leaves)))
-        if tree.statement(self._node, row.size).root == row.root:
-            self._given = _Given(row, tree, cbor.decode(row.evidence))
+        if tree.statement(self._node, row.size).root != row.root:
+            return None
+        return _Given(row, tree, cbor.decode(row.evidence))
 
     # -- what a log is given ------------------------------------------------------------------------------------------
 

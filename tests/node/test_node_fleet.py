@@ -217,6 +217,19 @@ async def test_what_a_reorganisation_takes_is_not_handed_out(fleet: Fleet) -> No
     assert (await fleet.current("coop")) is not None
 
 
+async def test_there_is_no_moment_without_an_anchor_while_the_next_one_takes_its_place(fleet: Fleet) -> None:
+    for _ in range(2):
+        number, root = await fleet.take()
+        row = AnchorRow("coop", number, root, KIND, NAME, 0, ANCHORED, over=True, evidence=cbor.encode(1))
+        saving = asyncio.create_task(fleet.save(row))
+        told = set()
+        while not saving.done():
+            told.add(fleet.number(LogMaker().id))
+            await asyncio.sleep(0)
+        assert fleet.number(LogMaker().id) == number
+    assert told <= {number - 1, number}
+
+
 async def test_a_log_that_is_not_served_stands_in_none(tmp_path: Path, fleet: Fleet) -> None:
     other = Fleet("coop", NODE, fleet._store, set(), lambda: 1_000.0)
     assert await fleet.grown(None) == 1
