@@ -190,11 +190,10 @@ def _nodes(root: Draft) -> Iterator[Problem]:
 
 
 def _link(node: Draft) -> Iterator[Problem]:
-    url = node.get("url")
-    if url is None:
-        return
-    yield from _port((*node.path, "url"), url)
-    if url.startswith("http:") and node.get("ca_file"):
+    for field in ("url", "rpc"):
+        if (address := node.get(field)) is not None:
+            yield from _port((*node.path, field), address)
+    if (node.get("url") or "").startswith("http:") and node.get("ca_file"):
         yield Problem((*node.path, "ca_file"), "is used with TLS only", "Write https:// in url, or remove it")
 
 

@@ -1,11 +1,13 @@
 """Sources that share a port, a bus or an address; nodes and what is kept: tables that do not fit each other."""
 
+import json
 from pathlib import Path
 
 import pytest
 from fakes.configs import GATEWAY, changed, faults, line_of, write
 
 from gateway import config
+from gateway.anchors import registry as chains
 
 ADDED = GATEWAY.count("\n") + 1
 
@@ -61,6 +63,20 @@ def test_an_anchor_of_a_kind_that_there_is_not(tmp_path: Path) -> None:
     assert (fault.key, fault.cure) == ("anchor.a.kind", "Did you mean evm?")
     (fault,) = faults(tmp_path, GATEWAY + evm("a", 'ca_file = "/ca"\n').replace("https", "http"))
     assert fault.key == "anchor.a.ca_file"
+
+
+@pytest.mark.parametrize("kind", chains.names())
+def test_each_address_of_an_anchor_is_one(tmp_path: Path, kind: str) -> None:
+    """Also that of a second server."""
+    example = {name: value for name, value in chains.kind(kind).example.items() if not name.startswith("#")}
+    addresses = [name for name in ("url", "rpc") if name in example]
+    assert addresses
+    for name in addresses:
+        for wrong in ("https://[::1", "https://a:99999"):
+            table = {"kind": kind, **example, name: wrong}
+            text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+            (fault,) = faults(tmp_path, f"{GATEWAY}[anchor.a]\n{text}")
+            assert fault.key == f"anchor.a.{name}"
 
 
 def test_two_sources_on_one_udp_port(tmp_path: Path) -> None:
