@@ -147,7 +147,10 @@ class Ledger:
     # add-checkpoint (C2SP tlog-witness)
 
     async def add_checkpoint(self, request: CheckpointRequest) -> Answer:
-        """A request whose origin is this log's."""
+        """A request whose origin is this log's. Anybody may send one: what the log did not sign takes no turn."""
+        refusal = await asyncio.to_thread(judge.signed_by, request.note, self.vkey)
+        if refusal:
+            return await self._refuse(refusal)
         async with self._turn:
             head = await self.head()
             root, last = await self._own_root(head, request.checkpoint.size)

@@ -340,7 +340,7 @@ def judge_checkpoint(
     Proof of a fork is kept whatever the status is: the code for a wrong old size is tlog-witness's all the same.
     """
     checkpoint, was = request.checkpoint, head.witnessed
-    refusal = _signed_by(request.note, vkey)
+    refusal = signed_by(request.note, vkey)
     if refusal or request.note is None:
         return refusal or Refusal(403, "no signature of the log can be read")
     if head.frozen:
@@ -366,7 +366,8 @@ def judge_checkpoint(
     return Growth(head, head.frontier, witnessed=witnessed, note=note, note_size=checkpoint.size)
 
 
-def _signed_by(note: Note | None, vkey: VerifierKey) -> Refusal | None:
+def signed_by(note: Note | None, vkey: VerifierKey) -> Refusal | None:
+    """403 unless the log signed the note."""
     if note is None:
         return Refusal(403, "no signature of the log can be read")
     try:

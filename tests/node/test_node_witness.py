@@ -133,6 +133,13 @@ async def test_our_own_requests_in_the_same_order(tmp_path: Path, log: Log) -> N
         cosigned(await log.ask(client, 5, 9), log.note(9))
 
 
+async def test_what_the_log_did_not_sign_takes_no_turn_of_it(tmp_path: Path, log: Log) -> None:
+    """Anybody may send it, as much as they like: the log's own requests do not stand behind it, nor it behind them."""
+    forged = Note(log.note(1).text, (SignatureLine(log.origin, log.signer.vkey.key_id, bytes(64)),))
+    async with running(tmp_path, {"a": table(log)}) as client, client.node._ledgers["a"]._turn:
+        assert (await client.add_checkpoint(request(0, [], forged))).status == 403
+
+
 async def test_the_body_is_bounded(tmp_path: Path, log: Log) -> None:
     async with running(tmp_path, {"any": table(log)}) as client:
         assert (await client.add_checkpoint(bytes(limits.ADD_CHECKPOINT_BYTES))).status == 400
