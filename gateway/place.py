@@ -39,6 +39,8 @@ class Place(NamedTuple):
 
 
 UNKNOWN = Place()
+NOWHERE = Place("none yet", "none yet")
+"""Where nothing lives: wherever that is looked at from, it is another place."""
 
 
 def find(folder: Path, machine_id: Path = MACHINE_ID) -> Place:

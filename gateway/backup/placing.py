@@ -11,7 +11,7 @@ from gateway.backup.archive import Handed, Manifest
 from gateway.core import block
 from gateway.errors import FormatError, Refused
 from gateway.files import sync_file
-from gateway.place import Place
+from gateway.place import NOWHERE
 from gateway.store import DATABASE, SCHEMA, SIGN_STATE, Store, moves, signstate
 from gateway.store.signstate import Head
 
@@ -50,7 +50,9 @@ async def place(path: Path, data_dir: Path, origin: str) -> Placed:
         await stores.bring_up(staging)
     pruned = await _verified(path, staging, manifest)
     made = [DATABASE]
-    if manifest.moved is not None:
+    if manifest.moved is None:
+        await stores.forget_others(staging)
+    else:
         await asyncio.to_thread(_make_state, staging / SIGN_STATE, manifest.vkey, manifest.moved)
         made.append(SIGN_STATE)
     await asyncio.to_thread(_put_in_place, data_dir, staging, made)
@@ -81,8 +83,9 @@ async def _verified(path: Path, staging: Path, manifest: Manifest) -> int:
 
 
 def _make_state(path: Path, vkey: str, handed: Handed) -> None:
+    """It is in no place yet: without `recover.settle`, which asks the nodes, nothing is signed, wherever this is."""
     header = bytes.fromhex(handed.header) if handed.header is not None else None
-    signstate.create(path, vkey, Place(handed.machine, handed.filesystem), Head(handed.size, header))
+    signstate.create(path, vkey, NOWHERE, Head(handed.size, header))
 
 
 def _put_in_place(data_dir: Path, staging: Path, names: list[str]) -> None:

@@ -21,6 +21,7 @@ from gateway.store import (
     SIGN_STATE,
     Store,
     create_database,
+    forget_others,
     log_key_of,
     moves,
     signstate,
@@ -69,6 +70,8 @@ async def step_back(data_dir: Path, now_ms: int, *, as_it_was: bool = False) -> 
         await asyncio.to_thread(signstate.create, staging / SIGN_STATE, vkey, place, signed, counted)
         made += _moves(data_dir, staging, back.kept, SIGN_STATE, f"retired-{SIGN_STATE}")
     await _check(staging if back.store else data_dir, head, back, as_it_was=as_it_was)
+    if back.store and as_it_was:
+        await forget_others(staging)
     await asyncio.to_thread(_put_in_place, data_dir, staging, made)
     return back
 

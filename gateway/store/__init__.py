@@ -58,6 +58,19 @@ async def bring_up(data_dir: Path) -> None:
         await db.close()
 
 
+async def forget_others(data_dir: Path) -> None:
+    """An older copy of a store is put back: what it says of others was so when it was made, and may not be so any more.
+
+    A broker's packet ids mean other messages by now, which would be taken for redeliveries, answered for and not
+    stored (invariant 2). What a node said to hold it may have lost: its next word counts (invariant 6).
+    """
+    db = await Database.open(data_dir / DATABASE, SCHEMA)
+    try:
+        await db.transact([journal.forget_keys(), cosigned.FORGET_HOLDINGS])
+    finally:
+        await db.close()
+
+
 class Store:
     """An open store. One process at a time may write to it."""
 

@@ -1,6 +1,6 @@
 """What the nodes have co-signed, and how far each has come."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.store.database import Database
 
@@ -17,6 +17,7 @@ ALTER TABLE progress ADD COLUMN holds INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE progress ADD COLUMN begins INTEGER"""
 
 SEEN, STORED = "seen", "stored"
+FORGET_HOLDINGS: Final = ("UPDATE progress SET holds=0, begins=NULL", ())
 
 
 class NodeProgress(NamedTuple):

@@ -343,6 +343,11 @@ def _is_secret(value: object) -> bool:
     return isinstance(value, bytes) and len(value) == SECRET_BYTES
 
 
+def forget_keys() -> tuple[str, Params]:
+    """Has the next start know of no delivery: the newest row, which no pruning deletes, gets a snapshot of none."""
+    return "UPDATE journal SET keys=? WHERE row=(SELECT max(row) FROM journal)", (Redeliveries().snapshot(),)
+
+
 async def newest_keys(db: Database, brokers: Collection[str]) -> Redeliveries:
     """Which deliveries the journal knows, read back from its newest snapshot on (redeliveries.py).
 

@@ -34,8 +34,10 @@ from gateway.core import limits
 from gateway.core.note import ED25519
 from gateway.errors import DamagedError, FieldgateError, FormatError, HeldError, InUseError, NoRoomError, Refused
 from gateway.keys import encode_key
+from gateway.place import Place
 from gateway.store import DATABASE, MOVED, SIGN_STATE, Store, pruning, signstate
 from gateway.store.copying import copy
+from gateway.store.signstate import SignState
 
 ONE_THREAD = (sys.executable, one_thread.__file__)
 NOW_MS = 1_795_500_000_000
@@ -348,13 +350,40 @@ async def test_a_move_goes_on_there_and_never_here(data: Path, tmp_path: Path, g
     assert again.moved == manifest.moved
     (tmp_path / "new").mkdir()
     await backup.place(tmp_path / "b", tmp_path / "new", ORIGIN)
-    assert await signstate.handed_over(tmp_path / "new" / SIGN_STATE) == await signstate.handed_over(good / SIGN_STATE)
+    there, here = [await signstate.handed_over(path / SIGN_STATE) for path in (tmp_path / "new", good)]
+    assert there is not None
+    assert here is not None
+    assert there[:2] == here[:2]
     made = await Pipeline.open(tmp_path / "new")
     assert await made.recover() is None
     made.start()
     await made.age()
     assert made.store.blocks.size > manifest.size
     await made.stop()
+
+
+async def test_what_is_not_settled_signs_nothing_even_where_it_came_from(data: Path, tmp_path: Path) -> None:
+    """A kill, or a node that knows better, before anybody was asked: the place alone must not let it go on."""
+    manifest = await archived(data, tmp_path / "b", move=True)
+    assert manifest.moved is not None
+    (tmp_path / "new").mkdir()
+    await backup.place(tmp_path / "b", tmp_path / "new", ORIGIN)
+    path, came_from = tmp_path / "new" / SIGN_STATE, Place("0" * 32, manifest.moved.filesystem)
+    assert "the machine is another" in await _held(path, manifest.vkey, came_from)
+    state = await SignState.inspect(path, manifest.vkey)
+    await state.settle(came_from)
+    await state.close()
+    assert await _held(path, manifest.vkey, came_from) == ""
+
+
+async def _held(path: Path, vkey: str, here: Place) -> str:
+    """Why nothing is signed here."""
+    try:
+        state = await SignState.open(path, vkey, here)
+    except HeldError as error:
+        return error.what
+    await state.close()
+    return ""
 
 
 async def test_a_log_that_does_not_stand_still_is_not_handed_over(data: Path, tmp_path: Path) -> None:
@@ -546,6 +575,7 @@ async def test_new_hardware_with_the_old_card_at_hand(tmp_path: Path) -> None:
         done = await asyncio.to_thread(run, "restore", file, cwd=gateway.field.home)
         assert done.code == 4  # a backup that is restored twice is a clone: the node knows better
         assert "another copy goes on" in done.err
+        await gateway.life(held=" is another")
 
 
 @pytest.mark.nightly

@@ -1,0 +1,130 @@
+"""What a store knows of others, once it was carried to another place, or an older copy of it was put back: a broker's
+message that is delivered again is not stored twice, one that only looks like it is not taken for it, and no reading is
+deleted on a word that was given before the copy was made.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from sqlite3 import connect
+
+import pytest
+from fakes.gateway_store import ORIGIN, Pipeline, sample
+
+from drivers.api import Delivery
+from gateway import backup, config, epoch, place, recover
+from gateway.config import ConfigFile
+from gateway.store import DATABASE, SCHEMA, snapshot
+
+NOW_MS = 1_795_500_000_000
+CONFIG = '[gateway]\nname = "henhouse-3.example.farm"\ndata_dir = "{0}/data"\nkey = "file:{0}/log.key"\n'
+READINGS = 6
+pytestmark = pytest.mark.may_block  # a new epoch is begun by a command
+Way = Callable[[Path], Awaitable[Path]]
+
+
+async def _filled(home: Path) -> None:
+    """A block, readings in none, and a node that has said to hold the block."""
+    await asyncio.to_thread((home / "data").mkdir)
+    made = await Pipeline.open(home / "data", max_count=4)
+    await made.recover()
+    made.start()
+    await made.emit([sample(value=n, delivery=_delivery(n, dup=False)) for n in range(1, READINGS + 1)])
+    await made.sealed()
+    await made.store.db.transact([("INSERT INTO progress VALUES ('coop',1,1,1,0)", ())])
+    await made.kill()
+
+
+def _delivery(number: int, *, dup: bool) -> Delivery:
+    return Delivery("local", number, bytes([number]) * 8, dup)
+
+
+async def _again(data: Path) -> tuple[int, int]:
+    """Stored, and taken for redeliveries, where the broker delivers all of it as redeliveries."""
+    made = (await Pipeline.open(data)).start()
+    await made.emit([sample(value=n, delivery=_delivery(n, dup=True)) for n in range(1, READINGS + 1)])
+    tally = made.intake.tallies["climate"]
+    await made.kill()
+    return tally.stored, tally.duplicate
+
+
+async def _holding(data: Path) -> tuple[int | None, int]:
+    made = await Pipeline.open(data)
+    found = await made.store.cosigned.holding("coop")
+    await made.kill()
+    return found
+
+
+# -- ways to another place --------------------------------------------------------------------------------------------
+
+
+async def _new_epoch(home: Path) -> Path:
+    """The last step of a rotation, and all of a new epoch."""
+    path = home / "fieldgate.toml"
+    await asyncio.to_thread(path.write_text, CONFIG.format(home))
+    made = await Pipeline.open(home / "data")
+    vkey = made.store.vkey
+    await made.kill()
+    settings = await asyncio.to_thread(config.load, path)
+    await epoch.begin(epoch.Plan(path, home / "data", settings, vkey, None, place.UNKNOWN, NOW_MS))
+    return home / "data"
+
+
+def _newer(data: Path) -> None:
+    version = len(SCHEMA.steps)
+    snapshot.take(data / DATABASE, version, 0)
+    with closing(connect(data / DATABASE)) as con:
+        con.execute(f"PRAGMA user_version={version + 1}")
+
+
+async def _step_back(home: Path) -> Path:
+    await asyncio.to_thread(_newer, home / "data")
+    await recover.step_back(home / "data", NOW_MS)
+    return home / "data"
+
+
+async def _as_it_was(home: Path) -> Path:
+    await asyncio.to_thread(_newer, home / "data")
+    await recover.step_back(home / "data", NOW_MS, as_it_was=True)
+    return home / "data"
+
+
+async def _moved(home: Path) -> Path:
+    return await _archived(home, move=True)
+
+
+async def _restored(home: Path) -> Path:
+    return await _archived(home, move=False)
+
+
+async def _archived(home: Path, *, move: bool) -> Path:
+    files = [ConfigFile(Path("/etc/x/fieldgate.toml"), b"[gateway]\n", 0o644, 0, 0)]
+    with (home / "b").open("wb") as out:
+        await backup.make(home / "data", files, out, home / ".making", NOW_MS, move=move)
+    await asyncio.to_thread((home / "new").mkdir)
+    await backup.place(home / "b", home / "new", ORIGIN)
+    return home / "new"
+
+
+@pytest.mark.parametrize("way", [_new_epoch, _step_back, _moved])
+async def test_what_goes_on_elsewhere_knows_what_was_delivered(tmp_path: Path, way: Way) -> None:
+    await _filled(tmp_path)
+    assert await _again(await way(tmp_path)) == (0, READINGS)
+
+
+@pytest.mark.parametrize("way", [_restored, _as_it_was])
+async def test_an_older_copy_takes_no_message_for_one_of_back_then(tmp_path: Path, way: Way) -> None:
+    """Its packet ids have come round since: the broker's message of now would be answered for, and not stored."""
+    await _filled(tmp_path)
+    data = await way(tmp_path)
+    assert await _again(data) == (READINGS, 0)
+    assert await _again(data) == (0, READINGS)
+
+
+@pytest.mark.parametrize(("way", "held"), [(_restored, (None, 0)), (_as_it_was, (None, 0)), (_moved, (0, 1))])
+async def test_an_older_copy_deletes_nothing_on_a_word_of_back_then(
+    tmp_path: Path, way: Way, held: tuple[int | None, int]
+) -> None:
+    await _filled(tmp_path)
+    assert await _holding(await way(tmp_path)) == held
