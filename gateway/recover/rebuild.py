@@ -112,6 +112,8 @@ class _Filling:
                 break
         self._check_end(extent)
         self._outcome.size = self._chain.size
+        for name in job.cosigners:  # a signature tells what a node held once; its next word, what it holds
+            await self._new.cosigned.fell(name, 0)
         await self._new.tell_gone(await self._old.gone())
         keys = await self._old.keys(job.brokers)
         self._outcome.carried = await self._new.carry(self._unsealed(), keys, self._chain.size, job.max_count)

@@ -6,16 +6,22 @@ deleted on a word that was given before the copy was made.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import connect
 
 import pytest
+from fakes import damaged
 from fakes.gateway_store import ORIGIN, Pipeline, sample
+from fakes.nodes import KEYS
 
 from drivers.api import Delivery
-from gateway import backup, config, epoch, place, recover
+from gateway import backup, config, epoch, keys, place, recover
 from gateway.config import ConfigFile
-from gateway.store import DATABASE, SCHEMA, snapshot
+from gateway.core import note
+from gateway.settings import NodeLink
+from gateway.store import DATABASE, SCHEMA, Store, snapshot
+from gateway.store.cosigned import STORED
 
 NOW_MS = 1_795_500_000_000
 CONFIG = '[gateway]\nname = "henhouse-3.example.farm"\ndata_dir = "{0}/data"\nkey = "file:{0}/log.key"\n'
@@ -128,3 +134,25 @@ async def test_an_older_copy_deletes_nothing_on_a_word_of_back_then(
 ) -> None:
     await _filled(tmp_path)
     assert await _holding(await way(tmp_path)) == held
+
+
+async def test_a_store_made_anew_deletes_nothing_on_a_word_that_was_taken_back(tmp_path: Path) -> None:
+    """The node has signed "stored", and lost its bodies since; its signature still stands for a receipt."""
+    await asyncio.to_thread((tmp_path / "data").mkdir)
+    await damaged.make(tmp_path / "data")
+    stored = KEYS["env:stored"]
+    store = await Store.open(tmp_path / "data")
+    kept = await store.blocks.note()
+    assert kept is not None
+    line = note.format_line(keys.cosign(stored, note.parse_note(kept[1]).text, 1_795_500_000))
+    await store.cosigned.save("coop", STORED, *kept, line)
+    await store.cosigned.fell("coop", 0)
+    await store.close()
+    link = NodeLink(url="http://127.0.0.1:1", seen_key=str(KEYS["env:seen"].vkey), stored_key=str(stored.vkey))
+    job = replace(await damaged.job(tmp_path / "data", None), cosigners={"coop": link})
+    await recover.rebuild(job)
+    assert await _holding(tmp_path / "data") == (None, 0)
+    store = await Store.open(tmp_path / "data", read_only=True)
+    (again,) = await store.cosigned.above(0)
+    await store.close()
+    assert [one.line for one in again.lines] == [line]
