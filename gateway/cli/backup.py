@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from gateway import config
-from gateway.cli import OK
+from gateway.cli import OK, say
 from gateway.cli.common import config_option, find_config, locked, output
 from gateway.core.text import plain
 
@@ -24,8 +24,9 @@ from gateway.core.text import plain
 def backup(file: Path, move: bool, as_json: bool, config_file: Path | None) -> int:
     """Write store and configuration to FILE. The gateway may be running meanwhile.
 
-    There is no key, password or sign-state in it: keep the keys in their safe place. FILE has mode 0600, and appears
-    whole or not at all. While it is made there must be room for two copies of the store beside it.
+    There is no key, password or sign-state in it: keep the keys in their safe place. Logs of earlier epochs
+    (data_dir/epoch-N) are not in it either: they never change, copy these folders once. FILE has mode 0600, and
+    appears whole or not at all. While it is made there must be room for two copies of the store beside it.
 
     With --move the gateway must be stopped. The sign-state goes along and this copy refuses to run from then on, so
     that the log goes on at one place only: where `fieldgate restore FILE` puts it.
@@ -50,6 +51,11 @@ def backup(file: Path, move: bool, as_json: bool, config_file: Path | None) -> i
         with output(file, private=True) as out:
             manifest = asyncio.run(make(data_dir, read, out, making, time.time_ns() // 1_000_000, move=move))
         import_module("gateway.files").sync_folder(beside)
+    if earlier := sorted(one.name for one in data_dir.glob("epoch-*") if one.is_dir()):
+        say(
+            f"The logs of earlier epochs are not in it: copy {', '.join(earlier)} of {data_dir} as "
+            "they are, after the file is restored"
+        )
     if as_json:
         click.echo(json.dumps(import_module("msgspec").to_builtins(manifest), indent=2))
         return OK
@@ -59,5 +65,5 @@ def backup(file: Path, move: bool, as_json: bool, config_file: Path | None) -> i
     click.echo(f"root         {manifest.root}")
     if move:
         click.echo("This log goes on where the file is restored, and nothing runs here any more.")
-        click.echo("Bring the keys along; copy nothing else. Restore it once only.")
+        click.echo("Bring the keys along; copy nothing else of this log. Restore it once only.")
     return OK

@@ -397,6 +397,17 @@ async def test_a_log_that_does_not_stand_still_is_not_handed_over(data: Path, tm
     assert not (data / MOVED).exists()
 
 
+@pytest.mark.may_block
+def test_logs_of_earlier_epochs_are_named_because_they_are_not_in_it(tmp_path: Path, good: Path) -> None:
+    _home(good)(tmp_path)
+    words = ("--config", _config(tmp_path))
+    assert "epoch" not in within("backup", tmp_path / "stick" / "b", *words, cwd=tmp_path).err
+    (tmp_path / "data" / "epoch-1").mkdir()
+    done = within("backup", "--move", tmp_path / "stick" / "c", *words, cwd=tmp_path)
+    assert done.code == 0
+    assert "copy epoch-1 of" in done.err
+
+
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
