@@ -69,6 +69,12 @@ def cosigned(version: str, above: int = 0) -> dict[str, Any] | None:
     return told if good else None
 
 
+def stores(version: str) -> dict[str, Any] | None:
+    told = status()
+    box = told.get("sources", {}).get("box", {})
+    return told if told.get("version") == version and box.get("stored") else None
+
+
 def readings() -> int:
     command = as_user("fieldgate", "fieldgate", "export", "box", "--from", "0", "--config", str(CONFIG))
     return len(json.loads(run(*command)))
@@ -111,7 +117,7 @@ def main(first: str, bad: str, good: str) -> None:
     run("systemctl", "restart", "fieldgate.service")
     before = until("the first version is believed", lambda: cosigned(one, 1))
     install(bad)
-    meanwhile = until("the bad version stores", lambda: (told := status()).get("version") == two and told)
+    meanwhile = until("the bad version stores", lambda: stores(two))
     back = until("it is taken back", outcome(two))
     after = until("the first version goes on", lambda: cosigned(one, before["chain"]["size"]))
     problems = until("it is told", lambda: [one["condition"] for one in status().get("problems", ())])
