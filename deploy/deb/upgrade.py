@@ -264,11 +264,9 @@ def put_back(place: Place, before: State, why: str) -> None:
 
 def _answers(place: Place) -> bool:
     until = time.monotonic() + ANSWER_S
-    while status(place) is None:
-        if time.monotonic() >= until:
-            return False
-        time.sleep(min(LOOK_S, ANSWER_S))
-    return True
+    while (told := status(place)) is None and time.monotonic() < until:
+        time.sleep(1)
+    return told is not None
 
 
 def _systemctl(word: str) -> None:

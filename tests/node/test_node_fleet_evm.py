@@ -1,15 +1,15 @@
 """A node's fleet on a real chain of the Ethereum kind: as plain data, and by the contract, which wants rising sizes."""
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import anvil
+from fakes.again import again
 from fakes.anvil import CHAIN_ID, AnvilGround
 from fakes.log_maker import LogMaker
 from fakes.nodes import NAME as NODE
@@ -41,22 +41,9 @@ class Kind:
         return self._ground.open()
 
 
-@asynccontextmanager
-async def mined(ground: AnvilGround) -> AsyncIterator[None]:
+def mined(ground: AnvilGround) -> AbstractAsyncContextManager[None]:
     """A block now and then, as long as the chain is there."""
-
-    async def on() -> None:
-        while True:
-            with contextlib.suppress(OSError, AssertionError):
-                await ground.mine()
-            await asyncio.sleep(0.1)
-
-    task = asyncio.create_task(on())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return again(ground.mine, 0.1, but=(OSError, AssertionError))
 
 
 async def part_of(client: Client, maker: LogMaker, size: int) -> list[Any]:

@@ -1,15 +1,15 @@
 """From a reading to a receipt whose anchor verifies offline: a gateway, and a real chain of the Ethereum kind."""
 
 import asyncio
-import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import anvil
+from fakes.again import again
 from fakes.anvil import CHAIN_ID, KEY, Anvil
 from fakes.command import Done, fieldgate
 from fakes.field import Field
@@ -58,22 +58,9 @@ def table(chain: Anvil, key: Path) -> str:
     return TABLE.format(url=chain.url, chain=CHAIN_ID, key=key)
 
 
-@contextlib.asynccontextmanager
-async def mined(chain: Anvil, every_s: float = 0.05) -> AsyncIterator[None]:
+def mined(chain: Anvil, every_s: float = 0.05) -> AbstractAsyncContextManager[None]:
     """A block now and then, as long as the chain is there."""
-
-    async def on() -> None:
-        while True:
-            with contextlib.suppress(OSError, AssertionError):
-                await chain.mine()
-            await asyncio.sleep(every_s)
-
-    task = asyncio.create_task(on())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    return again(chain.mine, every_s, but=(OSError, AssertionError))
 
 
 async def pins_of(chain: Anvil, receipt: bytes) -> str:

@@ -1,7 +1,6 @@
 """From a reading to a receipt whose anchor verifies offline: a gateway, and chains behind a city node's stand-in."""
 
 import asyncio
-import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes.again import again
 from fakes.bsn_grounds import (
     FabricGround,
     FiscoGround,
@@ -55,23 +55,6 @@ def table(ground: Ground, key: Path) -> str:
     return HEAD + "\n".join(rows) + "\n"
 
 
-@contextlib.asynccontextmanager
-async def sealed(ground: Ground) -> AsyncIterator[None]:
-    """A block now and then."""
-
-    async def on() -> None:
-        while True:
-            await ground.mine()
-            await asyncio.sleep(0.3)
-
-    task = asyncio.create_task(on())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 @pytest.mark.nightly
 @pytest.mark.timeout(240)
 async def test_gateway_and_city_node_die_on_the_way(tmp_path: Path, ground: Ground) -> None:
@@ -105,7 +88,7 @@ async def test_gateway_and_city_node_die_on_the_way(tmp_path: Path, ground: Grou
         await ground.away(True)
         await away("anchor-away")
         await ground.away(False)
-        async with sealed(ground):
+        async with again(ground.mine, 0.3):
             await until(lambda told: told["anchored"] > 0)
             async with asyncio.timeout(60):
                 while (await field.status())["nodes"]["node"]["seen"] < 3:

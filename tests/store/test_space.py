@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiosqlite
 import pytest
 from fakes.gateway_store import Pipeline, until
 from fakes.kept import kept, settings
@@ -162,12 +163,12 @@ async def test_a_store_that_finds_no_room_is_opened_when_there_is_some(
     monkeypatch.setattr(space, "free_bytes", lambda _: 0)
     check, tries = database._check, 0
 
-    async def full(*args: object, **more: object) -> int:
+    async def full(con: aiosqlite.Connection, path: Path, schema: Schema) -> int:
         nonlocal tries
         tries += 1
         if tries < 3:
             raise StoreFullError("no room")
-        return await check(*args, **more)  # type: ignore[arg-type]
+        return await check(con, path, schema)
 
     monkeypatch.setattr(database, "_check", full)
     monkeypatch.setattr(opening, "_ROOM_RETRY_S", 0.01)
