@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import click
@@ -12,6 +13,8 @@ import pytest
 from fakes.command import FIELDGATE, fieldgate
 from fakes.configs import GATEWAY
 
+import drivers
+import gateway
 from gateway import cli
 from gateway.errors import BugError, ConfigError, Fault, FieldgateError, HeldError, StoreError, UnreachableError
 
@@ -249,6 +252,26 @@ def test_a_thread_left_behind_does_not_keep_the_process() -> None:
 
 
 # Imports
+
+
+def alone(module: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("module", sorted({module.partition(":")[0] for module, _ in cli.COMMANDS.values()}))
+def test_a_command_needs_nothing_that_another_imports(module: str) -> None:
+    assert alone(module).stderr == ""
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_no_module_needs_another_to_be_imported_first() -> None:
+    """Imports that go round in a circle work from one end only."""
+    found = [one.name for part in (drivers, gateway) for one in walk_packages(part.__path__, part.__name__ + ".")]
+    modules = [module for module in found if not module.endswith(".__main__")]
+    assert {"gateway.recover.rebuild", "drivers.modbus"} <= set(modules)
+    assert {module: told for module in modules if (told := alone(module).stderr)} == {}
+
 
 NOT_IN_VERIFY = {"aiohttp", "msgspec", "rich", "aiosqlite", "sqlite3", "asyncio", "tomlkit", "serial", "paho", "http"}
 

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from fakes import command
 from fakes.broker import free_port
+from fakes.command import Done
 
 from gateway.core import senml
 from gateway.store import Store
@@ -79,14 +81,16 @@ class Process:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
+async def ran(*args: str, cwd: Path, under: tuple[str, ...] = ()) -> Done:
+    """How a command ended."""
+    return await asyncio.to_thread(command.fieldgate, *args, cwd=cwd, under=under)
+
+
 async def fieldgate(*args: str, cwd: Path) -> str:
     """What a command prints; it must succeed."""
-    process = await asyncio.create_subprocess_exec(
-        *CLI, *args, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, (args, out.decode(), err.decode())
-    return out.decode()
+    done = await ran(*args, cwd=cwd)
+    assert done.code == 0, (args, done)
+    return done.out
 
 
 class Field:

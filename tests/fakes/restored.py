@@ -12,7 +12,7 @@ from typing import Any
 
 import aiomqtt
 from fakes.broker import Mosquitto
-from fakes.field import CLI, Field, fieldgate, until
+from fakes.field import Field, fieldgate, ran, until
 
 from gateway.core import senml
 from gateway.store import Store
@@ -144,19 +144,10 @@ class Restored:
 
     async def recover(self, *options: str, code: int = 0, under: tuple[str, ...] = ()) -> str:
         """What the command says, on both streams."""
-        process = await asyncio.create_subprocess_exec(
-            *under,
-            *CLI,
-            "recover",
-            *options,
-            cwd=self.field.home,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        out, _ = await process.communicate()
-        assert process.returncode == code, out.decode()
-        assert b"Traceback" not in out
-        return out.decode()
+        done = await ran("recover", *options, cwd=self.field.home, under=under)
+        assert done.code == code, done
+        assert "Traceback" not in done.err
+        return done.out + done.err
 
     async def enrol(self, vkey: str, name: str) -> None:
         """The node's operator adds the new log."""

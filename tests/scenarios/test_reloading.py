@@ -13,7 +13,7 @@ import aiomqtt
 import pytest
 from fakes.broker import Mosquitto
 from fakes.configs import vkey
-from fakes.field import CLI, Field, fieldgate, until
+from fakes.field import Field, fieldgate, ran, until
 from fakes.mqtt_proxy import SUBACK, MqttProxy
 
 from gateway.core import senml
@@ -44,15 +44,6 @@ heartbeat_s = 0.3
 driver = "system"
 every_s = 1
 """
-
-
-async def told(*args: str, cwd: Path) -> tuple[int | None, str, str]:
-    """Exit code, stdout and stderr of a command."""
-    process = await asyncio.create_subprocess_exec(
-        *CLI, *args, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
 
 
 def facts(reading: senml.Reading) -> dict[str, object]:
@@ -86,25 +77,25 @@ async def test_a_source_comes_and_goes_beside_one_that_receives(tmp_path: Path, 
             await until(lambda: len(proxy.acknowledged) > 20, "readings")
 
             path.write_text(lean + WATER)
-            code, out, _ = await told("reload", cwd=home)
+            code, out, _ = await ran("reload", cwd=home)
             assert (code, out.split()) == (0, ["source", "water", "started"])
             async with aiomqtt.Client("127.0.0.1", broker.port) as client:
                 await client.publish("farm/water", '{"n": 7}', qos=1)
             await until(lambda: any(one.topic == "farm/water" for one in proxy.acknowledged), "water")
 
             path.write_text(lean + WATER.replace("topic", "topc").replace("local", "locl"))
-            code, out, err = await told("reload", cwd=home)
+            code, out, err = await ran("reload", cwd=home)
             assert (code, out) == (2, "")
             assert len(err.splitlines()) >= 3
             assert "Did you mean topic?" in err
             assert "Traceback" not in err
-            code, out, _ = await told("status", cwd=home)
+            code, out, _ = await ran("status", cwd=home)
             assert code == 0
             assert "The changed configuration is refused" in out
-            code, out, _ = await told("reload", "--json", cwd=home)
+            code, out, _ = await ran("reload", "--json", cwd=home)
             assert (code, json.loads(out)["taken_over"]) == (2, False)
             path.write_text("[gateway\n")
-            code, _, err = await told("reload", cwd=home)
+            code, _, err = await ran("reload", cwd=home)
             assert code == 2
             assert "not TOML" in err
             os.kill(field.gateway.pid, signal.SIGHUP)
@@ -114,7 +105,7 @@ async def test_a_source_comes_and_goes_beside_one_that_receives(tmp_path: Path, 
             os.kill(field.gateway.pid, signal.SIGHUP)
             await until(lambda: "wait for a restart: gateway.name" in field.gateway.words(), "what waits is named")
             path.write_text(lean)
-            code, out, _ = await told("reload", cwd=home)
+            code, out, _ = await ran("reload", cwd=home)
             assert (code, out) == (0, "nothing has changed\n")
             state = await field.status()
             assert set(state["sources"]) == {"gateway", "climate"}
@@ -153,29 +144,29 @@ async def test_a_node_comes_is_wrong_is_right_and_goes(tmp_path: Path) -> None:
     path.write_text(lean)
     async with field.started():
         await field.up()
-        assert "nobody to ask" in (await told("sync", "now", cwd=home))[1]
+        assert "nobody to ask" in (await ran("sync", "now", cwd=home))[1]
         path.write_text(lean + link)
-        code, out, _ = await told("reload", cwd=home)
+        code, out, _ = await ran("reload", cwd=home)
         assert (code, out.split()) == (0, ["node", "node", "started"])
         await _node(field, ok=True)
 
         seen = next(line for line in link.splitlines() if line.startswith("seen_key"))
         wrong = vkey("other.example")
         path.write_text(lean + link.replace(seen, f'seen_key = "{wrong}"'))
-        assert (await told("reload", cwd=home))[1].split() == ["node", "node", "changed"]
+        assert (await ran("reload", cwd=home))[1].split() == ["node", "node", "changed"]
         await _node(field, ok=False)
         path.write_text(lean + link)
-        assert (await told("reload", cwd=home))[0] == 0
-        code, out, _ = await told("sync", "now", cwd=home)
+        assert (await ran("reload", cwd=home))[0] == 0
+        code, out, _ = await ran("sync", "now", cwd=home)
         assert (code, "asked: node" in out) == (0, True)
         await _node(field, ok=True)
 
         path.write_text(lean)
-        assert (await told("reload", cwd=home))[1].split() == ["node", "node", "stopped"]
+        assert (await ran("reload", cwd=home))[1].split() == ["node", "node", "stopped"]
         state = await field.status()
         assert (state["nodes"], state["chain"]["held"]) == ({}, None)
         assert await field.gateway.end() == 0
-    code, _, err = await told("reload", cwd=home)
+    code, _, err = await ran("reload", cwd=home)
     assert code == 3
     assert "not running" in err
 

@@ -1,21 +1,17 @@
 """A planned change of the log's key in a whole installation: both logs are co-signed, and the change is proved."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
-from fakes.field import CLI, fieldgate
+from fakes.field import fieldgate, ran
 from fakes.restored import Restored
 
 
 async def _key(gateway: Restored, *words: str, code: int = 0) -> str:
     """`fieldgate key`, on both streams."""
-    process = await asyncio.create_subprocess_exec(
-        *CLI, "key", *words, cwd=gateway.field.home, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == code, out.decode()
-    return out.decode()
+    done = await ran("key", *words, cwd=gateway.field.home)
+    assert done.code == code, done
+    return done.out + done.err
 
 
 def _new_key(told: str) -> str:

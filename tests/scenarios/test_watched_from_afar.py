@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from fakes.broker import Mosquitto
-from fakes.field import CLI, Field, until
+from fakes.field import CLI, Field, ran, until
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core import limits
@@ -85,11 +85,8 @@ class Watched(Field):
         }
 
     async def records(self) -> list[dict[str, Any]]:
-        process = await asyncio.create_subprocess_exec(
-            *CLI, "logs", "--json", cwd=self.home, stdout=asyncio.subprocess.PIPE
-        )
-        out, _ = await process.communicate()
-        self.shown += out.decode()
+        out = (await ran("logs", "--json", cwd=self.home)).out
+        self.shown += out
         return [json.loads(line) for line in out.splitlines()]
 
     async def told(self, condition: str) -> list[tuple[str, bool]]:
