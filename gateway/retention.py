@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.conditions import DISK_FULL, DISK_LOW, STORE_FULL, Problem
 from gateway.core import limits
@@ -53,9 +53,17 @@ class Disk:
     nodes: int
 
 
-def keepers(nodes: Mapping[str, NodeLink]) -> dict[str, int | None]:
-    """The nodes that can sign "stored", and the height from which each does, where the configuration says it."""
-    return {name: link.stored_from for name, link in nodes.items() if link.keeps}
+class Keeper(NamedTuple):
+    """A node that can sign "stored": by which key, and from which height on, where the configuration says it."""
+
+    key: str
+    begins: int | None
+
+
+def keepers(nodes: Mapping[str, NodeLink]) -> dict[str, Keeper]:
+    """The nodes whose "stored" counts, by name."""
+    found = {name: link for name, link in nodes.items() if link.keeps}
+    return {name: Keeper(link.stored_key or "", link.stored_from) for name, link in found.items()}
 
 
 def covered(spans: Sequence[Range], needed: int) -> list[Range]:
@@ -84,7 +92,7 @@ class Retention:
         journal: Journal,
         events: Events,
         *,
-        nodes: Mapping[str, int | None],
+        nodes: Mapping[str, Keeper],
         sealing_full: Callable[[], bool],
     ) -> None:
         self._settings = settings
@@ -102,7 +110,7 @@ class Retention:
         self._changed = False  # since this turn began
         self.disk: Disk | None = None
 
-    async def change(self, settings: RetentionSettings, nodes: Mapping[str, int | None]) -> None:
+    async def change(self, settings: RetentionSettings, nodes: Mapping[str, Keeper]) -> None:
         """From now on these hold. A deletion that is under way ends; no other begins by what was found before."""
         self._settings, self._nodes, self._changed = settings, nodes, True
         self._space = Space(self._db, self._store.data_dir, settings)
@@ -161,9 +169,9 @@ class Retention:
 
     async def _held_by_nodes(self) -> list[Range]:
         spans: list[Range] = []
-        for name, configured in self._nodes.items():
-            holding = await self._store.cosigned.holding(name)
-            begins = holding.begins if configured is None else configured
+        for name, keeper in self._nodes.items():
+            holding = await self._store.cosigned.holding(name, keeper.key)
+            begins = holding.begins if keeper.begins is None else keeper.begins
             if begins is not None:
                 spans.append((begins, min(holding.holds, self._store.blocks.size)))
         return covered(spans, self._settings.stored_by)

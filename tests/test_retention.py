@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from fakes.clock import FakeClock
 from fakes.gateway_store import pipeline, sample, until, values
-from fakes.kept import A_BLOCK, check_sound, kept, settings
+from fakes.kept import A_BLOCK, check_sound, kept, keyed, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.api import Delivery
 from gateway.core import limits, senml
 from gateway.errors import NotFoundError
-from gateway.retention import covered, keepers
+from gateway.retention import Keeper, covered, keepers
 from gateway.settings import NodeLink
 from gateway.store import DATABASE, Store, pruning, space
+from gateway.store.cosigned import STORED
 from gateway.store.database import PAGE_BYTES
 from gateway.store.space import Room, quota_of
 
@@ -42,7 +43,7 @@ def test_whose_word_counts() -> None:
         return NodeLink(**{"url": "https://n", "seen_key": "s", "stored_key": "t", **more})  # type: ignore[arg-type]
 
     nodes = {"a": link(), "b": link(stored_from=7), "c": link(share=("climate",)), "d": link(stored_key=None)}
-    assert keepers(nodes) == {"a": None, "b": 7}
+    assert keepers(nodes) == {"a": Keeper("t", None), "b": Keeper("t", 7)}
 
 
 # Pruning
@@ -400,7 +401,7 @@ async def test_other_settings_count_from_the_next_look_on(tmp_path: Path) -> Non
         await it.stored("coop", FULL)
         await it.retention.turn()
         assert it.retention.status()["prunable"] == 0
-        await it.retention.change(settings(stored_by=1), {"coop": None})
+        await it.retention.change(settings(stored_by=1), keyed({"coop": None}))
         await it.retention.turn()
         assert await it.here() != list(range(FULL))
         await check_sound(it.store)
@@ -410,9 +411,27 @@ async def test_a_node_whose_word_counts_no_more_lets_nothing_go(tmp_path: Path) 
     async with kept(tmp_path) as it:
         await it.fill(FULL)
         await it.stored("coop", FULL)
-        await it.retention.change(settings(), {"vet": None})
+        await it.retention.change(settings(), keyed({"vet": None}))
         await it.retention.turn()
         assert await it.here() == list(range(FULL))
+
+
+async def test_a_node_made_anew_under_an_old_name_lets_nothing_go_before_its_own_word(tmp_path: Path) -> None:
+    """What the one before it held is not there any more."""
+    async with kept(tmp_path) as it:
+        await it.fill(FULL)
+        await it.stored("coop", FULL)
+        await it.retention.change(settings(), {"coop": Keeper("another key", None)})
+        await it.retention.turn()
+        assert await it.here() == list(range(FULL))
+        await it.store.cosigned.recognise("coop", "another key")
+        await it.retention.turn()
+        assert await it.here() == list(range(FULL))
+        await it.store.cosigned.wanted("coop", 0)
+        await it.store.cosigned.save("coop", STORED, 9, "note\n", "line\n")
+        await it.retention.turn()
+        assert set(await it.here()) < set(range(FULL))
+        assert set(range(9, FULL)) <= set(await it.here())
 
 
 async def test_a_larger_store_takes_more_at_once_and_a_smaller_one_prunes(tmp_path: Path) -> None:
@@ -421,14 +440,14 @@ async def test_a_larger_store_takes_more_at_once_and_a_smaller_one_prunes(tmp_pa
         await until(lambda: it.gateway.journal.full)
         size = it.file_bytes()
         larger = settings(max_bytes="8 MiB", min_free="1 MiB")
-        await it.retention.change(larger, {"coop": None})
+        await it.retention.change(larger, keyed({"coop": None}))
         await filling
         assert it.file_bytes() > size
         await it.retention.turn()
         told = it.retention.status()
         assert (told["quota"], told["min_free"]) == (quota_of(larger).pages * PAGE_BYTES, 2**20)
         await it.stored("coop", it.store.blocks.size)
-        await it.retention.change(settings(), {"coop": None})
+        await it.retention.change(settings(), keyed({"coop": None}))
         await it.retention.turn()
         assert it.file_bytes() < size
         await check_sound(it.store)
@@ -446,7 +465,7 @@ async def test_no_deletion_begins_by_what_was_found_before(tmp_path: Path, monke
             nonlocal drops
             drops += 1
             if drops == 1:
-                await it.retention.change(settings(stored_by=2), {"coop": None, "vet": None})
+                await it.retention.change(settings(stored_by=2), keyed({"coop": None, "vet": None}))
             return await drop(*args)
 
         monkeypatch.setattr(pruning, "drop", changing)

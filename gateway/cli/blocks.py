@@ -101,7 +101,7 @@ async def nodes_of(store: Store, links: Mapping[str, NodeLink]) -> Nodes:
     seen: dict[str, range] = {}
     stored: dict[str, range] = {}
     for name, link in links.items():
-        holding, progress = await store.cosigned.holding(name), await store.cosigned.progress(name)
+        holding, progress = await store.cosigned.holding(name, link.stored_key), await store.cosigned.progress(name)
         begins = link.stored_from if link.stored_from is not None else holding.begins
         seen[name], stored[name] = range(progress.seen), range(begins or 0, holding.holds)
     return Nodes(seen, stored)

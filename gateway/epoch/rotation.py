@@ -189,9 +189,11 @@ async def _push(store: Store, settings: Settings, clock: Clock) -> dict[str, str
 
 async def _lack(store: Store, name: str, link: NodeLink | WitnessLink) -> str:
     size = store.blocks.size
-    seen, holds = (await store.cosigned.progress(name)).seen, (await store.cosigned.holding(name)).holds
+    seen = (await store.cosigned.progress(name)).seen
     if seen < size:
         return f"it has seen {seen} of {size} blocks"
-    if isinstance(link, NodeLink) and link.stored_key and tuple(link.share) == ("*",) and holds < size:
-        return f"it stores {holds} of {size} blocks"
+    if isinstance(link, NodeLink) and link.keeps:
+        holds = (await store.cosigned.holding(name, link.stored_key)).holds
+        if holds < size:
+            return f"it stores {holds} of {size} blocks"
     return ""

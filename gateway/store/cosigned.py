@@ -8,6 +8,7 @@ SCHEMA = """
 CREATE TABLE cosignature(        -- lines over the gateway's own checkpoint of that size
     size INTEGER, node TEXT, kind TEXT, line TEXT NOT NULL, PRIMARY KEY(size, node, kind)
 ) WITHOUT ROWID;
+-- a row "NAME KEY" beside the one of NAME: whose word that one keeps
 CREATE TABLE progress(node TEXT PRIMARY KEY, seen INTEGER NOT NULL, stored INTEGER NOT NULL) WITHOUT ROWID"""
 
 SCHEMA_2 = """
@@ -17,6 +18,7 @@ ALTER TABLE progress ADD COLUMN holds INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE progress ADD COLUMN begins INTEGER"""
 
 SEEN, STORED = "seen", "stored"
+_KEYS_OF = "node > ? || ' ' AND node < ? || '!'"  # no name has a blank in it, and no character lies between the two
 FORGET_HOLDINGS: Final = ("UPDATE progress SET holds=0, begins=NULL", ())
 
 
@@ -77,6 +79,23 @@ class Cosigned:
             reserve=True,
         )
 
+    async def recognise(self, node: str, key: str) -> None:
+        """What is kept of the node from now on is the word of `key`; what another one said to hold is forgotten."""
+        if await self._heard(node) == [key]:
+            return
+        others = f"FROM progress WHERE {_KEYS_OF}"
+        await self._db.transact(
+            [
+                (
+                    f"UPDATE progress SET stored=0, holds=0, begins=NULL WHERE node=? AND EXISTS (SELECT 1 {others})",
+                    (node, node, node),
+                ),
+                (f"DELETE {others}", (node, node)),
+                ("INSERT INTO progress(node,seen,stored) VALUES (? || ' ' || ?,0,0)", (node, key)),
+            ],
+            reserve=True,
+        )
+
     async def fell(self, node: str, size: int) -> None:
         """The node's stored size is `size` now; where it was more, only this counts. At 0 it may begin elsewhere."""
         sql = "UPDATE progress SET holds=?, begins=CASE ? WHEN 0 THEN NULL ELSE begins END WHERE node=? AND holds>?"
@@ -96,15 +115,26 @@ class Cosigned:
         if known is None or known > height:
             await self._db.transact([(sql, (node, height))], reserve=True)
 
-    async def holding(self, node: str) -> Holding:
-        """What the node holds by its last word."""
+    async def holding(self, node: str, key: str | None = None) -> Holding:
+        """What the node holds by its last word, if that was the word of `key`; None: whoever's it was."""
+        if key is not None and not await self._by(node, key):
+            return Holding(None, 0)
         rows = await self._db.read("SELECT begins,holds FROM progress WHERE node=?", (node,))
         return Holding(*rows[0]) if rows else Holding(None, 0)
 
-    async def progress(self, node: str) -> NodeProgress:
-        """How far a node has come; zeroes for one that never answered."""
+    async def _by(self, node: str, key: str) -> bool:
+        return await self._heard(node) in ([], [key])
+
+    async def _heard(self, node: str) -> list[str]:
+        """The key whose word is kept of the node; none where an older version kept it."""
+        rows = await self._db.read(f"SELECT node FROM progress WHERE {_KEYS_OF}", (node, node))
+        return [row[0].removeprefix(f"{node} ") for row in rows]
+
+    async def progress(self, node: str, key: str | None = None) -> NodeProgress:
+        """How far a node has come; zeroes for one that never answered, and for "stored" by another key than `key`."""
         rows = await self._db.read("SELECT seen,stored FROM progress WHERE node=?", (node,))
-        return NodeProgress(*rows[0]) if rows else NodeProgress(0, 0)
+        seen, stored = rows[0] if rows else (0, 0)
+        return NodeProgress(seen, stored if key is None or await self._by(node, key) else 0)
 
     async def above(self, height: int, after: int = 0, limit: int = 16) -> list[CosignedSize]:
         """Co-signed sizes above `height` (and above `after`), ascending, at most `limit`."""

@@ -60,7 +60,8 @@ class Upstream(Peer[Session, Action]):
         self._may_upload = link.upload and whole  # a body with withheld items never fills a want (section 7)
 
     async def _begin(self) -> Session:
-        progress = await self._store.cosigned.progress(self.name)
+        key = str(self._stored_key) if self._stored_key else None
+        progress = await self._store.cosigned.progress(self.name, key)
         self._given = {row.name: row for row in await self._store.anchors.newest_of(fleet.prefix(self.name))}
         return Session(
             self._vkey,
@@ -232,6 +233,7 @@ class Upstream(Peer[Session, Action]):
         """Makes durable what the answer says before anything counts on it: less is held first, more last."""
         cosigned = self._store.cosigned
         if self._stored_key is not None:
+            await cosigned.recognise(self.name, str(self._stored_key))
             await cosigned.fell(self.name, answer.stored_size or 0)
             if answer.wants:
                 await cosigned.wanted(self.name, answer.wants[0][0])

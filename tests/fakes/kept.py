@@ -12,7 +12,7 @@ from fakes.gateway_store import Pipeline, pipeline, sample
 
 from gateway.core import body, merkle, senml
 from gateway.core.block import parse_entry
-from gateway.retention import Retention
+from gateway.retention import Keeper, Retention
 from gateway.settings import RetentionSettings
 from gateway.store import Store
 from gateway.store.cosigned import STORED
@@ -20,6 +20,11 @@ from gateway.store.space import quota_of
 
 SMALL = "3 MiB"  # half a MiB of it for readings
 A_BLOCK = 16  # readings
+
+
+def keyed(nodes: Mapping[str, int | None]) -> dict[str, Keeper]:
+    """Each with a key of its own, from the height where the configuration says it."""
+    return {name: Keeper(f"key of {name}", begins) for name, begins in nodes.items()}
 
 
 def settings(**changes: Any) -> RetentionSettings:
@@ -48,6 +53,7 @@ class Kept:
 
     async def stored(self, node: str, size: int, *, begins: int | None = 0) -> None:
         """The node's word, as upstream keeps it."""
+        await self.store.cosigned.recognise(node, f"key of {node}")
         if begins is not None:
             await self.store.cosigned.wanted(node, begins)
         await self.store.cosigned.fell(node, size)
@@ -81,7 +87,7 @@ async def kept(
             gateway.store,
             gateway.journal,
             gateway.intake,
-            nodes={"coop": None} if nodes is None else nodes,
+            nodes=keyed({"coop": None} if nodes is None else nodes),
             sealing_full=lambda: gateway.sealer.full,
         )
         yield Kept(gateway, retention)

@@ -33,7 +33,7 @@ from gateway.node.bodies import Budget, Inflater
 from gateway.node.ledger import CBOR, TEXT, Answer, Ledger, Means, answer
 from gateway.node.pull import Fetched, Puller
 from gateway.node.reader import Reader
-from gateway.retention import Retention
+from gateway.retention import Keeper, Retention
 from gateway.settings import NodeLink
 from gateway.store.blocks import Blocks
 from gateway.store.space import quota_of
@@ -220,7 +220,7 @@ class Gateway:
             pipeline.store,
             pipeline.journal,
             pipeline.intake,
-            nodes={node.name: 0 for node in world.nodes},
+            nodes={node.name: Keeper(str(node.stored), 0) for node in world.nodes},
             sealing_full=lambda: pipeline.sealer.full,
         )
         await pipeline.recover(Listening(KEY, world.oracle.log_signed))

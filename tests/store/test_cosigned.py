@@ -7,7 +7,7 @@ import pytest
 from fakes.gateway_store import make_store
 
 from gateway.store import Store
-from gateway.store.cosigned import SEEN, STORED, CosignedSize, Line, NodeProgress
+from gateway.store.cosigned import SEEN, STORED, CosignedSize, Holding, Line, NodeProgress
 
 
 @pytest.fixture
@@ -64,6 +64,29 @@ async def test_the_gateways_own_note_is_not_replaced(store: Store) -> None:
     await store.cosigned.save("coop", SEEN, 1, "another note\n", "line\n")
     assert await store.blocks.note(1) == own
     assert (await store.cosigned.above(0))[0].note == own[1]
+
+
+async def test_another_keys_word_is_forgotten(store: Store) -> None:
+    for node in ("coo", "coop", "coop2"):
+        await store.cosigned.wanted(node, 0)
+        await store.cosigned.save(node, STORED, 5, "note\n", "line\n")
+    assert await store.cosigned.holding("coop", "new") == Holding(0, 5), "an older version told nobody's key"
+    for _ in range(2):
+        await store.cosigned.recognise("coop", "old")
+        assert await store.cosigned.holding("coop", "old") == Holding(0, 5)
+        assert await store.cosigned.holding("coop", "new") == Holding(None, 0)
+        assert await store.cosigned.holding("coop") == Holding(0, 5)
+    assert await store.cosigned.progress("coop", "new") == NodeProgress(0, 0)
+    assert await store.cosigned.progress("coop", "old") == NodeProgress(0, 5)
+    await store.cosigned.recognise("coop", "new")
+    assert await store.cosigned.progress("coop") == NodeProgress(0, 0)
+    assert [await store.cosigned.holding("coop", key) for key in ("new", "old")] == [Holding(None, 0)] * 2
+    await store.cosigned.recognise("coop", "old")
+    assert await store.cosigned.holding("coop", "old") == Holding(None, 0), "it may have lost them meanwhile"
+    await store.cosigned.save("coop", STORED, 7, "note\n", "line\n")
+    assert await store.cosigned.holding("coop", "old") == Holding(None, 7)
+    for node in ("coo", "coop2"):
+        assert await store.cosigned.holding(node, "new") == Holding(0, 5)
 
 
 async def test_it_is_there_after_a_restart(store: Store, tmp_path: Path) -> None:

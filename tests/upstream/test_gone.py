@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes.collector import until
 from fakes.gateway_store import signer
-from fakes.kept import Kept, check_sound, kept
+from fakes.kept import Kept, check_sound, kept, settings
 from fakes.log_maker import log_id
 from fakes.nodes import READ, SEEN, STORED, Client
 from fakes.nodes import running as node_running
@@ -18,6 +18,7 @@ from gateway.cli.verify_store import verify_store
 from gateway.clock import SystemClock
 from gateway.errors import HeldError
 from gateway.node.store import Form
+from gateway.retention import Keeper
 from gateway.settings import EnrolledGateway, NodeLink, WebSettings
 from gateway.store.cosigned import Holding
 from gateway.upstream import Upstream
@@ -25,6 +26,7 @@ from gateway.web import Services, WebServer
 
 CLOCK = SystemClock()
 LOG = log_id(signer().vkey.name)
+KEEPER = {"coop": Keeper(str(STORED), None)}
 SMALL_BLOCKS = {"options": {"max_count": 2}}  # eight for each that Kept fills
 
 
@@ -114,7 +116,21 @@ async def test_a_node_that_began_later_is_known_to_have(tmp_path: Path) -> None:
             await until(lambda: up.status()["stored"] == it.store.blocks.size, 30)
             assert await it.store.cosigned.holding("coop") == Holding(10, it.store.blocks.size)
         await it.retention._delete((0, 2))
+        await it.retention.change(settings(), KEEPER)
         assert await it.retention._prunable() == [(10, it.store.blocks.size)]
+
+
+async def test_what_was_said_under_its_name_by_another_key_counts_no_longer(tmp_path: Path) -> None:
+    async with kept(tmp_path / "g", **SMALL_BLOCKS) as it:  # type: ignore[arg-type]
+        await it.fill(3)
+        size = it.store.blocks.size
+        await it.stored("coop", size)
+        assert await it.retention._prunable() == [(0, size)]
+        await it.retention.change(settings(), KEEPER)
+        assert await it.retention._prunable() == []
+        async with node_running(tmp_path, enrolled(stored_from=4)) as node, pushing(it, node) as up:
+            await until(lambda: up.status()["stored"] == size, 30)
+            assert await it.retention._prunable() == [(4, size)]
 
 
 async def test_a_node_that_lost_a_body_no_longer_counts(tmp_path: Path) -> None:
@@ -125,6 +141,8 @@ async def test_a_node_that_lost_a_body_no_longer_counts(tmp_path: Path) -> None:
             async with pushing(it, node) as up:
                 await until(lambda: up.status()["stored"] == size, 30)
             assert await it.store.cosigned.holding("coop") == Holding(0, size)
+            await it.retention.change(settings(), KEEPER)
+            assert await it.retention._prunable() == [(0, size)]
             await node.node.store.drop_body(LOG, 0)
             async with pushing(it, node, upload=False) as up:
                 await until(lambda: up.status()["last_ms"] is not None, 30)
