@@ -146,6 +146,16 @@ class Field:
                 if process.running:
                     await process.end(signal.SIGKILL)
 
+    async def node_up(self) -> None:
+        """Waits until the node takes connections."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(ConnectionError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.node_port)
+                    writer.close()
+                    return
+                await asyncio.sleep(0.02)
+
     async def up(self) -> None:
         """Returns when the gateway answers; a killed one leaves a socket that nobody answers on."""
         await until(self._answers, f"a gateway that answers\n{self.gateway.words()}")

@@ -157,6 +157,7 @@ class Restored:
         await self.field.node.end()
         config.write_text(f'{table}\n[gateway.{name}]\nvkey = "{vkey}"\n{reader}\n')
         await self.field.node.start()
+        await self.field.node_up()
 
     async def all_readings(self) -> list[senml.Reading]:
         """Every sealed reading, of old epochs too."""
