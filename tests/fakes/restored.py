@@ -146,7 +146,7 @@ class Restored:
         """What the command says, on both streams."""
         done = await ran("recover", *options, cwd=self.field.home, under=under)
         assert done.code == code, done
-        assert "Traceback" not in done.err
+        assert "Traceback" not in done.out + done.err
         return done.out + done.err
 
     async def enrol(self, vkey: str, name: str) -> None:

@@ -27,7 +27,11 @@ from gateway.web import Services, WebServer
 CLOCK = SystemClock()
 LOG = log_id(signer().vkey.name)
 KEEPER = {"coop": Keeper(str(STORED), None)}
-SMALL_BLOCKS = {"options": {"max_count": 2}}  # eight for each that Kept fills
+
+
+def small_blocks(folder: Path) -> contextlib.AbstractAsyncContextManager[Kept]:
+    """Eight for each that Kept fills."""
+    return kept(folder / "g", options={"max_count": 2})
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +74,7 @@ async def forms(node: Client, size: int) -> Iterator[tuple[int, Form]]:
 @pytest.mark.parametrize("pulls", [False, True])
 async def test_a_node_takes_what_is_gone_as_told_and_signs_over_it(tmp_path: Path, pulls: bool) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        it = await stack.enter_async_context(kept(tmp_path / "g", **SMALL_BLOCKS))  # type: ignore[arg-type]
+        it = await stack.enter_async_context(small_blocks(tmp_path))
         gone = await lost_some(it)
         changes: dict[str, object] = {}
         if pulls:
@@ -91,7 +95,7 @@ async def test_a_node_takes_what_is_gone_as_told_and_signs_over_it(tmp_path: Pat
 
 
 async def test_a_node_that_wants_what_is_pruned_gets_all_the_rest(tmp_path: Path) -> None:
-    async with kept(tmp_path / "g", **SMALL_BLOCKS) as it:  # type: ignore[arg-type]
+    async with small_blocks(tmp_path) as it:
         await it.fill(14)
         await it.stored("vet", 80)
         await it.retention._delete((0, 80))
@@ -110,7 +114,7 @@ async def test_a_node_that_wants_what_is_pruned_gets_all_the_rest(tmp_path: Path
 
 
 async def test_a_node_that_began_later_is_known_to_have(tmp_path: Path) -> None:
-    async with kept(tmp_path / "g", **SMALL_BLOCKS) as it:  # type: ignore[arg-type]
+    async with small_blocks(tmp_path) as it:
         await it.fill(3)
         async with node_running(tmp_path, enrolled(stored_from=10)) as node, pushing(it, node) as up:
             await until(lambda: up.status()["stored"] == it.store.blocks.size, 30)
@@ -121,7 +125,7 @@ async def test_a_node_that_began_later_is_known_to_have(tmp_path: Path) -> None:
 
 
 async def test_what_was_said_under_its_name_by_another_key_counts_no_longer(tmp_path: Path) -> None:
-    async with kept(tmp_path / "g", **SMALL_BLOCKS) as it:  # type: ignore[arg-type]
+    async with small_blocks(tmp_path) as it:
         await it.fill(3)
         size = it.store.blocks.size
         await it.stored("coop", size)
@@ -134,7 +138,7 @@ async def test_what_was_said_under_its_name_by_another_key_counts_no_longer(tmp_
 
 
 async def test_a_node_that_lost_a_body_no_longer_counts(tmp_path: Path) -> None:
-    async with kept(tmp_path / "g", **SMALL_BLOCKS) as it:  # type: ignore[arg-type]
+    async with small_blocks(tmp_path) as it:
         await it.fill(3)
         size = it.store.blocks.size
         async with node_running(tmp_path, enrolled()) as node:
