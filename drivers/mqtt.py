@@ -212,7 +212,7 @@ class MqttDriver:
     async def _serve(self, connection: Connection, emit: Emit) -> None:
         """Until it has to be closed because it was paused too long. DriverError where it is lost."""
         loop = asyncio.get_running_loop()
-        accepted = reading = loop.time()
+        accepted = loop.time()
         if self._voided is not None:  # durable before the new session can bring anything
             either: set[asyncio.Future[Any]] = {self._voided, connection.lost}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -223,14 +223,13 @@ class MqttDriver:
             if connection.lost.done():
                 raise self._gone(connection.lost.result(), now - accepted)
             connection.tick()
-            if not connection.paused:
-                reading = now
-            elif now - reading > self._broker.keepalive_s / 2:
+            held_s = connection.held_s
+            if held_s > self._broker.keepalive_s / 2:
                 return  # paho and the broker would take a longer silence for a death
             if self._takeovers and now - accepted > TAKEOVER_S:
                 self._takeovers = 0
                 self._tell(emit)
-            if self._subscriptions.waiting_s(reading) > ANSWER_S:
+            if self._subscriptions.waiting_s(now - held_s) > ANSWER_S:
                 what = f"no answer to a SUBSCRIBE in {ANSWER_S:.0f} s"
                 raise self._failure(what, "Look into its log", BROKER_PROTOCOL)
             await self._subscriptions.settle()

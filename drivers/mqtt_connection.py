@@ -48,6 +48,7 @@ class Connection:
         self._out = bytearray()
         self._listening = self._writing = self._paused = self._closed = False
         self._accepted = False  # by a CONNACK
+        self._paused_at = 0.0
         self._turn: asyncio.Handle | None = None  # in which the rest is handed over
         self._on_session = on_session
         self._on_publishes = on_publishes
@@ -87,9 +88,15 @@ class Connection:
         """Whether nothing is read."""
         return self._paused
 
+    @property
+    def held_s(self) -> float:
+        """How long this pause has lasted; 0 where it reads. However often it is paused, what reads between is alive."""
+        return self._loop.time() - self._paused_at if self._paused else 0.0
+
     def pause(self) -> None:
         """Reads nothing more; the broker comes to wait."""
-        self._paused = True
+        if not self._paused:
+            self._paused, self._paused_at = True, self._loop.time()
         self._listen()
 
     def resume(self) -> None:

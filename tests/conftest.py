@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,9 @@ def no_blocking_call(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What a shell runs in the background ignores Ctrl-C, and so would the programs that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # No test asserts a time. What a property is tried with by day is drawn anew each day; at night it is tried harder.
     settings.register_profile("day", deadline=None, max_examples=30)
     settings.register_profile("night", deadline=None, max_examples=200)

@@ -394,6 +394,29 @@ async def test_tls_with_a_certificate_of_its_own(encrypted: tuple[Mosquitto, Aut
     assert values(collector) == list(range(300))
 
 
+async def test_many_short_pauses_are_no_long_one(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a backlog and a slow disk it is paused whenever one looks; it reads between, and keeps its connection."""
+    monkeypatch.setattr(mqtt_module, "PENDING_MESSAGES", 2)
+    monkeypatch.setattr(mqtt_module, "TICK_S", 0.02)
+    collector, total, commit_s, commits = Collector(durable=False), 90, 0.05, 0
+    async with MqttProxy(mosquitto.port) as proxy:
+        driver = MqttDriver(broker_at(proxy.port, keepalive_s=2), {"climate": source()})
+        async with connected(driver, collector):
+            pad = b" " * 30_000  # two of them are one read
+            sending = asyncio.create_task(
+                publish(mosquitto.port, [("farm/climate", payload(n) + pad) for n in range(total)])
+            )
+            while len(collector.samples) < total:
+                await until(lambda: driver._connection is None or driver._connection.paused)
+                await asyncio.sleep(commit_s)
+                collector.commit()
+                commits += 1
+            await sending
+            assert commits * commit_s > driver._broker.keepalive_s / 2  # so long may one pause be
+            assert proxy.connections == 1
+    assert values(collector) == list(range(total))
+
+
 async def test_tls_backpressure_leaves_nothing_behind(
     encrypted: tuple[Mosquitto, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
