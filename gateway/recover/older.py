@@ -133,11 +133,10 @@ async def _check(folder: Path, head: tuple[str, Head, Place] | None, back: Back,
             return
         vkey, signed, _ = head
         back.signed = signed.size
-        planned = await store.blocks.plan()
-        ahead = signed.size == back.blocks + 1 and planned is not None and planned.header == signed.header
         if vkey != str(store.vkey):
             raise HeldError("the sign-state is of another log than the store", where=str(folder), cure=_NEWER)
-        if signed.size != back.blocks and not ahead and not as_it_was:
+        differs = signed.size < back.blocks or await store.blocks.lags(signed)
+        if differs and not as_it_was:
             what = f"the sign-state has signed {signed.size} blocks, the newer store holds {back.blocks}"
             raise HeldError(what, where=str(folder), cure=_NEWER)
     finally:

@@ -22,6 +22,7 @@ from gateway.settings import NodeLink, WitnessLink
 from gateway.store import DATABASE, moves
 from gateway.store.blocks import BlockRow
 from gateway.store.rebuild import Kept, Lost, Rebuilt, Salvage
+from gateway.store.redeliveries import Redeliveries
 from gateway.store.signstate import Head
 
 _LOOK_AHEAD = 64  # blocks looked at for where a damaged one ends
@@ -115,7 +116,8 @@ class _Filling:
         for name in job.cosigners:  # a signature tells what a node held once; its next word, what it holds
             await self._new.cosigned.fell(name, 0)
         await self._new.tell_gone(await self._old.gone())
-        keys = await self._old.keys(job.brokers)
+        older = job.head is not None and job.head.size > extent + 1  # of what was delivered it knows what was long ago
+        keys = Redeliveries() if older else await self._old.keys(job.brokers)
         self._outcome.carried = await self._new.carry(self._unsealed(), keys, self._chain.size, job.max_count)
         return self._outcome
 

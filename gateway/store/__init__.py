@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.note import VerifierKey
-from gateway.errors import DamagedError, FormatError, InUseError, NotFoundError, Refused, StoreError
+from gateway.errors import DamagedError, FormatError, HeldError, InUseError, NotFoundError, Refused, StoreError
 from gateway.place import UNKNOWN, Place
 from gateway.store import anchors, blocks, cosigned, journal, moves, signstate, snapshot, wal
 from gateway.store.anchors import Anchors
@@ -52,10 +52,15 @@ def create_database(path: Path, vkey: VerifierKey) -> None:
 
 
 async def bring_up(data_dir: Path) -> None:
-    """Takes the schema steps that a store of an older version lacks, where it can be opened at all."""
+    """What opening a store does to it, where it can be opened at all: the schema steps that it lacks, and
+    `forget_others` where it is an older copy.
+    """
     with contextlib.suppress(DamagedError, NotFoundError):
         db = await Database.open(data_dir / DATABASE, SCHEMA)
-        await db.close()
+        try:
+            await _forget_if_older(db, data_dir, await _log_key(db), await Blocks.open(db))
+        finally:
+            await db.close()
 
 
 async def forget_others(data_dir: Path) -> None:
@@ -69,6 +74,21 @@ async def forget_others(data_dir: Path) -> None:
         await db.transact([journal.forget_keys(), cosigned.FORGET_HOLDINGS])
     finally:
         await db.close()
+
+
+async def _forget_if_older(db: Database, data_dir: Path, vkey: VerifierKey, blocks: Blocks) -> None:
+    """Somebody may have put an older store beside the newer sign-state. It forgets others once, however often it is
+    opened before a person has decided what to do.
+    """
+    try:
+        found = await signstate.handed_over(data_dir / SIGN_STATE)
+    except HeldError:
+        return  # told by whoever signs
+    if found is None or found[0] != str(vkey) or not await blocks.lags(found[1]):
+        return
+    signed = found[1].size
+    if await Cosigned(db).forgotten_at() != signed:
+        await db.transact([journal.forget_keys(), cosigned.FORGET_HOLDINGS, cosigned.forgotten(signed)], reserve=True)
 
 
 class Store:
@@ -103,6 +123,8 @@ class Store:
             if not read_only and store.blocks.damage is None and await asyncio.to_thread(_is_small, db.path):
                 for what in await store.file_damage():
                     store.blocks.damage = DamagedError(what, where=str(db.path), cure=SOUND)
+            if not read_only and store.blocks.damage is None:
+                await _forget_if_older(db, data_dir, store.vkey, store.blocks)
             return store
         except BaseException:
             if db is not None:

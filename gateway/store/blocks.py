@@ -13,6 +13,7 @@ from gateway.core import body, limits, merkle, note, senml, tiles
 from gateway.errors import BugError, DamagedError, FieldgateError, FormatError, NotFoundError
 from gateway.store.database import Database
 from gateway.store.journal import source_bit
+from gateway.store.signstate import Head
 
 SCHEMA = """
 CREATE TABLE block(
@@ -208,6 +209,12 @@ class Blocks:
             for row in rows:
                 return Plan(*_whole_numbers(row[:7]), *map(_bytes, row[7:]))  # type: ignore[arg-type]
         return None
+
+    async def lags(self, head: Head) -> bool:
+        """Whether more was signed than a crash between two steps (sealer.py) explains: this store is an older copy."""
+        plan = await self.plan()
+        planned = plan is not None and Head(plan.height + 1, plan.header) == head and plan.height == self.size
+        return head.size > self.size and not planned
 
     async def drop_plan(self) -> None:
         """Forgets a plan whose header was never signed; its readings stay in the journal."""

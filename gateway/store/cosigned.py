@@ -8,7 +8,7 @@ SCHEMA = """
 CREATE TABLE cosignature(        -- lines over the gateway's own checkpoint of that size
     size INTEGER, node TEXT, kind TEXT, line TEXT NOT NULL, PRIMARY KEY(size, node, kind)
 ) WITHOUT ROWID;
--- a row "NAME KEY" beside the one of NAME: whose word that one keeps
+-- a row "NAME KEY" beside the one of NAME: whose word that one keeps; one of nobody: when others were forgotten last
 CREATE TABLE progress(node TEXT PRIMARY KEY, seen INTEGER NOT NULL, stored INTEGER NOT NULL) WITHOUT ROWID"""
 
 SCHEMA_2 = """
@@ -20,6 +20,12 @@ ALTER TABLE progress ADD COLUMN begins INTEGER"""
 SEEN, STORED = "seen", "stored"
 _KEYS_OF = "node > ? || ' ' AND node < ? || '!'"  # no name has a blank in it, and no character lies between the two
 FORGET_HOLDINGS: Final = ("UPDATE progress SET holds=0, begins=NULL", ())
+_NOBODY = ""  # the row that says when all of them were forgotten last
+
+
+def forgotten(signed: int) -> tuple[str, tuple[object, ...]]:
+    """Notes that others were forgotten when a sign-state had signed so many blocks (`Cosigned.forgotten_at`)."""
+    return "INSERT OR REPLACE INTO progress(node,seen,stored) VALUES (?,?,0)", (_NOBODY, signed)
 
 
 class NodeProgress(NamedTuple):
@@ -121,6 +127,11 @@ class Cosigned:
             return Holding(None, 0)
         rows = await self._db.read("SELECT begins,holds FROM progress WHERE node=?", (node,))
         return Holding(*rows[0]) if rows else Holding(None, 0)
+
+    async def forgotten_at(self) -> int | None:
+        """How much was signed when others were forgotten last; None: never."""
+        rows = await self._db.read("SELECT seen FROM progress WHERE node=?", (_NOBODY,))
+        return rows[0][0] if rows else None
 
     async def _by(self, node: str, key: str) -> bool:
         return await self._heard(node) in ([], [key])

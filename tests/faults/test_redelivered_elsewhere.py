@@ -4,6 +4,7 @@ deleted on a word that was given before the copy was made.
 """
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ from sqlite3 import connect
 
 import pytest
 from fakes import damaged
-from fakes.gateway_store import ORIGIN, Pipeline, sample
+from fakes.gateway_store import ORIGIN, Pipeline, sample, until
 from fakes.nodes import KEYS
 
 from drivers.api import Delivery
@@ -20,8 +21,9 @@ from gateway import backup, config, epoch, keys, place, recover
 from gateway.config import ConfigFile
 from gateway.core import note
 from gateway.settings import NodeLink
-from gateway.store import DATABASE, SCHEMA, Store, snapshot
+from gateway.store import DATABASE, SCHEMA, Store, bring_up, snapshot
 from gateway.store.cosigned import STORED
+from gateway.store.signstate import SignState
 
 NOW_MS = 1_795_500_000_000
 CONFIG = '[gateway]\nname = "henhouse-3.example.farm"\ndata_dir = "{0}/data"\nkey = "file:{0}/log.key"\n'
@@ -104,6 +106,54 @@ async def _restored(home: Path) -> Path:
     return await _archived(home, move=False)
 
 
+def _copied(data: Path, to: Path) -> None:
+    to.mkdir()
+    for path in data.glob(f"{DATABASE}*"):
+        shutil.copyfile(path, to / path.name)
+
+
+def _put_back_from(copy: Path, data: Path) -> None:
+    for path in data.glob(f"{DATABASE}*"):
+        path.unlink()
+    for path in copy.iterdir():
+        shutil.copyfile(path, data / path.name)
+
+
+async def _seal(data: Path, blocks: int) -> None:
+    made = await Pipeline.open(data)
+    await made.recover()
+    made.start()
+    for _ in range(blocks):
+        await made.age()
+    await made.kill()
+
+
+async def _by_hand(home: Path) -> Path:
+    """The store alone, beside a sign-state that has moved on. The next start finds it."""
+    data = home / "data"
+    await asyncio.to_thread(_copied, data, home / "copy")
+    await _seal(data, 2)
+    await asyncio.to_thread(_put_back_from, home / "copy", data)
+    return data
+
+
+async def _by_hand_in_a_new_epoch(home: Path) -> Path:
+    await _by_hand(home)
+    await bring_up(home / "data")
+    return await _new_epoch(home)
+
+
+async def _by_hand_made_anew(home: Path) -> Path:
+    """What is missing comes back from a node."""
+    data = home / "data"
+    await asyncio.to_thread(_copied, data, home / "copy")
+    await _seal(data, 2)
+    async with damaged.node_with(home / "node", data) as node:
+        await asyncio.to_thread(_put_back_from, home / "copy", data)
+        await recover.rebuild(await damaged.job(data, node))
+    return data
+
+
 async def _archived(home: Path, *, move: bool) -> Path:
     files = [ConfigFile(Path("/etc/x/fieldgate.toml"), b"[gateway]\n", 0o644, 0, 0)]
     with (home / "b").open("wb") as out:
@@ -119,16 +169,44 @@ async def test_what_goes_on_elsewhere_knows_what_was_delivered(tmp_path: Path, w
     assert await _again(await way(tmp_path)) == (0, READINGS)
 
 
-@pytest.mark.parametrize("way", [_restored, _as_it_was])
+@pytest.mark.parametrize("way", [_restored, _as_it_was, _by_hand, _by_hand_in_a_new_epoch, _by_hand_made_anew])
 async def test_an_older_copy_takes_no_message_for_one_of_back_then(tmp_path: Path, way: Way) -> None:
     """Its packet ids have come round since: the broker's message of now would be answered for, and not stored."""
     await _filled(tmp_path)
     data = await way(tmp_path)
     assert await _again(data) == (READINGS, 0)
     assert await _again(data) == (0, READINGS)
+    assert await _again(data) == (0, READINGS)
 
 
-@pytest.mark.parametrize(("way", "held"), [(_restored, (None, 0)), (_as_it_was, (None, 0)), (_moved, (0, 1))])
+class _CutAfterSwap:
+    def __init__(self, state: SignState) -> None:
+        self._state = state
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._state, name)
+
+    async def swap(self, size: int, header: bytes) -> None:
+        await self._state.swap(size, header)
+        raise RuntimeError("cut")
+
+
+async def test_a_crash_between_two_steps_makes_no_older_copy(tmp_path: Path) -> None:
+    """The sign-state is ahead by the block whose plan is in the store: what was delivered is known."""
+    await _filled(tmp_path)
+    made = await Pipeline.open(tmp_path / "data")
+    await made.recover(wrap=_CutAfterSwap)
+    made.start()
+    await made.journal.cut()
+    await until(lambda: any(task.done() for task in made.tasks))
+    await made.kill()
+    assert await _again(tmp_path / "data") == (0, READINGS)
+
+
+@pytest.mark.parametrize(
+    ("way", "held"),
+    [(_restored, (None, 0)), (_as_it_was, (None, 0)), (_by_hand, (None, 0)), (_moved, (0, 1))],
+)
 async def test_an_older_copy_deletes_nothing_on_a_word_of_back_then(
     tmp_path: Path, way: Way, held: tuple[int | None, int]
 ) -> None:
