@@ -429,12 +429,13 @@ async def _check_current(con: aiosqlite.Connection, path: Path, schema: Schema) 
 
 
 async def _step_up(con: aiosqlite.Connection, path: Path, schema: Schema, leave_free: int) -> None:
-    """Takes the steps that the file lacks."""
+    """Takes the steps that the file lacks, all or none: what was copied before is what the version before has left."""
     version = await _check(con, path, schema)
-    if schema.before is not None and version < len(schema.steps):
-        await asyncio.to_thread(schema.before, path, version, leave_free)
-    for number, step in enumerate(schema.steps[version:], version + 1):
-        await con.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version={number}; COMMIT;")
+    if lacking := schema.steps[version:]:
+        if schema.before is not None:
+            await asyncio.to_thread(schema.before, path, version, leave_free)
+        script = ";\n".join([*lacking, f"PRAGMA user_version={len(schema.steps)}"])
+        await con.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")
     for name, wanted in _ASSERTED.items():
         found = await _pragma(con, name)
         if found != wanted:

@@ -132,11 +132,12 @@ async def test_missing_steps_are_taken_once(path: Path) -> None:
         await Database.open(path, SCHEMA)
 
 
-async def test_a_step_that_fails_changes_nothing(path: Path) -> None:
+@pytest.mark.parametrize(
+    "steps", [["CREATE TABLE a(n); CREATE TABLE a(n)"], ["CREATE TABLE a(n)", "CREATE TABLE a(n)"]]
+)
+async def test_a_step_that_fails_changes_nothing(path: Path, steps: list[str]) -> None:
     with pytest.raises(StoreError):
-        await Database.open(
-            path, Schema(SCHEMA.application_id, (*SCHEMA.steps, "CREATE TABLE a(n); CREATE TABLE a(n)"))
-        )
+        await Database.open(path, Schema(SCHEMA.application_id, (*SCHEMA.steps, *steps)))
     db = await Database.open(path, SCHEMA)
     assert await db.read("SELECT name FROM sqlite_master") == [("thing",)]
     await db.close()
