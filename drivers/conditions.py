@@ -21,6 +21,7 @@ BROKER_UNREACHABLE: Final = "broker-unreachable"
 BROKER_NAME: Final = "broker-name"
 BROKER_LOGIN: Final = "broker-login"
 BROKER_REFUSED: Final = "broker-refused"
+BROKER_SECRET: Final = "broker-secret"  # noqa: S105 -- an id
 BROKER_TLS: Final = "broker-tls"
 BROKER_PROTOCOL: Final = "broker-protocol"
 BROKER_LOST: Final = "broker-lost"
@@ -50,6 +51,7 @@ VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     BROKER_NAME: ("broker", "host"),
     BROKER_LOGIN: ("broker", "at"),
     BROKER_REFUSED: ("broker", "at", "detail"),
+    BROKER_SECRET: ("broker", "detail"),
     BROKER_TLS: ("broker", "at", "detail"),
     BROKER_PROTOCOL: ("broker", "at", "detail"),
     BROKER_LOST: ("broker", "at", "detail"),

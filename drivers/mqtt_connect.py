@@ -11,6 +11,7 @@ from drivers.conditions import (
     BROKER_LOGIN,
     BROKER_NAME,
     BROKER_REFUSED,
+    BROKER_SECRET,
     BROKER_TLS,
     BROKER_UNREACHABLE,
 )
@@ -18,7 +19,10 @@ from drivers.conditions import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """[broker.NAME] with its secrets read. `window`: the broker's max_inflight_messages."""
+    """[broker.NAME] with its secrets read. `window`: the broker's max_inflight_messages.
+
+    lacking: why its password cannot be had, and the cure; then nobody connects.
+    """
 
     name: str
     host: str
@@ -33,6 +37,7 @@ class Broker:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+    lacking: tuple[str, str] | None = None
 
     @property
     def address(self) -> str:
@@ -56,6 +61,10 @@ def tls_context(broker: Broker) -> ssl.SSLContext:
 
 def open_socket(broker: Broker, timeout_s: float) -> socket.socket:
     """A connected socket that does not block, its TLS handshake done, within `timeout_s`. DriverError otherwise."""
+    if broker.lacking is not None:
+        what, cure = broker.lacking
+        told = f"broker {broker.name}: its password cannot be had: {what}"
+        raise DriverError(told, f"{cure}. Then: fieldgate reload", BROKER_SECRET, broker=broker.name, detail=what)
     deadline = time.monotonic() + timeout_s
     context = tls_context(broker) if broker.tls else None
     sock: socket.socket | None = None

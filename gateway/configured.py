@@ -1,6 +1,7 @@
 """A configuration with everything that it names, read once: settings, secrets, and what the files were."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from msgspec import structs
 from drivers.mqtt_connect import Broker
 from gateway import config
 from gateway.config import ConfigFile
+from gateway.errors import KeyFileError
 from gateway.settings import Settings
 
 
@@ -19,7 +21,7 @@ class Configured(NamedTuple):
 
     brokers: with their secrets. files: each that was read, the main one first. restart: the fields that
     the files have otherwise, and that wait for a restart. watch_token: see config.watch_token. anchors: what the
-    secrets of each anchor name.
+    secrets of each anchor name, or why that cannot be had.
     """
 
     settings: Settings
@@ -27,7 +29,7 @@ class Configured(NamedTuple):
     files: Sequence[ConfigFile]
     restart: Sequence[str] = ()
     watch_token: str = ""
-    anchors: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    anchors: Mapping[str, Mapping[str, str] | KeyFileError] = MappingProxyType({})
 
     @property
     def digests(self) -> list[tuple[str, str]]:
@@ -36,25 +38,51 @@ class Configured(NamedTuple):
 
 
 def read(path: Path, started: Settings | None = None) -> Configured:
-    """Reads it and touches nothing. ConfigError with every fault; KeyFileError for a secret that cannot be had.
+    """Reads it and touches nothing. ConfigError with every fault.
 
-    started: what a running gateway was started with; what it cannot take over stays as it is there.
+    started: what a running gateway was started with; what it cannot take over stays as it is there. KeyFileError then
+    for a secret that cannot be had, and nothing is taken over. At a start what needs it goes without, and tells so:
+    everything else does its work (invariant 9 of DESIGN.md).
     """
     files = config.files(path)
     wanted = config.settings_of(files)
     settings = wanted if started is None else running(started, wanted)
-    return Configured(
-        settings,
-        {name: broker_of(settings, name) for name in settings.broker},
-        files,
-        [] if started is None else config.restart_needed(started, wanted),
-        config.watch_token(settings),
-        {name: config.secrets_of(anchor.options) for name, anchor in settings.anchor.items()},
-    )
+    made = _made_at_start if started is None else _made
+    return made(settings, files, [] if started is None else config.restart_needed(started, wanted))
+
+
+def _made(settings: Settings, files: Sequence[ConfigFile], restart: Sequence[str]) -> Configured:
+    brokers = {name: broker_of(settings, name) for name in settings.broker}
+    anchors = {name: config.secrets_of(anchor.options) for name, anchor in settings.anchor.items()}
+    return Configured(settings, brokers, files, restart, config.watch_token(settings), anchors)
+
+
+def _made_at_start(settings: Settings, files: Sequence[ConfigFile], restart: Sequence[str]) -> Configured:
+    brokers: dict[str, Broker] = {}
+    anchors: dict[str, Mapping[str, str] | KeyFileError] = {}
+    token = ""
+    for name in settings.broker:
+        try:
+            brokers[name] = broker_of(settings, name)
+        except KeyFileError as error:
+            brokers[name] = _broker(settings, name, "", (f"{error.where}: {error.what}", error.cure))
+    for name, anchor in settings.anchor.items():
+        try:
+            anchors[name] = config.secrets_of(anchor.options)
+        except KeyFileError as error:
+            anchors[name] = error
+    with suppress(KeyFileError):  # nobody watches from elsewhere, and `check` and `doctor` tell why
+        token = config.watch_token(settings)
+    return Configured(settings, brokers, files, restart, token, anchors)
 
 
 def broker_of(settings: Settings, name: str) -> Broker:
     """Blocking: with its secrets read. KeyFileError where one cannot be."""
+    password = settings.broker[name].password
+    return _broker(settings, name, config.read_secret(password) if password else "")
+
+
+def _broker(settings: Settings, name: str, password: str, lacking: tuple[str, str] | None = None) -> Broker:
     broker = settings.broker[name]
     host, port, tls = config.broker_address(broker.url)
     return Broker(
@@ -67,10 +95,11 @@ def broker_of(settings: Settings, name: str) -> Broker:
         keepalive_s=broker.keepalive_s,
         connect_timeout_s=broker.connect_timeout_s,
         user=broker.user,
-        password=config.read_secret(broker.password) if broker.password else "",
+        password=password,
         ca_file=broker.ca_file,
         cert_file=broker.cert_file,
         key_file=broker.key_file,
+        lacking=lacking,
     )
 
 

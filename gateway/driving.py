@@ -14,12 +14,13 @@ from drivers import registry
 from drivers.api import Changing, Driver
 from drivers.mqtt_connect import Broker
 from gateway.anchors import registry as chains
+from gateway.anchors.api import Opened, RefusedError
 from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.announce import Announced
 from gateway.clock import Clock
 from gateway.configured import Configured
-from gateway.errors import Refused
+from gateway.errors import KeyFileError, Refused
 from gateway.intake import Intake
 from gateway.settings import AnchorSettings, SourceSettings
 from gateway.store import Store
@@ -83,7 +84,7 @@ class Chained(NamedTuple):
     """One chain as the configuration wants it; equal where nothing that it is made of differs."""
 
     settings: AnchorSettings
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str] | KeyFileError
 
 
 def chained(configured: Configured) -> dict[str, Chained]:
@@ -95,8 +96,15 @@ def chained(configured: Configured) -> dict[str, Chained]:
 def anchoring(name: str, wanted: Chained, store: Store, clock: Clock, rng: random.Random) -> Anchoring:
     """What keeps one of them told."""
     settings, kind = wanted.settings, chains.kind(wanted.settings.kind)
-    opened = partial(kind.opened, settings.options, wanted.secrets)
+    opened = partial(_opened, kind, wanted)
     return Anchoring(name, settings, kind.chain(settings.options), opened, OfLog(store), clock, rng, final=kind.final)
+
+
+def _opened(kind: chains.Kind, wanted: Chained) -> Opened:
+    secrets = wanted.secrets
+    if isinstance(secrets, KeyFileError):
+        raise RefusedError(f"{secrets.where}: {secrets.what}", cure=f"{secrets.cure}. Then: fieldgate reload")
+    return kind.opened(wanted.settings.options, secrets)
 
 
 def under_names(wanted: Mapping[str, Wanted], running: Mapping[str, Wanted]) -> dict[str, Wanted]:

@@ -68,9 +68,40 @@ def test_what_it_names_is_read(tmp_path: Path) -> None:
     assert list(made.restart) == []
 
 
-def test_what_cannot_be_had_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match="secret"):
-        read(file(tmp_path))
+ANCHOR = """
+[anchor.chain]
+kind = "evm"
+url = "http://127.0.0.1:8545"
+chain_id = 9090
+key = "file:{folder}/anchor.key"
+[web]
+watch_token = "file:{folder}/token"
+"""
+
+
+def test_at_a_start_what_lacks_its_secret_goes_without(tmp_path: Path) -> None:
+    made = read(file(tmp_path, ANCHOR.format(folder=tmp_path)))
+    lacking = made.brokers["local"].lacking
+    assert lacking is not None
+    assert str(tmp_path / "secret") in lacking[0]
+    assert isinstance(made.anchors["chain"], KeyFileError)
+    assert made.watch_token == ""
+
+
+@pytest.mark.parametrize("name", ["secret", "anchor.key", "token"])
+def test_with_a_secret_that_cannot_be_had_nothing_is_taken_over(tmp_path: Path, name: str) -> None:
+    for one in ("secret", "anchor.key", "token"):
+        (tmp_path / one).touch(mode=0o600)
+        (tmp_path / one).write_text("hush-hush-hush-hush-hush")
+    path = file(tmp_path, ANCHOR.format(folder=tmp_path))
+    started = read(path).settings
+    assert read(path, started).brokers["local"].lacking is None
+    (tmp_path / name).unlink()
+    with pytest.raises(KeyFileError, match=name):
+        read(path, started)
+
+
+def test_a_configuration_with_faults_is_an_error(tmp_path: Path) -> None:
     secret(tmp_path, "hush")
     with pytest.raises(ConfigError):
         read(file(tmp_path, "[source.a]\n"))

@@ -10,6 +10,7 @@ from deb import ROOT, audit, lock, package, release
 from gateway.errors import FieldgateError
 
 CACHE = ROOT / "build/wheels"
+EXTRAS = "bsn", "evm", "sm2"  # what people install beside a package; demo and test are for those who build
 
 
 @click.group()
@@ -20,16 +21,19 @@ def main() -> None:
 @main.command("lock")
 def renew() -> None:
     """Write the locks anew with the newest versions that pyproject.toml allows."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    project, optional = whole["project"], whole["project"]["optional-dependencies"]
     wanted = {
-        "product": ("the dependencies in pyproject.toml", project["project"]["dependencies"]),
+        "product": ("the dependencies in pyproject.toml", project["dependencies"]),
+        "extras": ("the extras bsn, evm and sm2 in pyproject.toml", [one for name in EXTRAS for one in optional[name]]),
         "build": (
             "[build-system] in pyproject.toml, and what deploy/deb imports",
-            [*project["build-system"]["requires"], "packaging", "click"],
+            [*whole["build-system"]["requires"], "packaging", "click"],
         ),
     }
     for name, (origin, requirements) in wanted.items():
-        click.echo(lock.renew(name, origin, requirements, CACHE).relative_to(ROOT))
+        beside = lock.read("product") if name == "extras" else ()
+        click.echo(lock.renew(name, origin, requirements, CACHE, beside).relative_to(ROOT))
 
 
 @main.command()
@@ -73,7 +77,7 @@ def new_key(name: str, file: Path) -> None:
 @main.command("audit")
 def known_holes() -> None:
     """Ask the advisory service for known holes in what is locked."""
-    audit.run(ROOT / "build/audit", lock.LOCKS / "product.txt")
+    audit.run(ROOT / "build/audit", sorted(lock.LOCKS.glob("*.txt")))
 
 
 if __name__ == "__main__":

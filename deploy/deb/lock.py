@@ -84,6 +84,12 @@ class Target(NamedTuple):
 
 
 TARGETS = tuple(Target(python, arch) for python in PYTHONS for arch in ARCHITECTURES)
+_NOT_YET = {"extras": ("3.14",)}  # coincurve has no wheels for it
+
+
+def targets(name: str) -> list[Target]:
+    """Those that a lock is for: `product`, `build` or `extras`."""
+    return [target for target in TARGETS if target.python not in _NOT_YET.get(name, ())]
 
 
 class Wheel(NamedTuple):
@@ -138,7 +144,7 @@ def parse(text: str) -> list[Locked]:
 
 
 def read(name: str) -> list[Locked]:
-    """The lock of that name: `product` or `build`."""
+    """The lock of that name: `product`, `build` or `extras`."""
     return parse((LOCKS / f"{name}.txt").read_text("utf-8"))
 
 
@@ -199,12 +205,15 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def renew(name: str, origin: str, wanted: Sequence[str], cache: Path) -> Path:
-    """Writes the lock anew, with the newest versions that `wanted` allows; their wheels are kept in `cache`."""
+def renew(name: str, origin: str, wanted: Sequence[str], cache: Path, beside: Iterable[Locked] = ()) -> Path:
+    """Writes the lock anew, with the newest versions that `wanted` allows; their wheels are kept in `cache`.
+
+    beside: what is installed in the same place, at the versions that it has.
+    """
     cache.mkdir(parents=True, exist_ok=True)
-    versions: dict[str, str] = {}
+    versions = {one.name: one.version for one in beside}
     by_target: dict[Target, dict[str, Path]] = {}
-    for target in TARGETS:
+    for target in targets(name):
         pinned = [f"{one}=={version}" for one, version in sorted(versions.items())]
         paths = {metadata(path).name: path for path in _download(target, wanted, cache, pinned)}
         by_target[target] = paths
@@ -218,21 +227,20 @@ def renew(name: str, origin: str, wanted: Sequence[str], cache: Path) -> Path:
     for one in sorted(needed):
         files = sorted({by_target[target][one] for target in needed[one]})
         wheels = tuple(Wheel(path.name, sha256(path)) for path in files)
-        locked.append(Locked(one, versions[one], _marker(needed[one]), wheels))
-    head = _HEAD.format(
-        origin=origin, name=f"{name}.txt", pythons=", ".join(PYTHONS), machines=" and ".join(ARCHITECTURES)
-    )
+        locked.append(Locked(one, versions[one], _marker(needed[one], targets(name)), wheels))
+    pythons = ", ".join(sorted({target.python for target in targets(name)}))
+    head = _HEAD.format(origin=origin, name=f"{name}.txt", pythons=pythons, machines=" and ".join(ARCHITECTURES))
     path = LOCKS / f"{name}.txt"
     path.parent.mkdir(exist_ok=True)
     path.write_text(write(locked, head), "utf-8")
     return path
 
 
-def _marker(targets: set[Target]) -> str:
-    pythons = [python for python in PYTHONS if any(one.python == python for one in targets)]
-    if {Target(python, arch) for python in pythons for arch in ARCHITECTURES} != targets:
+def _marker(needing: set[Target], every: Sequence[Target]) -> str:
+    pythons = [python for python in PYTHONS if any(one.python == python for one in needing)]
+    if {Target(python, arch) for python in pythons for arch in ARCHITECTURES} != needing:
         raise LockError("a distribution that one machine needs and the other does not: the lock has no words for it")
-    if len(pythons) == len(PYTHONS):
+    if needing == set(every):
         return ""
     return f'python_version in "{" ".join(pythons)}"'
 

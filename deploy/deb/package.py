@@ -20,6 +20,7 @@ PYTHONS = ("3.11", "3.13")
 """Of Debian 12 and 13."""
 
 _SCRIPTS = Path(__file__).with_name("debian")
+_MANUALS = "anchors", "drivers", "format", "json", "operations", "release"
 _DEPENDS = (
     "python3 (>= 3.11), python3 (<< 3.12~) | python3 (>= 3.13), python3 (<< 3.14~), libc6 (>= 2.36), systemd (>= 252)"
 )
@@ -122,10 +123,11 @@ def tree(library: Tree, copyrights: str, bom: str, moment: int) -> Tree:
     doc = "usr/share/doc/fieldgate"
     files |= {f"{doc}/copyright": Entry(copyrights.encode()), f"{doc}/sbom.cdx.json.gz": _gzip(bom)}
     files |= {f"{doc}/changelog.gz": _gzip(_changelog(moment))}
-    files |= {f"{doc}/{name}.md.gz": _gzip(_text(f"docs/{name}.md")) for name in ("operations", "drivers", "release")}
+    files |= {f"{doc}/{name}.md.gz": _gzip(_text(f"docs/{name}.md")) for name in _MANUALS}
     files |= _folder("deploy", f"{doc}/examples", "*.toml")
-    for name in ("card", "mosquitto", "systemd", "watch"):
+    for name in ("anchors", "card", "mosquitto", "systemd", "watch"):
         files |= _folder(f"deploy/{name}", f"usr/share/fieldgate/{name}", "*")
+    files |= _folder("deploy/lock", "usr/share/fieldgate/lock", "extras.txt")
     files |= {"usr/share/lintian/overrides/fieldgate": Entry((_SCRIPTS / "lintian-overrides").read_bytes())}
     return files
 
@@ -133,7 +135,7 @@ def tree(library: Tree, copyrights: str, bom: str, moment: int) -> Tree:
 def _of_systemd() -> Tree:
     """Units, users, folders and device rules: whatever lies in systemd/ and deploy/udev, by its ending."""
     files: Tree = {}
-    for ending in ("service", "timer", "socket", "path", "target"):
+    for ending in ("service", "timer"):
         files |= _folder("systemd", "usr/lib/systemd/system", f"*.{ending}")
     for kind in ("sysusers", "tmpfiles"):
         found = _folder("systemd", f"usr/lib/{kind}.d", f"*.{kind}")

@@ -38,6 +38,13 @@ BROKER_REFUSED = condition(
     "Broker {subject} at {at} refuses the gateway: {detail}",
     "Look into the broker's log, and at client_id in [broker.{subject}]",
 )
+BROKER_SECRET = condition(
+    ids.BROKER_SECRET,
+    "error",
+    "Broker {subject}: its password cannot be had, so nobody connects: {detail}",
+    "Put the file back that password names in [broker.{subject}], 0600 and of the gateway's user (fieldgate check "
+    "tells how). Then: fieldgate reload",
+)
 BROKER_TLS = condition(
     ids.BROKER_TLS,
     "error",

@@ -9,15 +9,20 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deb import ROOT, lock
-from deb.lock import ARCHITECTURES, PYTHONS, TARGETS, Locked, LockError, Target, Wheel
+from deb.lock import ARCHITECTURES, PYTHONS, Locked, LockError, Target, Wheel
 
-NAMES = ("product", "build")
+NAMES = ("product", "extras", "build")
 
 
 def asked(name: str) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    texts = project["project"]["dependencies"] if name == "product" else project["build-system"]["requires"]
-    return [Requirement(text) for text in texts]
+    optional = project["project"]["optional-dependencies"]
+    texts = {
+        "product": project["project"]["dependencies"],
+        "extras": [text for extra in ("bsn", "evm", "sm2") for text in optional[extra]],
+        "build": project["build-system"]["requires"],
+    }
+    return [Requirement(text) for text in texts[name]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,8 +34,14 @@ def test_every_dependency_is_locked_at_a_version_that_is_allowed(name: str) -> N
         assert one is not None and lock.satisfies(requirement, one), f"{requirement}: run make lock"
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_what_is_installed_beside_the_product_is_of_the_same_versions() -> None:
+    product = {one.name: one.version for one in lock.read("product")}
+    beside = {one.name: one.version for one in lock.read("extras")}
+    assert {name: product.get(name, version) for name, version in beside.items()} == beside
+    assert product.keys() & beside.keys()
+
+
+@pytest.mark.parametrize(("name", "target"), [(name, target) for name in NAMES for target in lock.targets(name)])
 def test_each_machine_has_a_wheel_of_everything(name: str, target: Target) -> None:
     for one in lock.read(name):
         if one.wanted(target):
@@ -40,7 +51,7 @@ def test_each_machine_has_a_wheel_of_everything(name: str, target: Target) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_no_locked_wheel_is_for_nobody(name: str) -> None:
     for one in lock.read(name):
-        used = {one.wheel(target) for target in TARGETS if one.wanted(target)}
+        used = {one.wheel(target) for target in lock.targets(name) if one.wanted(target)}
         assert used == set(one.wheels), one.name
 
 

@@ -70,5 +70,6 @@ def test_a_version_that_seals_nothing_is_taken_back_and_nothing_is_lost(
     assert not told["held"]
     assert told["sizes"] == sorted(told["sizes"])
     assert told["sizes"][1] < told["sizes"][2] < told["sizes"][3]
-    assert told["readings"] > told["stored"] > 0
+    assert told["readings"] > told["early"] >= told["stored"] > 0
+    assert told["lost"] == []
     shutil.rmtree(debian.folder)

@@ -22,10 +22,10 @@ GOOD: dict[str, Any] = {
     "journal": {"stores": True},
     "nodes": {"coop": {"cosigned_s": 12.0}},
 }
-# Of each version: what its `status` prints lies in a file of its own.
+# Of each version: what its `status` prints lies in a file of its own, and how it ends in another.
 PROGRAM = """#!/bin/sh
 echo "$1 of {version}" >> {root}/calls
-[ "$1" != status ] || exec cat {root}/status-{version}
+[ "$1" != status ] || {{ cat {root}/status-{version} && exit "$(cat {root}/ends-{version})"; }}
 [ "$1" != restore ] || exit 1
 """
 PRERM = """#!/bin/sh
@@ -98,7 +98,10 @@ class System:
         subprocess.run(command, check=check, capture_output=True)
 
     def tells(self, version: str, **changes: Any) -> None:
-        (self.root / f"status-{version}").write_text(json.dumps({**GOOD, "version": version, **changes}))
+        told = {**GOOD, "version": version, **changes}
+        (self.root / f"status-{version}").write_text(json.dumps(told))
+        held = told["chain"]["held"] is not None
+        (self.root / f"ends-{version}").write_text("4" if held else "0")  # as `fieldgate status` does
 
     @property
     def installed(self) -> str:
@@ -197,6 +200,28 @@ def test_a_version_before_that_does_not_answer_either_is_told(system: System, mo
     assert system.outcome["why"].endswith("fieldgate restore ended with 1: ")
     assert "the version before, put back, does not answer" in system.outcome["why"]
     assert system.calls[-1].startswith("status of 1")
+
+
+HELD = {**GOOD["chain"], "held": "a copy of the card"}  # `fieldgate status` tells it, and ends with 4
+
+
+def test_a_version_that_holds_signing_is_taken_back_for_that(system: System) -> None:
+    system.update(system.package("2"), "1", "2")
+    system.tells("2", chain=HELD)
+    system.watch()
+    assert (system.installed, system.outcome["why"]) == ("1", "signing is held: a copy of the card")
+
+
+def test_a_gateway_that_was_held_before_has_to_answer_afterwards(system: System) -> None:
+    """It need not sign."""
+    system.tells("1", chain=HELD)
+    system.update(system.package("2"), "1", "2")
+    system.tells("2", chain=HELD)
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("2", "good")
+    system.update(system.package("3"), "2", "3")
+    system.watch()
+    assert (system.installed, system.outcome["why"]) == ("2", "the gateway does not answer")
 
 
 def test_it_is_waited_for_a_while(system: System) -> None:

@@ -178,6 +178,13 @@ async def test_refusals(code: int, condition: str) -> None:
         told(await failure(subscribed(scripted.port)), condition)
 
 
+async def test_a_password_that_cannot_be_had() -> None:
+    lacking = ("/etc/fieldgate/mqtt.password: is not there", "Put it back")
+    error = await failure(subscribed(free_port(), lacking=lacking))
+    told(error, "broker-secret", detail=lacking[0])
+    assert "Put it back. Then: fieldgate reload" in error.cure
+
+
 async def test_a_connection_that_ends_and_a_fight_over_the_client_id() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome()

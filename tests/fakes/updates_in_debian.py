@@ -75,9 +75,10 @@ def stores(version: str) -> dict[str, Any] | None:
     return told if told.get("version") == version and box.get("stored") else None
 
 
-def readings() -> int:
+def readings() -> list[float]:
+    """The time of each, which no other has."""
     command = as_user("fieldgate", "fieldgate", "export", "box", "--from", "0", "--config", str(CONFIG))
-    return len(json.loads(run(*command)))
+    return [record["bt"] for record in json.loads(run(*command)) if "bt" in record]
 
 
 def outcome(version: str) -> Callable[[], dict[str, Any] | None]:
@@ -118,6 +119,7 @@ def main(first: str, bad: str, good: str) -> None:
     before = until("the first version is believed", lambda: cosigned(one, 1))
     install(bad)
     meanwhile = until("the bad version stores", lambda: stores(two))
+    early = readings()
     back = until("it is taken back", outcome(two))
     after = until("the first version goes on", lambda: cosigned(one, before["chain"]["size"]))
     problems = until("it is told", lambda: [one["condition"] for one in status().get("problems", ())])
@@ -132,9 +134,11 @@ def main(first: str, bad: str, good: str) -> None:
         "held": "fieldgate" in run("apt-mark", "showhold"),
         "installed": run("dpkg-query", "--show", "--showformat=${Version}", "fieldgate"),
         "stored": meanwhile["sources"]["box"]["stored"],
+        "early": len(early),
     }
     run("systemctl", "stop", "fieldgate.service")
-    told["readings"] = readings()
+    everything = readings()
+    told["readings"], told["lost"] = len(everything), sorted(set(early).difference(everything))
     told["verified"] = run(*as_user("fieldgate", "fieldgate", "verify", "--store", "/var/lib/fieldgate"))
     node.terminate()
     print(json.dumps(told))

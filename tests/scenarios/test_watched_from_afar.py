@@ -187,6 +187,30 @@ async def _follow(field: Watched) -> asyncio.subprocess.Process:
     return process
 
 
+async def test_what_lacks_its_secret_harms_nothing_else(tmp_path: Path, broker: Mosquitto) -> None:
+    """The broker's password and the token are not there at the start: all else works, and a reload takes them in."""
+    field = Watched(tmp_path / "field", broker)
+    await field.make()
+    for name in ("password", "token"):
+        (field.home / name).unlink()
+    with broker:
+        async with field.started():
+            await field.up()
+            await _condition(field, "broker-secret", [("local", True)])
+            assert (await field.status())["sources"]["gateway"]["stored"] > 0
+            assert (await field.ask("/metrics", Via="1.1 proxy", Authorization=f"Bearer {TOKEN}"))[0] == 401
+            refused = await ran("reload", cwd=field.home)
+            assert refused.code == 2
+            assert "password" in refused.err
+            field.write("password", PASSWORD)
+            field.write("token", TOKEN)
+            assert (await ran("reload", cwd=field.home)).code == 0
+            await _condition(field, "broker-secret", [("local", True), ("local", False)])
+            await _publish(broker, '{"t": 21}', '{"t": 22}', "not json")
+            await _counts(field)
+    _no_secret(field)
+
+
 async def test_no_secret_is_ever_told(tmp_path: Path, broker: Mosquitto) -> None:
     """Everything that has one fails, with --debug: the log, its ring, metrics, readiness and status say none."""
     field = Watched(tmp_path / "field", broker)
