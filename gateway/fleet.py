@@ -6,14 +6,14 @@ It stands above both: the node knows nothing of chains, and the chains nothing o
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.anchors import registry as chains
 from gateway.anchors.api import Opened
 from gateway.anchors.task import Anchoring, Subject
+from gateway.clock import Clock
 from gateway.conditions import Problem
 from gateway.core.anchor import is_stamped
 from gateway.settings import AnchorSettings
@@ -22,18 +22,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 5.0
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
-
-
-class _Moment(NamedTuple):
-    ms: int
-
-
-class _Clock:
-    def now(self) -> _Moment:
-        return _Moment(time.time_ns() // 1_000_000)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
 
 class Known(Protocol):
@@ -61,6 +49,7 @@ class Telling:
         settings: AnchorSettings,
         secrets: Mapping[str, str],
         subject: Subject,
+        clock: Clock,
         kind_of: Callable[[str], Known] = chains.kind,
     ) -> None:
         kind = kind_of(settings.kind)
@@ -68,7 +57,7 @@ class Telling:
         called = kind.chain(settings.options)
         rng = random.Random()  # noqa: S311 -- jitter
         self.name = name
-        self.task = Anchoring(name, settings, called, opened, subject, _Clock(), rng, final=kind.final)
+        self.task = Anchoring(name, settings, called, opened, subject, clock, rng, final=kind.final)
 
     async def run(self) -> None:
         """Keeps the chain told. A Stop goes on up."""

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.core import limits
+from gateway.core.anchor_row import CLAIMED
 from gateway.core.text import plain
 from gateway.watch import Vitals
 
@@ -145,7 +146,8 @@ def _samples(state: Table, vitals: Vitals) -> Iterator[Sample]:
     for name, witness in state["witnesses"].items():
         yield from _witness(name, witness)
     for name, anchor in state["anchors"].items():
-        yield from _anchor(name, anchor)
+        if anchor["state"] != CLAIMED:
+            yield from _anchor(name, anchor)
     yield from _chain(state["chain"], state["journal"])
     yield from _device(state["disk"], state["device"], state["clock"])
     if state["verified"]["at_ms"] is not None:

@@ -212,7 +212,11 @@ class AnchorSettings(Table, kw_only=True, frozen=True):
     ] = 15.0
     late_s: Annotated[
         float,
-        Meta(ge=1, le=31_536_000, title="An anchor that takes longer is told as late; after four times that, given up"),
+        Meta(
+            ge=1,
+            le=31_536_000,
+            title="An anchor that takes longer is late; after four times that, its bytes are given up",
+        ),
     ] = 21_600.0
     options: Any = None  # the kind's own, filled in by gateway/config
 

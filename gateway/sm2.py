@@ -31,7 +31,7 @@ _PKCS8 = bytes.fromhex("3041020100301306072a8648ce3d020106082a811ccf5501822d0427
 
 _DER_BYTES = 72  # of the longest signature
 
-_CURE = "Use a system whose OpenSSL 3 has SM2, or install fieldgate[sm2]"
+_CURE = "Use a system whose OpenSSL 3 has SM2, or pip install 'gmssl<4'"
 
 
 def verify(public: bytes, message: bytes, signature: bytes, identity: bytes = SM2_ID) -> bool:

@@ -18,6 +18,8 @@ The law, which tests/contracts/test_anchors.py holds every kind to:
 4.  `prove` returns evidence that the kind's check in gateway/core takes, for a pin of that block and without one. It
     has checked that itself, so evidence that is stored verifies.
 5.  Where a reorganisation takes the block away, `look` finds no place, and `send` with the same bytes is called again.
+    Of a submission that has its `place`, only another block at that height says so, and nothing but that block is
+    asked for: a server that does not have it, or does not find the submission any more, is an UnreachableError.
 6.  Nothing blocks, waits without an end or keeps what grows. A call that is cancelled leaves nothing behind.
     A kind without blocks (a time stamp authority) places a statement as soon as it is sent, for good, and under a
     height that no confirmation has to be waited for.
@@ -45,16 +47,27 @@ class RefusedError(Refused):
 
 
 class GoneError(Refused):
-    """These bytes can never come to stand on the chain; another submission has to be made."""
+    """These bytes can never come to stand on the chain; another submission has to be made.
+
+    place: the block that took them all the same, so that they cost what they cost.
+    """
+
+    def __init__(self, what: str, *, cure: str = "", place: "Place | None" = None) -> None:
+        super().__init__(what, cure=cure)
+        self.place = place
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A statement on its way. data: the exact bytes that are sent. ticket: what `send` returned; b"" before that."""
+    """A statement on its way. data: the exact bytes that are sent. ticket: what `send` returned; b"" before that.
+
+    place: where it was seen to stand, and stands unless a reorganisation took that block away.
+    """
 
     statement: Statement
     data: bytes
     ticket: bytes = b""
+    place: "Place | None" = None
 
     def with_ticket(self, ticket: bytes) -> "Submission":
         """The same, sent."""

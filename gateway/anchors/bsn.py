@@ -1,9 +1,9 @@
 """Calls to a BSN city node's gateway (core/bsn.py): signed, and believed only where its own key signed the answer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
@@ -11,12 +11,14 @@ from msgspec import Meta
 from gateway.anchors.api import LieError, RefusedError
 from gateway.anchors.http import Server
 from gateway.core import bsn, limits
+from gateway.core.anchor import Statement
 from gateway.core.bsn import Body, Call, PublicKey
 from gateway.core.note import b64encode
 from gateway.errors import FormatError, UnreachableError
 from gateway.keys.access import AccessKey
 from gateway.settings import CaFile, Secret, Table, Url
 
+T = TypeVar("T")
 Algorithm = Literal["p256", "secp256k1", "sm2"]
 HOSTED, UPLOADED = "hosted", "uploaded"
 _TYPES = {HOSTED: 1, UPLOADED: 2}
@@ -140,6 +142,37 @@ class Gateway:
                     cure="Correct [anchor.NAME], or look for who answers in the city node's place",
                 )
         self._ready = True
+
+
+class Search:
+    """Looks for a statement in the blocks from one on; each is looked through once, for these chains take none back.
+
+    A call that runs out of its time is gone on with by the next one, up to what was the newest block when it began: so
+    it ends, however slow the server is, and however fast the chain grows.
+    """
+
+    def __init__(self) -> None:
+        self._of: tuple[Statement, int] | None = None
+        self._until: int | None = None  # while it is not at its end
+        self._without = set[int]()
+
+    async def run(
+        self, statement: Statement, since: int, newest: int, look: Callable[[int], Awaitable[T | None]]
+    ) -> T | None:
+        """What `look` finds in a block, if in any."""
+        if self._of != (statement, since):
+            self._of, self._until = (statement, since), None
+            self._without.clear()
+        self._until = newest if self._until is None else self._until
+        found: T | None = None
+        for number in searched(since, self._until):
+            if number not in self._without:
+                found = await look(number)
+                if found is not None:
+                    break
+                self._without.add(number)
+        self._until = None
+        return found
 
 
 def searched(since: int, newest: int) -> list[int]:

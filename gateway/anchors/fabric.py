@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Sight, Submission
-from gateway.anchors.bsn import HOSTED, Access, Gateway, Point, UnsignedRefusalError, number, searched, text
+from gateway.anchors.bsn import HOSTED, Access, Gateway, Point, Search, UnsignedRefusalError, number, text
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fabric, bsn, cbor, fabric, limits
 from gateway.core.anchor import Statement
@@ -92,6 +92,7 @@ class FabricChain:
         self._options, self._gateway, self._nonce, self._user = options, gateway, nonce, user
         self._orderers = anchor_fabric.orderers(options.orderers) if options.orderers else ()
         self._hashes: dict[int, str] = {}  # of the newest blocks, followed one after the other
+        self._search = Search()
 
     async def make(self, statement: Statement, former: Submission | None) -> bytes:
         """The same bytes as before where they are of the same statement."""
@@ -129,7 +130,7 @@ class FabricChain:
         try:
             answer = await self._gateway.post(bsn.FABRIC_SEND if _PROPOSED in request else bsn.FABRIC_CALL, request)
         except (RefusedError, UnsignedRefusalError):
-            found = await self._search(submission.statement, since)
+            found = await self._find(submission.statement, since)
             if found is None:
                 raise
             return found[1].id.encode()
@@ -154,7 +155,7 @@ class FabricChain:
         if status in _UNDER_WAY:
             return Sight(height, None)
         if status == _DUPLICATE:
-            twice = await self._search(submission.statement, _parts(submission)[0])
+            twice = await self._find(submission.statement, _parts(submission)[0])
             return Sight(height, twice and twice[0])
         if status != _COMMITTED:
             why = _WORDS.get(status, "the peers found it invalid")
@@ -226,14 +227,17 @@ class FabricChain:
     def _is_sealed(self, block: Block) -> bool:
         return any(seal.is_by(key, block.header) for seal in block.seals for key in self._orderers)
 
-    async def _search(self, statement: Statement, since: int) -> tuple[Place, Transaction] | None:
+    async def _find(self, statement: Statement, since: int) -> tuple[Place, Transaction] | None:
         """A valid transaction with the statement, in the blocks from one on."""
-        for asked in searched(since, await self._follow()):
+
+        async def look(asked: int) -> tuple[Place, Transaction] | None:
             block = await self._block(asked)
             for place, found in anchor_fabric.find(block, self._options.channel, statement):
                 if block.is_valid(place):
                     return Place(asked, block.header.hash, found.time_s), found
-        return None
+            return None
+
+        return await self._search.run(statement, since, await self._follow(), look)
 
 
 def _parts(submission: Submission) -> tuple[int, bytes]:

@@ -6,7 +6,7 @@ through for the statement.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.anchors.api import Chain, LieError, Opened, Place, RefusedError, Sight, Submission
-from gateway.anchors.bsn import HOSTED, Access, Gateway, UnsignedRefusalError, searched, text
+from gateway.anchors.bsn import HOSTED, Access, Gateway, Search, UnsignedRefusalError, text
 from gateway.anchors.http import Server
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fisco, bsn, cbor, fisco, limits
@@ -144,6 +144,7 @@ class FiscoChain:
         self._options, self._gateway, self._node = options, gateway, node
         self._sealers = anchor_fisco.sealers(options.sealers)
         self._hashes: dict[int, bytes] = {}  # of the newest blocks, followed one after the other
+        self._search = Search()
 
     async def make(self, statement: Statement, former: Submission | None) -> bytes:
         """The same bytes as before where they are of the same statement."""
@@ -163,13 +164,13 @@ class FiscoChain:
     async def send(self, submission: Submission) -> bytes:
         """Unless the statement stands on the chain already, or waits to."""
         since, _, request = submission.data.partition(b" ")
-        found = await self._search(submission.statement, int(since))
+        found = await self._find(submission.statement, int(since))
         if found is not None:
             return found
         try:
             answer = await self._gateway.post(bsn.FISCO_CALL, request)
         except (RefusedError, UnsignedRefusalError):
-            found = await self._search(submission.statement, int(since))
+            found = await self._find(submission.statement, int(since))
             if found is None:
                 raise
             return found
@@ -274,17 +275,18 @@ class FiscoChain:
         evidence = Evidence(options.version, cryptography, *where, data, seals, transaction, place, tuple(levels))
         return evidence, anchor_fisco.check(submission.statement, evidence.encode(), ()).time_s
 
-    async def _search(self, statement: Statement, since: int) -> bytes | None:
-        """The ticket of a transaction with the statement that is in a block from one on, or waits for one."""
+    async def _find(self, statement: Statement, since: int) -> bytes | None:
+        """The ticket of a transaction with the statement that is in a block from one on, or waits for one.
+
+        Those that wait come first: they go into a block meanwhile, and out of none.
+        """
         wanted = written(statement).hex()
-        for number in searched(since, await self._follow()):
-            for one in await self._node.transactions(number):
-                if _holds(one, wanted):
-                    return _ticket(one.get("hash"))
-        for one in await self._node.waiting():
-            if _holds(one, wanted):
-                return _ticket(one.get("hash"))
-        return None
+
+        async def look(number: int) -> bytes | None:
+            return _ticket_of(await self._node.transactions(number), wanted)
+
+        waits = _ticket_of(await self._node.waiting(), wanted)
+        return waits or await self._search.run(statement, since, await self._follow(), look)
 
 
 def _placed(found: Any) -> tuple[int, Fields, int, object] | None:
@@ -294,9 +296,13 @@ def _placed(found: Any) -> tuple[int, Fields, int, object] | None:
     return _number(fields.get("blockNumber")), fields, _number(fields.get("transactionIndex")), found.get("txProof")
 
 
-def _holds(transaction: object, wanted: str) -> bool:
-    data = transaction.get("input") if isinstance(transaction, dict) else None
-    return isinstance(data, str) and wanted in data
+def _ticket_of(transactions: Iterable[Any], wanted: str) -> bytes | None:
+    """That of the first one with a text in its data."""
+    for one in transactions:
+        data = one.get("input") if isinstance(one, dict) else None
+        if isinstance(data, str) and wanted in data:
+            return _ticket(one.get("hash"))
+    return None
 
 
 def _ticket(digest: object) -> bytes:
@@ -316,7 +322,7 @@ def _number(value: object) -> int:
 async def _opened(options: Options, secrets: Mapping[str, str]) -> AsyncIterator[Chain]:
     if options.keys != HOSTED:
         raise RefusedError(
-            "transactions of FISCO BCOS with uploaded keys are not made here: too little of their form is documented",
+            "transactions of FISCO BCOS with uploaded keys are not made here",
             cure='Use an application with keys = "hosted"',
         )
     if options.version == 2 and not (options.chain.isdecimal() and options.group.isdecimal()):

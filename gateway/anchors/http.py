@@ -1,10 +1,8 @@
 """Posts to one server of a chain, within bounds of time and size; what goes wrong is told in words of our own."""
 
-import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -12,12 +10,11 @@ import msgspec
 from gateway import outgoing
 from gateway.anchors.api import LieError, RefusedError
 from gateway.core import limits
-from gateway.core.text import plain
+from gateway.core.text import plain, secrets_of_address
 from gateway.errors import UnreachableError
 
 _CURE = "Check the url, the network and the server; it is tried again"
-_LOOKED_AT = 4_096  # characters of a server's words; a secret that is cut there is not among those that are shown
-_SECRET_CHARS = 8  # of a part of a URL that may be one
+_LOOKED_AT = 4_096  # characters of a server's words
 _NO_ANSWER = "Check that the url is the service's; it is tried again"
 
 
@@ -35,9 +32,8 @@ class Server:
     def __init__(self, url: str, *, ca_file: str = "", headers: Mapping[str, str] | None = None) -> None:
         self._url, self._ca_file, self._headers = url.rstrip("/"), ca_file, dict(headers or {})
         self._http: aiohttp.ClientSession | None = None
-        where = urlsplit(self._url)
-        parts = [*self._headers.values(), *re.split("[/&=]", f"{where.path}&{where.query}")]
-        self._secrets = [part for part in parts if len(part) >= _SECRET_CHARS]
+        secrets = {*filter(None, self._headers.values()), *secrets_of_address(self._url)}
+        self._secrets = sorted(secrets, key=len, reverse=True)  # one may be a part of another
         self.requests, self.bytes_sent, self.bytes_received = 0, 0, 0
 
     async def __aenter__(self) -> Self:
@@ -80,15 +76,22 @@ class Server:
             raise UnreachableError(outgoing.words(error), cure=_CURE) from error
         self.bytes_received += len(answered)
         if status != 200:
-            raise StatusError(status, answered, self.told(answered[:_LOOKED_AT].decode(errors="replace"), 100))
+            raise StatusError(status, answered, self.told(_text(answered), 100))
         return answered
 
     def told(self, text: str, most: int = limits.DETAIL_CHARS) -> str:
         """A server's words, fit to be shown: cut, and without what it was sent that may be a secret."""
-        text = text[:_LOOKED_AT]
+        found = text[:_LOOKED_AT]
         for secret in self._secrets:
-            text = text.replace(secret, "...")
-        return plain(text[:most])
+            found = found.replace(secret, "...")
+        if len(text) > _LOOKED_AT and self._secrets:
+            found = found[: max(len(found) - len(self._secrets[0]) + 1, 0)]  # one may have been cut there
+        return plain(found[:most])
+
+
+def _text(answered: bytes) -> str:
+    """As much of it as `told` looks at, and a character more where there is more."""
+    return answered[: 4 * (_LOOKED_AT + 1)].decode(errors="replace")
 
 
 def read_json(answered: bytes) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import structs
 
 from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Submission
-from gateway.clock import day
+from gateway.clock import Stamp, day
 from gateway.conditions import Condition, Problem
 from gateway.conditions.anchors import ANCHOR_ANSWER, ANCHOR_AWAY, ANCHOR_FAILED, ANCHOR_FAULT, ANCHOR_LATE
 from gateway.core import cbor, limits
@@ -41,18 +41,10 @@ class Random(Protocol):
         """Uniform in [a, b]."""
 
 
-class Moment(Protocol):
-    """A time."""
-
-    @property
-    def ms(self) -> int:
-        """Unix milliseconds."""
-
-
 class Clock(Protocol):
     """What of gateway.clock.Clock is used."""
 
-    def now(self) -> Moment:
+    def now(self) -> Stamp:
         """By the wall."""
 
     def monotonic(self) -> float:
@@ -127,7 +119,9 @@ class Anchoring:
         self._anchored: AnchorRow | None = None  # the newest that is anchored
         self._height = 0  # of the chain, as seen last
         self._failures = 0
+        self._asked_s: float | None = None  # monotonic: since when the last anchor is looked at again in vain
         self._trouble: tuple[Condition, dict[str, str]] | None = None
+        self._back_s = clock.monotonic()  # when an anchor was put back
         self._sent_at = -limits.ANCHOR_RESEND_S  # monotonic
         self._doing: AnchorRow | None = None  # what a step is about
 
@@ -173,7 +167,11 @@ class Anchoring:
         return (self._clock.now().ms - row.since_ms) / 1000
 
     def _outlived(self, row: AnchorRow) -> bool:
-        return self._age_s(row) > _GIVE_UP * self._settings.late_s
+        """What stood there and was put back has its time from then on, and from each start."""
+        age_s = self._age_s(row)
+        if row.evidence is not None:
+            age_s = min(age_s, self._clock.monotonic() - self._back_s)
+        return age_s > _GIVE_UP * self._settings.late_s
 
     def _is_ours(self, row: AnchorRow) -> bool:
         """Whether it is on the chain that the configuration has now."""
@@ -218,7 +216,8 @@ class Anchoring:
         with contextlib.suppress(StoreFullError):
             if isinstance(error, GoneError | RefusedError):
                 cure = error.cure or _NEXT
-                await self._failed(error.what, cure, over=isinstance(error, GoneError))
+                place = error.place if isinstance(error, GoneError) else None
+                await self._failed(error.what, cure, over=isinstance(error, GoneError), place=place)
                 self._trouble = ANCHOR_FAILED, {"detail": error.what, "cure": cure}
                 return
         if isinstance(error, LieError):
@@ -275,7 +274,7 @@ class Anchoring:
             return wait_s
         if grown <= 0:
             return self._settings.every_s  # or until there are more blocks
-        if await self._taken_away(chain):
+        if await self._looked_again(chain):
             return 0.0
         (size, root), now_ms = await self._subject.take(), self._clock.now().ms
         kind = self._settings.kind
@@ -283,27 +282,39 @@ class Anchoring:
         return 0.0
 
     def _due_in_s(self, newest: AnchorRow | None, grown: int) -> float:
-        """By the wall clock; where that was set back, not later than one whole time from now."""
+        """By the wall clock; where that was set back, not later than one whole time from now.
+
+        What failed is followed sooner, unless a block took it: then it was paid for.
+        """
         if newest is None:
             return 0.0
         blocks = self._settings.every_blocks
         if blocks is not None and grown >= blocks and newest.state != FAILED:
             return 0.0
         every_s = self._settings.every_s
-        if newest.state == FAILED:
+        if newest.state == FAILED and newest.number is None:
             every_s = min(every_s, limits.ANCHOR_BACKOFF_S)
         return min(every_s - self._age_s(newest), every_s)
 
+    async def _looked_again(self, chain: Chain) -> bool:
+        """As _taken_away. A server that cannot tell holds the next anchor up for ANCHOR_HELD_UP_S, and no longer."""
+        now_s = self._clock.monotonic()
+        self._asked_s = since_s = now_s if self._asked_s is None else self._asked_s
+        taken = now_s - since_s <= limits.ANCHOR_HELD_UP_S and await self._taken_away(chain)
+        if now_s - since_s > limits.ANCHOR_HELD_UP_S:
+            log.warning("anchor %s: the last one could not be looked at again, and stays as it is", self._name)
+        self._asked_s = None
+        return taken
+
     async def _taken_away(self, chain: Chain) -> bool:
-        """Whether a late reorganisation took the newest anchor away; then that is on its way again."""
+        """Whether a late reorganisation took the newest anchor away; then that is on its way again.
+
+        It is not what a step is about (`_doing`): an error, whichever it is, leaves it as it is.
+        """
         last = self._anchored
         if self._final or last is None or self._age_s(last) > limits.ANCHOR_RECENT_S or not self._is_ours(last):
             return False
-        try:
-            sight = await self._call(chain.look(_submission(self._origin, last)))
-        except GoneError:
-            self._doing = last  # any other error leaves it as it is
-            raise
+        sight = await self._call(chain.look(_submission(self._origin, last)))
         if sight.place is not None:
             return False
         await self._back(last)
@@ -318,7 +329,11 @@ class Anchoring:
             raise GoneError(
                 f"a submission of {len(data)} bytes, and {limits.ANCHOR_DATA_BYTES} may be sent", cure=_NEXT
             )
-        await self._save(replace(row, data=data, state=WAITING, why="", cure=""))  # before anything is sent
+        if self._age_s(row) > self._settings.every_s and await self._subject.grown(row) > 0:
+            await self._failed("nothing was sent for too long: the newest checkpoint takes its place", "", over=True)
+            return 0.0
+        made = replace(row, data=data, since_ms=self._clock.now().ms)  # its time begins now, however long that took
+        await self._save(replace(made, state=WAITING, why="", cure=""))  # before anything is sent
         return 0.0
 
     async def _send(self, chain: Chain, row: AnchorRow) -> float:
@@ -340,16 +355,27 @@ class Anchoring:
         self._height, place = sight.height, sight.place
         if place is None:
             return await self._nowhere(chain, row)
-        found = replace(row, state=IN_BLOCK, number=place.number, hash=place.hash, time_s=place.time_s)
+        self._check_time(row, place)
+        found = _in_block(replace(row, state=IN_BLOCK), place)
         if found != row:
             await self._save(replace(found, why="", cure=""))
         if self._height - place.number + 1 < self._settings.confirmations:
             return self._settings.look_s
         return await self._prove(chain, found, place)
 
+    def _check_time(self, row: AnchorRow, place: Place) -> None:
+        """LieError for a block that cannot be of now, where the time is known and anybody may show us blocks."""
+        now = self._clock.now()
+        if self._final or not now.synchronised:
+            return
+        began_s, now_s, apart_s = row.since_ms / 1000, now.ms / 1000, limits.ANCHOR_APART_S
+        if not min(began_s, now_s) - apart_s <= place.time_s <= now_s + apart_s:
+            dated = day(place.time_s * 1000)
+            raise LieError(f"block {place.number} is dated {dated}, and has what was begun {day(row.since_ms)}")
+
     async def _nowhere(self, chain: Chain, row: AnchorRow) -> float:
         """No block has it: not yet, or not any more."""
-        if row.state == IN_BLOCK:
+        if row.number is not None:
             if self._final:
                 raise LieError(f"block {row.number} is said not to have it any more, on a chain that keeps its blocks")
             await self._back(row)
@@ -370,15 +396,20 @@ class Anchoring:
         return 0.0
 
     async def _back(self, row: AnchorRow) -> None:
-        """The block that it stood in is not the chain's any more: the same bytes are sent again."""
+        """The block that it stood in is not the chain's any more: the same bytes are sent again.
+
+        Its evidence proves nothing now. It is kept until there is another: a server may have lied.
+        """
         why = f"a reorganisation of the chain took block {row.number} away"
         log.warning("anchor %s: %s; size %d is waiting again", self._name, why, row.size)
-        nowhere = replace(row, state=WAITING, over=False, number=None, hash=None, time_s=None, evidence=None)
+        nowhere = replace(row, state=WAITING, over=False, number=None, hash=None, time_s=None)
         await self._save(replace(nowhere, why=why))
+        self._back_s = self._clock.monotonic()
 
-    async def _failed(self, why: str, cure: str, *, over: bool) -> None:
+    async def _failed(self, why: str, cure: str, *, over: bool, place: Place | None = None) -> None:
         if self._doing is not None:
-            await self._save(replace(self._doing, state=FAILED, over=over, why=why, cure=cure))
+            failed = replace(self._doing, state=FAILED, over=over, why=why, cure=cure)
+            await self._save(failed if place is None else _in_block(failed, place))
 
     async def _save(self, row: AnchorRow) -> None:
         await self._journal.save(row)
@@ -400,4 +431,11 @@ class Anchoring:
 
 
 def _submission(origin: str, row: AnchorRow) -> Submission:
-    return Submission(Statement.of(origin, row.size, row.root), row.data, row.ticket)
+    place = None
+    if row.number is not None and row.hash is not None and row.time_s is not None:
+        place = Place(row.number, row.hash, row.time_s)
+    return Submission(Statement.of(origin, row.size, row.root), row.data, row.ticket, place)
+
+
+def _in_block(row: AnchorRow, place: Place) -> AnchorRow:
+    return replace(row, number=place.number, hash=place.hash, time_s=place.time_s)

@@ -14,7 +14,7 @@ from gateway.cli.reading import opened
 from gateway.cli.shown import Line, Style, Word, columns, cut, echo, folded, line, room
 from gateway.cli.status import ask
 from gateway.core.anchor import is_stamped
-from gateway.core.anchor_row import ANCHORED, FAILED, AnchorRow
+from gateway.core.anchor_row import ANCHORED, CLAIMED, FAILED, AnchorRow
 from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
 from gateway.errors import UnreachableError
@@ -87,7 +87,7 @@ def _listed(row: AnchorRow) -> dict[str, Any]:
         "name": row.name,
         "kind": row.kind,
         "chain": row.chain,
-        "state": row.state,
+        "state": row.shown,
         "since_ms": row.since_ms,
         "block": row.number,
         "block_hash": None if row.hash is None else row.hash.hex(),
@@ -109,6 +109,8 @@ def _chains(chains: dict[str, Any] | None) -> list[Line]:
 
 def _chain(name: str, told: dict[str, Any]) -> Line:
     state = told["state"]
+    if state == CLAIMED:
+        state += " by the node, and not checked against a pin"
     if told["block"] and not is_stamped(told["kind"], told["chain"]):
         state += f", {told['confirmed']} of {told['confirmations']}"
     begun = f"size {told['size']:,} is {state}" if told["size"] else "nothing is begun yet"

@@ -16,7 +16,7 @@ from gateway.cli.shown import Line, Word, columns, cut, echo, line, more, plural
 from gateway.core import block as cose
 from gateway.core import note, senml
 from gateway.core.anchor import is_stamped
-from gateway.core.anchor_row import AnchorRow
+from gateway.core.anchor_row import FROM_NODE, AnchorRow
 from gateway.core.limits import NUMBER_MAX
 from gateway.core.text import plain
 from gateway.settings import NodeLink, Settings
@@ -92,7 +92,7 @@ async def _blocks(settings: Settings, limit: int, before: int | None) -> dict[st
         nodes = await nodes_of(store, settings.node)
         found = await newest_blocks(store, limit, before)
         reach = await store.anchors.reach()
-        listed = [{**_listed(one), **nodes.told(one.height), "anchored": _anchored(reach, one.height)} for one in found]
+        listed = [{**_listed(one), **nodes.told(one.height), **_anchored(reach, one.height)} for one in found]
         return {"origin": store.vkey.name, "size": store.blocks.size, "nodes": list(settings.node), "blocks": listed}
 
 
@@ -107,9 +107,11 @@ async def nodes_of(store: Store, links: Mapping[str, NodeLink]) -> Nodes:
     return Nodes(seen, stored)
 
 
-def _anchored(reach: Mapping[str, int], height: int) -> list[str]:
-    """The anchors that cover a block, by name."""
-    return [name for name, size in reach.items() if size > height]
+def _anchored(reach: Mapping[str, int], height: int) -> dict[str, list[str]]:
+    """The anchors that cover a block, by name: the gateway's own, and those that nodes claim."""
+    covering = [name for name, size in reach.items() if size > height]
+    claimed = [name for name in covering if name.startswith(FROM_NODE)]
+    return {"anchored": [name for name in covering if name not in claimed], "claimed": claimed}
 
 
 def _listed(one: Listed) -> dict[str, Any]:
@@ -190,7 +192,7 @@ async def _block(settings: Settings, height: int, limit: int, start: int) -> dic
         return {
             **_listed(listed),
             **nodes.told(height),
-            "anchored": _anchored(await store.anchors.reach(), height),
+            **_anchored(await store.anchors.reach(), height),
             "nodes": list(settings.node),
             "origin": header.origin,
             "first_ms": header.first,
@@ -289,7 +291,9 @@ def _signed(told: Mapping[str, Any]) -> list[Line]:
     for one in told["anchors"]:
         at = format_time((one["time_s"] or 0) * 1000).replace(".000Z", "Z")
         by = "by a time stamp" if is_stamped(one["kind"], one["chain"]) else f"in block {one['block']}"
-        lines.append(_fact("anchored", f"{by} of {one['kind']} {one['chain']} at {at}, size {one['size']}"))
+        where = f"{by} of {one['kind']} {one['chain']} at {at}, size {one['size']}"
+        claimed = one["name"].startswith(FROM_NODE)
+        lines.append(_fact("claimed", f"{one['name']}: {where}") if claimed else _fact("anchored", where))
     return [*lines, line(Word("state".ljust(_LABEL), "faint"), _state(told, len(told["nodes"])))]
 
 

@@ -206,7 +206,7 @@ def choose_broker(wanted: str) -> tuple[str, str]:
     if wanted == "mosquitto":
         raise FieldgateError("mosquitto is not installed", cure="sudo apt install mosquitto, or DEMO_BROKER=amqtt")
     if importlib.util.find_spec("amqtt") is None:
-        raise FieldgateError("no broker", cure="sudo apt install mosquitto, or pip install 'fieldgate[demo]'")
+        raise FieldgateError("no broker", cure="sudo apt install mosquitto, or pip install 'amqtt<0.13'")
     return "amqtt", f"broker: amqtt ({_AMQTT})"
 
 

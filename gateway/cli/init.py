@@ -110,7 +110,8 @@ def init(
     click.echo(f"log key        {vkey}")
     click.echo(f"read key       {read_vkey} (for `consumers` at each node, so that it can give this log back)")
     click.echo(
-        "Next: fieldgate probe finds your sources and prints the tables to paste; then fieldgate check, then run."
+        "Next: fieldgate probe PORT (or mqtt://HOST) finds what speaks there and prints the tables to paste; then "
+        "fieldgate check, then run."
     )
 
 

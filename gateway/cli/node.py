@@ -39,7 +39,7 @@ def init(name: str, folder: Path, listen: str, url: str) -> None:
 
     \b
     Examples:
-      fieldgate node init --name node.coop.example --dir /etc/fieldgate-node
+      fieldgate node init --name node.coop.example --dir /var/lib/fieldgate-node
       fieldgate node init --name node.coop.example --dir node --listen 0.0.0.0:8441 --url https://node.coop.example:8441
 
     Exit 0: made. 1: something is there already. 2: a name or an address cannot be used. 3: the folder cannot be made.
@@ -79,7 +79,7 @@ def run(config_file: Path) -> int:
 
     \b
     Example:
-      fieldgate node run --config /etc/fieldgate-node/node.toml
+      fieldgate node run --config /var/lib/fieldgate-node/node.toml
 
     Exit 0: stopped. 2: the configuration or a key is wrong. 3: there is no store. 4: durability is lost.
     """
@@ -87,9 +87,11 @@ def run(config_file: Path) -> int:
     logs.begin(debug=bool(click.get_current_context().obj), stream=config.journal_stream())
     secrets = {name: config.secrets_of(anchor.options) for name, anchor in settings.anchor.items()}
 
+    clock = import_module("gateway.clock").SystemClock()
+
     def beside(node: Any) -> list[Any]:
         told = import_module("gateway.fleet").Telling
-        return [told(name, one, secrets[name], node.fleets[name]) for name, one in settings.anchor.items()]
+        return [told(name, one, secrets[name], node.fleets[name], clock) for name, one in settings.anchor.items()]
 
     code: int = import_module("gateway.node.run").run(settings, config.open_signer, config.notifier(), beside)
     return code
@@ -157,8 +159,8 @@ data_dir = "$folder/data"
 seen_key = "file:$folder/seen.key"
 stored_key = "file:$folder/stored.key"
 read_key = "file:$folder/read.key"
-# cert_file = "/etc/fieldgate-node/cert.pem"     # TLS where both are given
-# key_file = "/etc/fieldgate-node/cert.key"
+# cert_file = "$folder/cert.pem"     # TLS where both are given
+# key_file = "$folder/cert.key"
 
 # A gateway: the log key that its init printed.
 # [gateway.henhouse-3]

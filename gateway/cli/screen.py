@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.cli.common import QUALITY, format_time
 from gateway.cli.shown import Line, Style, Word, columns, cut, folded, line, more, plural, size
+from gateway.core.anchor_row import CLAIMED
 from gateway.core.senml import OWN
 from gateway.core.text import age
 
@@ -152,6 +153,9 @@ def _witnesses(state: State, most: int) -> list[Line]:
 def _anchors(state: State) -> list[Line]:
     lines: list[Line] = []
     for name, told in sorted(state["anchors"].items()):
+        if told["state"] == CLAIMED:
+            lines.append(_fact("anchor", f"{name}: claimed by the node up to block {told['size'] - 1:,}"))
+            continue
         until = f"anchored up to block {told['anchored'] - 1:,}" if told["anchored"] else "not anchored yet"
         on_way = f", size {told['size']:,} is {told['state']}" if told["state"] != "anchored" and told["size"] else ""
         lines.append([*_fact("anchor", f"{name}: {until}"), Word(on_way, "bad" if told["state"] == "failed" else "")])

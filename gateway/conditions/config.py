@@ -10,7 +10,8 @@ NO_SOURCE = _advice(
     "config-no-source",
     "warning",
     "There is no source: nothing is taken in",
-    "`fieldgate probe` finds what speaks on a port or a broker and prints the table to paste",
+    "`fieldgate probe` lists the ports; `fieldgate probe PORT` finds what speaks there or at a broker, and prints the "
+    "table to paste",
 )
 NO_NODE = _advice(
     "config-no-node",
@@ -75,6 +76,19 @@ FEW_CONFIRMATIONS = _advice(
     "note",
     "An anchor counts after {confirmations} of the chain's blocks: a reorganisation may take it away after that",
     "Write confirmations = 12, or more, unless the chain never takes a block back",
+)
+NO_SIGNERS = _advice(
+    "config-no-signers",
+    "note",
+    "Nothing here tells this chain from one that its server makes up: an anchor is a claim until somebody pins a block",
+    "Where the chain is one of proof of authority (Clique), write its signers. Others have none to name: whoever "
+    "verifies looks a block up by another way and pins it (--pins)",
+)
+FEW_SEALS = _advice(
+    "config-few-seals",
+    "warning",
+    "More than half of {signers} signers cannot seal {confirmations} blocks: no anchor of this chain is ever complete",
+    "Write confirmations = {least}, or more",
 )
 QOS_0 = _advice(
     "config-qos-0",

@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 from gateway.conditions import Condition, Problem
 from gateway.conditions.config import (
     FEW_CONFIRMATIONS,
+    FEW_SEALS,
     KEY_COPIED,
     LOW_PORT,
     NO_HOLDER,
     NO_KEEPER,
     NO_LINGER,
     NO_NODE,
+    NO_SIGNERS,
     NO_SOURCE,
     OLD_BLOCKS,
     OLDEST,
@@ -31,7 +33,7 @@ from gateway.conditions.config import (
     WINDOW,
 )
 from gateway.core.text import is_loopback
-from gateway.settings import NodeSettings, Settings
+from gateway.settings import AnchorSettings, NodeSettings, Settings
 
 from .words import Path as Place
 from .words import dotted
@@ -132,6 +134,19 @@ def _anchors(settings: Settings | NodeSettings) -> Iterator[Advice]:
         if anchor.kind == "evm" and anchor.confirmations < _CONFIRMATIONS:
             place = ("anchor", name, "confirmations")
             yield advise(place, FEW_CONFIRMATIONS, confirmations=anchor.confirmations)
+        if anchor.kind == "evm":
+            yield from _seals(name, anchor)
+
+
+def _seals(name: str, anchor: AnchorSettings) -> Iterator[Advice]:
+    """Of a chain of the Ethereum kind: who may seal its blocks, and whether so many blocks can show enough of them."""
+    signers = {signer.lower() for signer in anchor.options.signers}
+    least = len(signers) // 2 + 1
+    if not signers:
+        yield advise(("anchor", name), NO_SIGNERS)
+    elif anchor.confirmations < least:
+        found = {"signers": len(signers), "confirmations": anchor.confirmations, "least": least}
+        yield advise(("anchor", name, "confirmations"), FEW_SEALS, **found)
 
 
 def _retention(settings: Settings) -> Iterator[Advice]:

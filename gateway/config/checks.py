@@ -198,7 +198,10 @@ def _link(node: Draft) -> Iterator[Problem]:
 
 
 def _anchors(root: Draft) -> Iterator[Problem]:
-    """Two tables that send with one key to one chain would take each other's turn."""
+    """Two tables that send with one key to one chain would take each other's turn.
+
+    The secret that a kind cannot do without is the account's; the others (a server's api_key) say nothing of it.
+    """
     senders: dict[Hashable, str] = {}
     for name, anchor in root.drafts("anchor").items():
         options = anchor.get("options")
@@ -206,10 +209,10 @@ def _anchors(root: Draft) -> Iterator[Problem]:
             continue
         yield from _link(options)
         kind = chains.kind(anchor.get("kind"))
-        secrets = tuple(options.get(one.name) for one in fields(kind.options) if is_secret(one.type))
-        if options.made is None or not secrets:
+        key = tuple(options.get(one.name) for one in fields(kind.options) if one.required and is_secret(one.type))
+        if options.made is None or not key:
             continue
-        other = senders.setdefault((kind.name, kind.chain(options.made), secrets), name)
+        other = senders.setdefault((kind.name, kind.chain(options.made), key), name)
         if other != name:
             what = f"sends to the same chain with the same key as anchor.{other}"
             yield Problem(anchor.path, what, "Give each an account of its own, or keep one of the two")

@@ -62,7 +62,7 @@ def gateway() -> str:
 
 def node() -> str:
     """deploy/node.toml."""
-    head = _HEAD.format(what="An upstream node", option="--node ", path="/etc/fieldgate-node/node.toml")
+    head = _HEAD.format(what="An upstream node", option="--node ", path="/var/lib/fieldgate-node/node.toml")
     return head + _document(NodeSettings, NODE_EXAMPLE)
 
 

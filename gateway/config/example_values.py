@@ -62,12 +62,12 @@ NODE_EXAMPLE: dict[str, Any] = {
         "name": "node.coop.example",
         "listen": "0.0.0.0:8441",
         "authority": ["node.coop.example:8441"],
-        "data_dir": "/var/lib/fieldgate-node",
-        "seen_key": "file:/etc/fieldgate-node/seen.key",
-        "stored_key": "file:/etc/fieldgate-node/stored.key",
-        "read_key": "file:/etc/fieldgate-node/read.key",
-        "cert_file": "/etc/fieldgate-node/cert.pem",
-        "key_file": "/etc/fieldgate-node/cert.key",
+        "data_dir": "/var/lib/fieldgate-node/data",
+        "seen_key": "file:/var/lib/fieldgate-node/seen.key",
+        "stored_key": "file:/var/lib/fieldgate-node/stored.key",
+        "read_key": "file:/var/lib/fieldgate-node/read.key",
+        "cert_file": "/var/lib/fieldgate-node/cert.pem",
+        "key_file": "/var/lib/fieldgate-node/cert.key",
     },
     "gateway": {
         "henhouse-3": {
@@ -78,7 +78,7 @@ NODE_EXAMPLE: dict[str, Any] = {
         "quay": {
             "vkey": "quay.example/1+6c0bc3b1+AQHzNkU4tkPn1P5hq8TBCQYA6vSIXdjOf5nAOpU9CEdB",
             "pull": "https://quay.example:8440",
-            "ca_file": "/etc/fieldgate-node/quay-ca.pem",
+            "ca_file": "/var/lib/fieldgate-node/quay-ca.pem",
         },
     },
 }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from gateway.core.text import plain
+from gateway.core.text import plain, without_path
 
 Path = tuple[str | int, ...]
 """Where something stands in a file: the names of its tables and its key, a number for a place in a list."""
@@ -48,6 +48,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def is_private(path: Path, wanted: Any = None) -> bool:
     """Whether a value at this path may be a secret, by the type that is wanted there or by any name on the way."""
     return is_secret(wanted) or any(isinstance(part, str) and _PRIVATE.search(part) for part in path)
+
+
+def is_of_anchor(path: Path) -> bool:
+    """Whether a value stands in a chain's table, also in one whose name is not written right."""
+    return bool(path) and str(path[0]).casefold().startswith("anchor")
 
 
 def is_secret(wanted: Any) -> bool:
@@ -88,7 +93,9 @@ def kind(value: object) -> str:
 
 
 def shown(value: object, path: Path, wanted: Any = None) -> str:
-    """The value for a report: never a secret, never a user and password within an address, never a whole table."""
+    """The value for a report: never a secret, a user and password within an address, a whole table, or what stands
+    behind the host in a chain's address.
+    """
     if is_private(path, wanted):
         return "a value that is not shown here"
     if isinstance(value, bool):
@@ -103,7 +110,11 @@ def shown(value: object, path: Path, wanted: Any = None) -> str:
     if "@" in value:
         scheme, mark, rest = value.partition("://")
         value = f"{scheme}{mark}...@{rest.rpartition('@')[2]}" if mark else f"...@{value.rpartition('@')[2]}"
-    return quoted(value)
+    return quoted(without_path(value) if is_of_anchor(path) and _may_be_address(path, value) else value)
+
+
+def _may_be_address(path: Path, value: str) -> bool:
+    return "://" in value or path[-1] in ("url", "rpc")
 
 
 def allowed(wanted: Any) -> str:

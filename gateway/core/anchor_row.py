@@ -8,6 +8,12 @@ SUBMITTED: Final = "submitted"
 IN_BLOCK: Final = "in block"
 ANCHORED: Final = "anchored"
 FAILED: Final = "failed"
+CLAIMED: Final = "claimed"
+"""How one is shown that a node handed over: it was checked without pins, so all that it says of a chain is the node's
+word. In the journal it is anchored, and receipts carry it, for whoever verifies has pins."""
+
+FROM_NODE: Final = "by node "
+"""How the names of those begin: the blank keeps them apart from tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,8 @@ class AnchorRow:
     evidence: bytes | None = None
     why: str = ""
     cure: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its state, as people are told it."""
+        return CLAIMED if self.state == ANCHORED and self.name.startswith(FROM_NODE) else self.state

@@ -50,16 +50,6 @@ _WRITTEN: Shape = (
     ("blockInfo", (("txId", str), ("blockHash", str), ("status", int))),
     ("ccRes", (("ccCode", int), ("ccData", str))),
 )
-_FISCO_TRANSACTION: Shape = (
-    ("txId", str),
-    ("blockHash", str),
-    ("blockNumber", int),
-    ("gasUsed", int),
-    ("from", str),
-    ("to", str),
-    ("value", int),
-    ("input", str),
-)
 _BLOCK_ASKED: Shape = (("blockNumber", int), ("blockHash", str), ("txId", str))
 
 APP_INFO = Call(
@@ -144,21 +134,7 @@ FISCO_CALL = Call(
         ("logs", str),
     ),
 )
-FISCO_HEIGHT = Call(_FISCO + "node/getBlockHeight", (), (("data", str),))
-FISCO_TRANSACTION = Call(_FISCO + "node/getTxInfoByTxHash", (("txHash", str),), _FISCO_TRANSACTION)
-FISCO_BLOCK = Call(
-    _FISCO + "node/getBlockInfo",
-    (("blockNumber", str), ("blockHash", str)),
-    (
-        ("blockHash", str),
-        ("blockNumber", int),
-        ("parentBlockHash", str),
-        ("blockSize", int),
-        ("blockTime", int),
-        ("author", str),
-        ("transactions", Many(_FISCO_TRANSACTION)),
-    ),
-)
+"""The only one to FISCO BCOS: its chain is followed at a node (gateway/anchors/fisco.py)."""
 
 _CODES = {"sm2": 1, "p256": 2, "secp256k1": 3}
 """getAppInfo's algorithmType."""

@@ -16,7 +16,15 @@ from typing import Any
 
 from gateway.core import curves, rlp
 from gateway.core.keccak import keccak256
-from gateway.core.limits import FISCO_LEVELS, FISCO_SEALERS, FISCO_WIDTH, NUMBER_MAX
+from gateway.core.limits import (
+    FISCO_HASH_BYTES,
+    FISCO_HEADER_BYTES,
+    FISCO_LEVELS,
+    FISCO_SEALERS,
+    FISCO_TRANSACTION_BYTES,
+    FISCO_WIDTH,
+    NUMBER_MAX,
+)
 from gateway.core.sm3 import sm3
 from gateway.errors import FormatError
 
@@ -58,8 +66,8 @@ class Transaction:
 
 
 def header_bytes(version: int, fields: Fields) -> bytes:
-    """The bytes whose hash is that of a block. FormatError where a field is missing or of another form."""
-    return _header_2(fields) if version == 2 else _header_3(fields)
+    """The bytes whose hash is that of a block. FormatError where a field is missing or of another form, or too long."""
+    return _bounded(_header_2(fields) if version == 2 else _header_3(fields), "the header", FISCO_HEADER_BYTES)
 
 
 def read_header(version: int, data: bytes) -> Header:
@@ -179,7 +187,7 @@ def transaction_bytes(version: int, fields: Fields, cryptography: str) -> bytes:
     """The bytes whose hash is that of a transaction, which the fields tell. FormatError where none are."""
     digest = _octets(fields.get("hash"), "hash", _HASH_BYTES)
     for data in (_transactions_2 if version == 2 else _transactions_3)(fields):
-        if HASHES[cryptography](data) == digest:
+        if HASHES[cryptography](_bounded(data, "the transaction", FISCO_TRANSACTION_BYTES)) == digest:
             return data
     raise FormatError("the transaction's fields are not those that its hash is of")
 
@@ -212,7 +220,7 @@ def _transactions_2(fields: Fields) -> list[bytes]:
         *[_scalar(fields, name) for name in ("chainId", "groupId")],
         _octets(fields.get("extraData"), "extraData"),
     ]
-    v = _octets_of_any(signature.get("v"), "v")
+    v = _octets_of_any(signature.get("v"), "v", KEY_BYTES)
     counted = rlp.uint(27 + v[-1]) if len(v) == 1 else v
     return [rlp.encode([*most, counted, _scalar(signature, "r"), _scalar(signature, "s")])]
 
@@ -245,7 +253,9 @@ def leaf(version: int, digest: bytes, index: int) -> bytes:
 
 def root(cryptography: str, begin: bytes, levels: Sequence[Level]) -> bytes:
     """What the tree's root is if a leaf stands in it so."""
-    if len(levels) > FISCO_LEVELS or any(len(side) > FISCO_WIDTH * 40 for level in levels for side in level):
+    if len(levels) > FISCO_LEVELS or any(
+        len(side) > FISCO_WIDTH * FISCO_HASH_BYTES for level in levels for side in level
+    ):
         raise FormatError("a Merkle proof is too long")
     for left, right in levels:
         begin = HASHES[cryptography](left + begin + right)
@@ -261,7 +271,7 @@ def levels_2(proof: object) -> list[Level]:
         if not isinstance(one, dict):
             raise FormatError("a level of a Merkle proof is no object")
         left, right = (
-            b"".join([_octets_of_any(part, name) for part in _list(one, name, FISCO_WIDTH)])
+            b"".join([_octets_of_any(part, name, FISCO_HASH_BYTES) for part in _list(one, name, FISCO_WIDTH)])
             for name in ("left", "right")
         )
         found.append((left, right))
@@ -272,7 +282,7 @@ def levels_3(proof: object, digest: bytes, cryptography: str) -> list[Level]:
     """Of one list: for each level how many hashes it has, and these; one alone where the tree is that."""
     if not isinstance(proof, list) or len(proof) > FISCO_LEVELS * (FISCO_WIDTH + 1):
         raise FormatError("a Merkle proof is no list, or too long")
-    parts = [_octets_of_any(part, "a hash of a Merkle proof") for part in proof]
+    parts = [_octets_of_any(part, "a hash of a Merkle proof", FISCO_HASH_BYTES) for part in proof]
     found: list[Level] = []
     at = 0
     while len(parts) > 1 and at < len(parts):
@@ -325,10 +335,19 @@ def _octets(value: object, what: str, length: int | None = None) -> bytes:
     raise FormatError(f"{what} is no hexadecimal" + (f" of {length} bytes" if length else ""))
 
 
-def _octets_of_any(value: object, what: str) -> bytes:
-    """The same, where a half byte may be missing at its beginning."""
+def _octets_of_any(value: object, what: str, most: int) -> bytes:
+    """The same of a length up to one, where a half byte may be missing at its beginning."""
     text = value.removeprefix("0x") if isinstance(value, str) else None
-    return _octets(None if text is None else "0" * (len(text) % 2) + text, what)
+    if text is None or len(text) > 2 * most:
+        raise FormatError(f"{what} is no hexadecimal of at most {most} bytes")
+    return _octets("0" * (len(text) % 2) + text, what)
+
+
+def _bounded(data: bytes, what: str, most: int) -> bytes:
+    """What may be hashed, which takes its time."""
+    if len(data) > most:
+        raise FormatError(f"{what} has {len(data)} bytes, more than {most}")
+    return data
 
 
 def _list(fields: Fields, name: str, most: int) -> list[Any]:

@@ -72,10 +72,8 @@ TOKEN_ANSWER_BYTES = 16 * 1024  # of an authority's answer to a request
 ROOTS_BYTES = 64 * 1024  # of a file of certificates
 EVM_HEADERS = 64
 EVM_ANSWER_BYTES = 16 * 1024 * 1024
-EVM_BLOCK_BYTES = (
-    1024 * 1024
-)  # of a block's transactions, or receipts: hashed in 2.5 s on a desktop, half a minute on a small board
-EVM_BLOCK_ITEMS = 8_192  # of either
+EVM_BLOCK_BYTES = 1024 * 1024  # of its transactions, or receipts: hashed in 3 s on a desktop, 30 s on a small board
+EVM_BLOCK_ITEMS = 8_192  # of either; each takes a hash or two
 ANCHORS_KEPT = 2_048  # anchored rows of one table
 ANCHORS_FAILED_KEPT = 64
 ANCHOR_CALL_S = 120.0  # one of the four calls of a kind

@@ -1,6 +1,9 @@
 """Text from outside: made safe to show, and what a host's name means."""
 
+import re
 from ipaddress import ip_address
+
+_SECRET_CHARS = 8  # of a part of an address that may be one
 
 
 def plain(text: str) -> str:
@@ -17,6 +20,24 @@ def age(seconds: float) -> str:
         if whole >= 2 * length:
             return f"{whole // length} {unit}"
     return f"{whole} s"
+
+
+def secrets_of_address(url: str) -> list[str]:
+    """What of an address may be one: portals put project ids and access keys into its path or query."""
+    return [part for part in re.split("[/?#&=]", _divided(url)[1]) if len(part) >= _SECRET_CHARS]
+
+
+def without_path(url: str) -> str:
+    """An address, fit to be shown: its path and query may be secrets."""
+    host, rest = _divided(url)
+    return f"{host}/..." if rest.strip("/") else url
+
+
+def _divided(url: str) -> tuple[str, str]:
+    """An address up to its host and port, and all behind that. Any text is taken."""
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    return scheme + mark + host, rest[len(host) :]
 
 
 def is_loopback(host: str) -> bool:

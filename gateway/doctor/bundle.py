@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tarfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from gateway.core.limits import BUNDLE_LOG_LINES, BUNDLE_MEMBER_BYTES
 from gateway.doctor import versions
 from gateway.doctor.case import Case
 from gateway.doctor.examination import Report
-from gateway.doctor.redact import Redactor
+from gateway.doctor.redact import Redactor, secrets_in_addresses
 from gateway.doctor.system import text
 from gateway.errors import ConfigError
 
@@ -39,7 +39,8 @@ journal.txt         the newest lines of the service in the system's journal, whe
 system.json         versions of the program, of what it stands on, and of the system
 mounts.txt          what is mounted, and how
 
-Passwords, private keys, and what stands before the @ of an address are replaced by "(not shown)" or "...".
+Passwords, private keys, what stands before the @ of an address, and what stands behind the host in a chain's, are
+replaced by "(not shown)" or "...".
 Readings are not in it, but for the newest value of each source and the last payload that was refused.
 Look through it before you send it.
 """
@@ -53,7 +54,7 @@ def secrets_of(written: str) -> list[str]:
 def members(case: Case, report: Report, logs: Any) -> dict[str, str]:
     """Blocking. The archive's files by name. `logs`: what the running gateway answers, or None."""
     files = _files(case.path)
-    redactor = Redactor(secrets_of("\n".join(file.data.decode("utf-8", "replace") for file in files)))
+    redactor = Redactor(_secrets(files))
     state: Any = case.state if case.state is not None else {"running": False, "why": str(case.silence or "not asked")}
     found = {
         "README.txt": _README,
@@ -69,6 +70,11 @@ def members(case: Case, report: Report, logs: Any) -> dict[str, str]:
     return {name: _bounded(content) for name, content in sorted(found.items())}
 
 
+def _secrets(files: Sequence[ConfigFile]) -> list[str]:
+    written = "\n".join(file.data.decode("utf-8", "replace") for file in files)
+    return secrets_of(written) + [one for file in files for one in secrets_in_addresses(_table(file) or {})]
+
+
 def _files(path: Path | None) -> list[ConfigFile]:
     """The configuration and its drop-ins, as far as they can be read."""
     try:
@@ -77,11 +83,20 @@ def _files(path: Path | None) -> list[ConfigFile]:
         return []
 
 
-def _configuration(file: ConfigFile, redactor: Redactor) -> str:
+def _table(file: ConfigFile) -> dict[str, Any] | None:
+    """What it says; None where it is not TOML."""
     try:
-        listing = redactor.listing(tomllib.loads(file.data.decode()))
+        return tomllib.loads(file.data.decode())
     except (ValueError, RecursionError):
+        return None
+
+
+def _configuration(file: ConfigFile, redactor: Redactor) -> str:
+    table = _table(file)
+    if table is None:
         listing = "It is not TOML: what it holds is left out, for it might be a secret. See doctor.json\n"
+    else:
+        listing = redactor.listing(table)
     return f"# {file.path}\n{listing}"
 
 

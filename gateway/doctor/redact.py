@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from gateway.config import words
 from gateway.core.note import VerifierKey
+from gateway.core.text import secrets_of_address, without_path
 from gateway.errors import FormatError
 
 HIDDEN = "(not shown)"
@@ -50,13 +51,24 @@ class Redactor:
             return HIDDEN if words.is_private(path[-1:]) and not isinstance(value, bool | None) else value
         if words.is_private(path) and not _is_public(value):
             return HIDDEN
-        return self.text(value)
+        return self.text(without_path(value) if _is_address(path, value) else value)
 
     def listing(self, table: Mapping[str, Any]) -> str:
         """A configuration as one line for each value: what stands in comments is left out."""
         return "".join(
             f"{words.dotted(path)} = {json.dumps(one, default=str)}\n" for path, one in _flat(self.value(table))
         )
+
+
+def secrets_in_addresses(table: Mapping[str, Any]) -> list[str]:
+    """What of a configuration's addresses of chains may be one: to be looked for elsewhere."""
+    found = [value for path, value in _flat(table) if isinstance(value, str) and _is_address(path, value)]
+    return [secret for address in found for secret in secrets_of_address(address)]
+
+
+def _is_address(path: words.Path, value: str) -> bool:
+    """Whether it is that of a chain, whose path and query may be secrets (gateway/anchors/http.py)."""
+    return "://" in value and words.is_of_anchor(path)
 
 
 def _assigned(found: re.Match[str]) -> str:

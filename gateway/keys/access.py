@@ -1,4 +1,4 @@
-"""Keys that sign calls to others' services (gateway/core/bsn.py): ECDSA by `cryptography`, the extra `bsn`, or SM2."""
+"""Keys that sign calls to others' services (gateway/core/bsn.py): ECDSA by `cryptography`, or SM2."""
 
 from importlib import import_module
 from typing import Protocol
@@ -19,10 +19,7 @@ _OIDS = {
     "secp256k1": bytes.fromhex("06052b8104000a"),
     "sm2": bytes.fromhex("06082a811ccf5501822d"),
 }
-_INSTALL = (
-    "pip install 'fieldgate[bsn]'; beside the Debian package: "
-    "sudo pip install --target /usr/local/lib/fieldgate cryptography"
-)
+_INSTALL = "It is a part of the program: install that anew"
 _ONE_LINE = "Write it as one line: openssl pkcs8 -topk8 -nocrypt -outform DER -in key.pem | base64 -w0"
 
 

@@ -104,11 +104,11 @@ class Anchors:
         return {str(row[0]): row[1] for row in await self._db.read(sql)}
 
     async def covering(self, height: int) -> list[AnchorRow]:
-        """Of each name the first anchored row that covers the entry of a height, in the order of their times.
+        """Of each name and chain the first anchored row that covers the entry of a height, in the order of their times.
 
         Those that a node handed over come last: it cannot displace what this gateway has anchored itself.
         """
-        first = "SELECT name,min(size) FROM anchor WHERE state='anchored' AND size>? GROUP BY name"
+        first = "SELECT name,min(size) FROM anchor WHERE state='anchored' AND size>? GROUP BY name,kind,chain"
         return await self._rows(
             f"(name,size) IN ({first}) ORDER BY kind='fleet',time_s,name LIMIT ?", height, limits.RECEIPT_ANCHORS
         )

@@ -77,7 +77,11 @@ _REFUSALS = {
     401: ("it wants another authentication", "Check the url: something else answers there", "refused"),
     403: ("it does not take this log's signature", _ENROL, "log_key"),
     404: ("it does not know this log", _ENROL, "unknown_log"),
-    413: ("it finds the request too large", "Check proxies before it: requests have up to 384 KiB", "refused"),
+    413: (
+        "it finds the request too large",
+        "Check proxies before it: syncs have up to 384 KiB, blocks 64 MiB",
+        "refused",
+    ),
 }
 
 

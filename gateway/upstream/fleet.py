@@ -13,7 +13,7 @@ from gateway.core import anchor_kinds, cbor
 from gateway.core.anchor import Anchored, Statement
 from gateway.core.anchor_fleet import KIND, Fleet
 from gateway.core.anchor_kinds import Check
-from gateway.core.anchor_row import ANCHORED, AnchorRow
+from gateway.core.anchor_row import ANCHORED, FROM_NODE, AnchorRow
 from gateway.core.limits import ANCHOR_EVIDENCE_BYTES, FLEET_CHAINS, FLEET_PART_BYTES, RECEIPT_ANCHORS
 from gateway.core.text import plain
 from gateway.errors import FormatError
@@ -29,16 +29,16 @@ def decode_parts(data: bytes) -> list[cbor.Value]:
 
 
 def prefix(node: str) -> str:
-    """How the names of its anchors begin: the blank keeps them apart from tables."""
-    return f"by node {node}, "
+    """How the names of its anchors begin."""
+    return f"{FROM_NODE}{node}, "
 
 
 def told(row: AnchorRow) -> dict[str, Any]:
-    """For status, with the fields of an anchor of one's own (docs/json.md)."""
+    """For status, with the fields of an anchor of one's own (docs/json.md): nothing is anchored by a node's word."""
     return {
         "kind": row.kind,
         "chain": row.chain,
-        "state": row.state,
+        "state": row.shown,
         "size": row.size,
         "since_ms": row.since_ms,
         "block": None,
@@ -47,9 +47,9 @@ def told(row: AnchorRow) -> dict[str, Any]:
         "why": "",
         "cure": "",
         "height": 0,
-        "anchored": row.size,
-        "anchored_block": row.number,
-        "anchored_s": row.time_s,
+        "anchored": 0,
+        "anchored_block": None,
+        "anchored_s": None,
     }
 
 
@@ -59,6 +59,7 @@ async def take(
     """Keeps a part that is of this log and proves what it says; None where one at least as large is there already.
 
     node: its name in the configuration. FormatError with the reason where any of it does not fit: nothing is kept.
+    There are no pins here, so a node that makes up a chain is not found out: what is kept is shown as its claim.
     """
     size, root, evidence = _read(part)
     if not 0 < size <= store.blocks.size:

@@ -14,13 +14,13 @@ import pytest
 from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, until
 from fakes.little_chain import KIND, NAME, Block, LittleChain, World, check
 
-from gateway.anchors.api import Chain, Place, RefusedError, Sight, Submission
+from gateway.anchors.api import Chain, GoneError, Place, RefusedError, Sight, Submission
 from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.core import cbor, limits
 from gateway.core.anchor import Statement
 from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING, AnchorRow
-from gateway.errors import BugError, StoreFullError, UnreachableError
+from gateway.errors import BugError, FieldgateError, StoreFullError, UnreachableError
 from gateway.settings import AnchorSettings
 from gateway.store import DATABASE, Store
 
@@ -333,6 +333,107 @@ async def test_an_anchor_that_can_never_stand_there_again_gives_way_to_the_next(
         await anchored(task, world, 3)
 
 
+async def all_rows(pipe: Pipeline) -> list[AnchorRow]:
+    return await pipe.store.anchors.listed(99)
+
+
+@pytest.mark.parametrize("error", [UnreachableError("not here"), GoneError("its nonce is taken"), RefusedError("no")])
+async def test_what_cannot_be_looked_at_again_stays_and_holds_nothing_up_for_ever(
+    pipe: Pipeline, error: FieldgateError
+) -> None:
+    """One after the other were taken away once, by a server that had forgotten them."""
+    world, lost = World(), list[bool]()
+
+    class Forgetful(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            if lost and submission.statement.size < 5:
+                raise error
+            return await super().look(submission)
+
+    async with anchoring(pipe, world, Forgetful) as task:
+        for size in (2, 3, 4):
+            await grow(pipe, size - pipe.store.blocks.size)
+            await anchored(task, world, size)
+        before = await all_rows(pipe)
+        assert [row.state for row in before] == [ANCHORED] * 3
+        lost.append(True)
+        await grow(pipe)
+        await until(lambda: bool(task.problems))
+        await asyncio.sleep(0.05)
+        assert await all_rows(pipe) == before
+        pipe.clock.advance(limits.ANCHOR_HELD_UP_S + 1)
+        await anchored(task, world, 5)
+        assert (await all_rows(pipe))[1:] == before
+
+
+async def test_evidence_is_kept_until_there_is_another(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await anchored(task, world, 2)
+        first = await row_of(pipe.store)
+        pipe.clock.advance(SETTINGS.late_s * 5)
+        world.reorganise(len(world.blocks) - 1)
+        await grow(pipe)
+        await state_is(task, SUBMITTED, 2)
+        await asyncio.sleep(0.05)
+        assert task.status()["state"] == SUBMITTED, "it is not given up for the time that it stood there"
+        assert (await row_of(pipe.store)).evidence == first.evidence
+        assert await pipe.store.anchors.covering(0) == [], "no receipt carries it meanwhile"
+        await anchored(task, world, 2)
+        proved(next(row for row in await all_rows(pipe) if row.size == 2))
+
+
+class Misdated(LittleChain):
+    """Its blocks are of 1970."""
+
+    async def look(self, submission: Submission) -> Sight:
+        sight = await super().look(submission)
+        return sight if sight.place is None else replace(sight, place=replace(sight.place, time_s=7))
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "taken"), [(-13 * 3_600, False), (-11 * 3_600, True), (0, True), (43_000, True), (44_000, False)]
+)
+async def test_a_block_of_another_time_is_refused(pipe: Pipeline, apart_s: int, *, taken: bool) -> None:
+    """A server can make up blocks where nobody signs them, but not long ago any more."""
+    world = World()
+
+    class Dated(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            sight = await super().look(submission)
+            time_s = pipe.clock.ms // 1000 + apart_s
+            return sight if sight.place is None else replace(sight, place=replace(sight.place, time_s=time_s))
+
+    async with anchoring(pipe, world, Dated, confirmations=9) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        if taken:
+            await state_is(task, IN_BLOCK)
+            return
+        await until(lambda: [one.condition for one in task.problems] == ["anchor-answer"])
+        assert "block 1 is dated 2026-11-2" in task.problems[0].what
+        assert (await row_of(pipe.store)).number is None
+
+
+async def test_where_nobody_knows_the_time_no_block_is_judged_by_it(pipe: Pipeline) -> None:
+    world = World()
+    pipe.clock.synchronised = False
+    async with anchoring(pipe, world, Misdated, confirmations=9) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, IN_BLOCK)
+
+
+async def test_a_clock_that_ran_ahead_and_was_set_right_refuses_nothing(pipe: Pipeline) -> None:
+    world = World()
+    pipe.clock.jump(30 * 86_400_000)
+    async with anchoring(pipe, world, confirmations=9) as task:
+        await state_is(task, SUBMITTED)
+        pipe.clock.jump(-30 * 86_400_000)
+        world.mine()
+        await state_is(task, IN_BLOCK)
+
+
 def fallen(blocks: list[Block]) -> list[Block]:
     return blocks[:1]
 
@@ -409,6 +510,83 @@ async def test_what_can_never_stand_there_gives_way_to_the_next(pipe: Pipeline) 
         await grow(pipe)
         await anchored(task, world, 3)
         assert await pipe.store.anchors.counts("coop") == (1, 1)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+async def test_what_failed_is_followed_sooner_unless_a_block_took_it(pipe: Pipeline, paid: bool) -> None:
+    """`every_s` bounds what it costs also where every anchor fails."""
+    world = World()
+
+    class Refusing(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            sight = await super().look(submission)
+            if sight.place is not None:
+                raise GoneError("the contract refused it", place=sight.place if paid else None)
+            return sight
+
+    async with anchoring(pipe, world, Refusing, every_s=3_600.0) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, FAILED, 2)
+        assert task.status()["block"] == (1 if paid else None)
+        await grow(pipe)
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        task.ask()
+        if paid:
+            await asyncio.sleep(0.05)
+            assert task.status()["size"] == 2
+            pipe.clock.advance(3_600)
+            task.ask()
+        await state_is(task, SUBMITTED, 3)
+
+
+async def test_a_proof_that_is_too_long_was_paid_for(pipe: Pipeline) -> None:
+    world = World()
+
+    class Long(LittleChain):
+        async def prove(self, submission: Submission, place: Place, confirmations: int) -> cbor.Value:
+            return bytes(limits.ANCHOR_EVIDENCE_BYTES)
+
+    async with anchoring(pipe, world, Long, every_s=3_600.0, confirmations=1) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, FAILED, 2)
+        await grow(pipe)
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        task.ask()
+        await asyncio.sleep(0.05)
+        assert len(set(world.sent)) == 1
+
+
+@pytest.mark.parametrize("grows", [True, False])
+async def test_of_what_was_never_sent_the_newest_takes_the_place(pipe: Pipeline, grows: bool) -> None:
+    """The account is empty for days: nothing is sent for what was due then, and nothing is sent twice."""
+    world, poor = World(), [True]
+
+    class Poor(LittleChain):
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            if poor:
+                raise RefusedError("the account is empty", cure="Fill it")
+            return await super().make(statement, former)
+
+    async with anchoring(pipe, world, Poor, every_s=3_600.0) as task:
+        await state_is(task, FAILED, 2)
+        for _ in range(5):
+            await grow(pipe, 1 if grows else 0)
+            pipe.clock.advance(SETTINGS.late_s * 5)
+            task.ask()
+            await asyncio.sleep(0.01)
+        assert (task.status()["size"], task.status()["why"]) == (2, "the account is empty")
+        assert "anchor-late" in [one.condition for one in task.problems]
+        poor.clear()
+        task.ask()
+        await state_is(task, SUBMITTED)
+        await asyncio.sleep(0.05)
+        assert task.problems == [], "its bytes are not given up for the time before they were made"
+        await anchored(task, world, 7 if grows else 2)
+    assert len(set(world.sent)) == 1
+    states = [(row.size, row.state, row.why[:16]) for row in await all_rows(pipe)]
+    assert states == ([(7, ANCHORED, ""), (2, FAILED, "nothing was sent")] if grows else [(2, ANCHORED, "")])
 
 
 async def test_what_no_block_takes_is_told_as_late_and_then_given_up(pipe: Pipeline) -> None:
@@ -530,6 +708,16 @@ async def test_another_chain_under_the_same_name_begins_anew(pipe: Pipeline) -> 
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_of_each_chain_that_a_table_had_the_first_covers(pipe: Pipeline) -> None:
+    """What one chain's server made up does not hide what another chain has."""
+    anchors = pipe.store.anchors
+    for size, chain in ((3, "made up"), (5, "made up"), (7, NAME), (9, NAME)):
+        await anchors.save(AnchorRow("coop", size, bytes(32), KIND, chain, 0, ANCHORED, over=True, time_s=size))
+    assert [(row.size, row.chain) for row in await anchors.covering(2)] == [(3, "made up"), (7, NAME)]
+    assert [row.size for row in await anchors.covering(5)] == [7]
+    assert await anchors.covering(9) == []
 
 
 async def test_rows_are_bounded_and_every_entry_stays_covered(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

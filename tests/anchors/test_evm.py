@@ -94,7 +94,7 @@ def test_a_missing_package_is_told_with_the_line_that_brings_it(monkeypatch: pyt
     with pytest.raises(RefusedError) as caught:
         Account(KEY)
     assert "coincurve" in caught.value.what
-    assert "pip install 'fieldgate[evm]'" in caught.value.cure
+    assert "pip install 'coincurve<22'" in caught.value.cure
 
 
 # -- the chain --------------------------------------------------------------------------------------------------------

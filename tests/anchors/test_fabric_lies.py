@@ -488,7 +488,7 @@ def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ec", None)
     with pytest.raises(KeyFileError, match="cryptography, which signs with it, is not installed") as caught:
         access.parse_access_key(one_line(keypairs.derive(ec.SECP256R1(), "app")), "p256", where="it")
-    assert "fieldgate[bsn]" in caught.value.cure
+    assert "install that anew" in caught.value.cure
 
 
 async def test_evidence_larger_than_a_receipt_holds_is_left_to_the_task(node: CityNode, chain: Chain) -> None:

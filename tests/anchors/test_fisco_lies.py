@@ -1,5 +1,6 @@
 """FISCO BCOS 2 and 3: a node that lies, a city node that refuses; each is told as what it is, nothing is believed."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -90,7 +91,7 @@ def proof(answer: dict[str, Any]) -> str:
     return "txProof" if "txProof" in answer else "transactionProof"
 
 
-NONE = "0x" + "00" * 32
+NONE, MUCH = "0x" + "00" * 32, "0x" + "77" * 3_000_000
 ROOTS = {"txsRoot": NONE, "transactionsRoot": NONE}
 LIES: dict[str, tuple[Callable[[str, Any], Any], str]] = {
     "a height that falls": (answering("getBlockNumber", lambda a: type(a)("0x2" if a == "0x3" else 2)), "height fell"),
@@ -114,6 +115,14 @@ LIES: dict[str, tuple[Callable[[str, Any], Any], str]] = {
     "another transaction": (transaction(lambda a: of(a).update(hash=NONE)), "not those that its hash is of"),
     "no proof": (transaction(lambda a: a.update({proof(a): []})), "does not stand in the block"),
     "a proof that is none": (transaction(lambda a: a.update({proof(a): 7})), "no list"),
+    "a transaction as long as an answer": (
+        transaction(lambda a: of(a).update(input=MUCH)),
+        "the transaction has .* bytes, more than",
+    ),
+    "a header as long as an answer": (
+        header(lambda h: h.update(extraData=[MUCH] if isinstance(h["extraData"], list) else MUCH)),
+        "the header has .* bytes, more than",
+    ),
     "no object": (header(lambda h: h.clear()), "not believed"),
 }
 
@@ -153,6 +162,41 @@ async def test_what_stands_there_already_is_not_sent_again(node: FiscoCityNode, 
     assert "node/reqChainCode" not in node.asked[sent:]
     async with opened_fisco(node) as other:
         assert await other.send(submission) == submission.ticket
+
+
+async def test_a_search_in_slow_blocks_comes_to_its_end() -> None:
+    """Each call has time for a few of them, and the chain grows faster than they are read."""
+    node = FiscoCityNode(chain=FiscoChain(2))
+    async with node.chain.serve(), node.serve(), opened_fisco(node) as chain:
+        submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
+        node.chain.seal(30)
+        node.chain.slow_s["getBlockByNumber"] = 0.05
+        tries = 0
+        while tries < 30:
+            tries += 1
+            try:
+                async with asyncio.timeout(0.5):
+                    sent = await chain.send(submission)
+                break
+            except TimeoutError:
+                node.chain.seal(12)
+        else:
+            pytest.fail("it reads the same blocks for ever")
+        assert node.chain.asked.count("getBlockByNumber") < 30 + tries  # one is cut off by the end of each call
+        node.chain.slow_s.clear()
+        node.chain.seal()
+        assert await chain.send(submission) == sent  # found in what was sealed since
+
+
+async def test_a_refusal_is_told_however_slow_the_blocks_are() -> None:
+    """What was looked through before the call is not looked through again after it."""
+    node = FiscoCityNode(chain=FiscoChain(2))
+    async with node.chain.serve(), node.serve(), opened_fisco(node, contract="another") as chain:
+        submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
+        node.chain.seal(6)
+        with pytest.raises(RefusedError, match="合约不存在"):
+            await chain.send(submission)
+        assert node.chain.asked.count("getBlockByNumber") == 6
 
 
 async def test_a_chain_that_was_away_for_long_is_followed_from_here_on(

@@ -1,12 +1,11 @@
 """From a reading to a receipt whose time stamp verifies offline, with an authority that is away and two lives."""
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from fakes import offline
 from fakes.gateway_store import ORIGIN, signer
 from fakes.running_gateway import Home, Running
 from fakes.stamp_authority import issue
@@ -32,17 +31,6 @@ roots_file = "{roots}"
 look_s = 0.1
 """
 
-OFFLINE = """
-import socket, sys
-def refuse(*_, **__):
-    raise OSError("there is no network")
-socket.socket.connect = socket.socket.connect_ex = refuse
-for name in ("cryptography", "coincurve", "gmssl", "aiohttp", "rfc3161_client"):
-    sys.modules[name] = None
-from gateway.cli import main
-main(sys.argv[1:])
-"""
-
 
 def anchor_of(running: Running) -> dict[str, object]:
     return running.status()["anchors"]["tsa"]
@@ -55,11 +43,6 @@ async def receipt_of(running: Running) -> str:
     line = format_line(cosign(WITNESS, note.parse_note(text).text, 1_800_000_000))
     await running.store.cosigned.save(WITNESS.vkey.name, "seen", size, text, line)
     return await build_receipt(running.store, "gateway", parse_entry(entry).header.sealed)
-
-
-def verify(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", OFFLINE, "verify", "receipt", "--policy", "policy", *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture
@@ -95,10 +78,13 @@ async def test_the_whole_way(home: Home, tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     claimed, proved, refused = await asyncio.gather(
-        *(asyncio.to_thread(verify, tmp_path, *more) for more in ((), ("--pins", "pins"), ("--pins", "false")))
+        *(
+            asyncio.to_thread(offline.verify, "receipt", "--policy", "policy", *more, cwd=tmp_path)
+            for more in ((), ("--pins", "pins"), ("--pins", "false"))
+        )
     )
-    assert claimed.returncode == 0 and "a claim: no pin names its root" in claimed.stdout, claimed.stderr
-    assert proved.returncode == 0, proved.stderr
-    assert "time stamp of 127.0.0.1, not later than" in proved.stdout
-    assert "(proven by the pinned root root)" in proved.stdout
-    assert refused.returncode == 1 and "no root that is asked for" in refused.stderr
+    assert claimed.code == 0 and "a claim: no pin names its root" in claimed.out, claimed.err
+    assert proved.code == 0, proved.err
+    assert "time stamp of 127.0.0.1, not later than" in proved.out
+    assert "(proven by the pinned root root)" in proved.out
+    assert refused.code == 1 and "no root that is asked for" in refused.err

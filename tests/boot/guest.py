@@ -19,7 +19,7 @@ from fakes.debian_root import Debian
 
 ROOT = Path(__file__).parents[2]
 QEMU = "qemu-system-x86_64"
-PATIENCE_S = 1_500.0
+PATIENCE_S = 3_600.0
 _MIB = 3_072
 _KERNEL = "python3,systemd-sysv,udev,ca-certificates,dbus,linux-image-amd64,initramfs-tools,busybox"
 # An initial RAM disk with what finds this disk and nothing else: it is unpacked by an emulated processor.
@@ -59,6 +59,24 @@ def need_qemu() -> None:
         pytest.skip("qemu-system-x86_64 is not installed")
 
 
+def bad(good: Path, folder: Path) -> Path:
+    """The package of a newer version whose gateway ends at once, and whose judge waits a minute for it and not ten."""
+    tree, made = folder / "bad", folder / "bad.deb"
+    subprocess.run(["dpkg-deb", "--raw-extract", good, tree], check=True)
+    changes = {
+        "DEBIAN/control": ("\nVersion: 99.1.0\n", "\nVersion: 99.2.0\n"),
+        "usr/bin/fieldgate": ("import sys\n", 'import sys\n\nif sys.argv[1:2] == ["run"]:\n    sys.exit("no good")\n'),
+        "usr/lib/fieldgate/upgrade.py": ("\nLONGEST_S = 600.0 ", "\nLONGEST_S = 60.0 "),
+    }
+    for name, (old, new) in changes.items():
+        text = (tree / name).read_text()
+        assert text.count(old) == 1, name
+        (tree / name).write_text(text.replace(old, new))
+    subprocess.run(["dpkg-deb", "-Zgzip", "--build", tree, made], check=True, capture_output=True)
+    shutil.rmtree(tree)
+    return made
+
+
 def made(folder: Path, first: Path, following: Path) -> tuple[Path, Path, Path]:
     """The disk's image, the kernel and its initial RAM disk: the package is installed, and a gateway made by it."""
     wanted = ("--variant=minbase", f"--essential-hook={_MODULES}", f"--include={_KERNEL}")
@@ -66,6 +84,7 @@ def made(folder: Path, first: Path, following: Path) -> tuple[Path, Path, Path]:
     debian = Debian(folder / "root", archive)
     shutil.copy(first, debian.path("/srv/first.deb"))
     shutil.copy(following, debian.path("/srv/next.deb"))
+    shutil.copy(bad(following, folder), debian.path("/srv"))
     shutil.copy(Path(__file__).with_name("in_guest.py"), debian.path("/srv"))
     debian.path("/etc/systemd/system/boot-checks.service").write_text(_UNIT)
     drop_in = debian.path("/etc/systemd/system/fieldgate.service.d")

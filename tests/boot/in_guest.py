@@ -21,8 +21,14 @@ CONFIG = Path("/etc/fieldgate/fieldgate.toml")
 DATA = Path("/var/lib/fieldgate")
 PROBED = DATA / "probed.json"
 UNIT = "fieldgate.service"
+NODE_UNIT = "fieldgate-node.service"
+JUDGE_UNIT = "fieldgate-upgrade.service"
+NODE = Path("/var/lib/fieldgate-node")
+OUTCOME = Path("/var/lib/fieldgate-upgrade/outcome.json")
+ADAPTER = Path("/dev/ttyUSB0")
 DROP_IN = Path("/etc/systemd/system/fieldgate.service.d")
 PATIENCE_S = 240
+JUDGED_S = 900
 SOURCE = """
 [seal]
 max_age_s = 2
@@ -34,12 +40,30 @@ format = "csv"
 columns = ["n"]
 values = { n = {} }
 """
+LATE = """
+[source.late]
+driver = "serial_line"
+port = "/dev/serial/by-id/{name}"
+baud = 9600
+format = "csv"
+columns = ["n"]
+values = {{ n = {{}} }}
+"""
 
 
 def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}: {(done.stdout + done.stderr)[-400:]}"
+    said = (done.stdout + done.stderr)[-400:]
+    if done.returncode and command[0] == "systemctl":
+        said += logged()[-600:]
+    assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}: {said}"
     return done.stdout
+
+
+def logged() -> str:
+    """What the units have said last."""
+    units = [f"--unit={name}" for name in (UNIT, NODE_UNIT, JUDGE_UNIT)]
+    return run("journalctl", *units, "--no-pager", "--lines=8", "--output=cat")
 
 
 def fieldgate(*args: str) -> str:
@@ -53,8 +77,8 @@ def unit(*names: str, of: str = UNIT) -> dict[str, str]:
     return dict(line.split("=", 1) for line in told.splitlines())
 
 
-def until(what: str, seen: Callable[[], object]) -> object:
-    last, deadline = "", time.monotonic() + PATIENCE_S
+def until(what: str, seen: Callable[[], object], within_s: float = PATIENCE_S) -> object:
+    last, deadline = "", time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
             if found := seen():
@@ -62,8 +86,7 @@ def until(what: str, seen: Callable[[], object]) -> object:
         except (AssertionError, KeyError, ValueError, OSError) as error:
             last = str(error)
         time.sleep(0.5)
-    log = run("journalctl", "--unit", UNIT, "--no-pager", "--lines=8", "--output=cat")
-    raise AssertionError(f"never: {what} {last} {unit('ActiveState', 'SubState', 'StatusText', 'Result')} {log}")
+    raise AssertionError(f"never: {what} {last} {unit('ActiveState', 'SubState', 'StatusText', 'Result')} {logged()}")
 
 
 def status() -> dict:  # type: ignore[type-arg]
@@ -84,6 +107,31 @@ def stored() -> int:
 def more_is_stored() -> None:
     before = stored()
     until("more readings", lambda: stored() > before)
+
+
+def readings() -> list[object]:
+    """All that are stored of the scale."""
+    return json.loads(fieldgate("export", "scale", "--from", "0"))  # type: ignore[no-any-return]
+
+
+def installed() -> str:
+    """The version that dpkg has."""
+    return run("dpkg-query", "--show", "--showformat=${Version}", "fieldgate")
+
+
+def install(deb: str) -> None:
+    run("dpkg", "--install", f"/srv/{deb}")
+
+
+def outcome(version: str) -> dict[str, str]:
+    """What came of the update to a version; it ends when that is known."""
+
+    def seen() -> object:
+        told = json.loads(OUTCOME.read_text())
+        ended = unit("ActiveState", of=JUDGE_UNIT)["ActiveState"] == "inactive"
+        return told if ended and told["to"] == version else None
+
+    return until("it is judged", seen, JUDGED_S)  # type: ignore[return-value]
 
 
 # -- in the sandbox ----------------------------------------------------------------------------------------------------
@@ -189,15 +237,31 @@ def watchdog() -> None:
 
 
 def credential() -> None:
-    key = status()["vkey"]
+    """The log's key from systemd: as a file of root's, then encrypted for this machine, as credential.conf has both."""
+    key, drop_in = status()["vkey"], DROP_IN / "credential.conf"
     run("chown", "root:", "/etc/fieldgate/log.key")
-    DROP_IN.joinpath("credential.conf").write_text(Path("/usr/share/fieldgate/systemd/credential.conf").read_text())
+    drop_in.write_text(Path("/usr/share/fieldgate/systemd/credential.conf").read_text())
     text = CONFIG.read_text()
     assert 'key = "file:/etc/fieldgate/log.key"' in text
     CONFIG.write_text(text.replace('key = "file:/etc/fieldgate/log.key"', 'key = "credential:log.key"'))
+    _signs_with(key)
+    lines = drop_in.read_text().splitlines()
+    [command] = [line.strip("# ").split() for line in lines if "systemd-creds encrypt" in line]
+    run(*command)
+    Path("/etc/fieldgate/log.key").rename("/root/log.key")
+    lines = [line.removeprefix("# ") if line.startswith("# LoadCredential") else line for line in lines]
+    drop_in.write_text("\n".join(line for line in lines if not line.startswith("LoadCredential=")))
+    assert "\nLoadCredentialEncrypted=" in drop_in.read_text()
+    _signs_with(key)
+
+
+def _signs_with(key: str) -> None:
+    """Started anew, with the key that systemd hands over."""
+    size = status()["chain"]["size"]
+    PROBED.unlink()
     run("systemctl", "daemon-reload")
     run("systemctl", "restart", UNIT)
-    more_is_stored()
+    until("a block more", lambda: status()["chain"]["size"] > size + 1)  # one was sealed as it stopped
     told = status()
     assert told["vkey"] == key
     assert told["chain"]["held"] is None, told["chain"]
@@ -227,11 +291,11 @@ def faulty_configuration() -> None:
 
 def usb_adapter() -> None:
     """qemu's is an FT232BM."""
-    until("the adapter", lambda: Path("/dev/ttyUSB0").exists())
+    until("the adapter", ADAPTER.exists)
     run("udevadm", "settle")
     names = _names(Path("/dev/fieldgate"))
     assert any(name.startswith("socket-") for name in names) and len(names) == 2, names
-    told = run("udevadm", "info", "--query=property", "--name=/dev/ttyUSB0")
+    told = run("udevadm", "info", "--query=property", f"--name={ADAPTER}")
     assert "ID_MM_PORT_IGNORE=1" in told, told
     port = Path("/sys/class/tty/ttyUSB0/device").resolve()
     adapter = next(folder for folder in port.parents if (folder / "idVendor").exists())
@@ -239,13 +303,105 @@ def usb_adapter() -> None:
     assert "ID_MM_DEVICE_IGNORE=1" in parent, parent
 
 
+def late_adapter() -> None:
+    """Its module comes when the gateway runs already: systemd allows only what the kernel knew at the start."""
+    run("systemctl", "stop", UNIT)
+    run("modprobe", "-r", "ftdi_sio", "usbserial")
+    until("no adapter", lambda: not ADAPTER.exists())
+    assert "ttyUSB" not in Path("/proc/devices").read_text()
+    run("systemctl", "start", UNIT)
+    until("it runs", active)
+    assert not ADAPTER.exists()
+    run("modprobe", "ftdi_sio")
+    until("the adapter", ADAPTER.exists)
+    run("udevadm", "settle")
+    [name] = _names(Path("/dev/serial/by-id"))
+    CONFIG.write_text(CONFIG.read_text() + LATE.format(name=name))
+    run("systemctl", "reload", UNIT)
+    until("its port is open", lambda: status()["sources"]["late"]["up"])
+    assert active(0)
+
+
+def node() -> None:
+    """On the same machine, as the manual has it. It goes on, so that updates have to be co-signed."""
+    config = NODE / "node.toml"
+    made = run("fieldgate", "node", "init", "--name", "node.example", "--dir", str(NODE))
+    run("chown", "-R", "fieldgate-node:", str(NODE))
+    with config.open("a") as file:
+        file.write(f"\n[gateway.guest]\nvkey = {json.dumps(status()['vkey'])}\n")
+    run("fieldgate", "check", "--node", "--config", str(config))
+    run("systemctl", "enable", "--now", NODE_UNIT)
+    told = unit("Type", "ActiveState", "StatusText", of=NODE_UNIT)
+    assert (told["Type"], told["ActiveState"]) == ("notify", "active"), told
+    until("its status", lambda: unit("StatusText", of=NODE_UNIT)["StatusText"].startswith("Serves 1 log"))
+    CONFIG.write_text(CONFIG.read_text() + "\n" + made[made.index("[node.") :])
+    run("systemctl", "reload", UNIT)
+    until("it co-signs", lambda: status()["nodes"]["node"]["cosigned_s"] is not None)
+    run("systemctl", "restart", NODE_UNIT)
+    _node_goes_on()
+    run("systemctl", "stop", NODE_UNIT)
+    told = unit("ActiveState", "Result", "NRestarts", of=NODE_UNIT)
+    assert told == {"ActiveState": "inactive", "Result": "success", "NRestarts": "0"}
+    run("systemctl", "start", NODE_UNIT)
+    _node_goes_on()
+
+
+def _node_goes_on() -> None:
+    size = status()["chain"]["size"]
+    until("a block more is kept by the node", lambda: status()["nodes"]["node"]["stored"] > size)
+    assert active(0)
+
+
 def updates() -> None:
-    before = status()["chain"]["size"]
-    for deb in ("next.deb", "first.deb"):
-        run("dpkg", "--install", f"/srv/{deb}")
-        until("it runs", active)
-        more_is_stored()
+    """The next version is judged to be good, and a node that runs is started anew with it."""
+    before, kept, pid = status()["chain"]["size"], readings(), unit("MainPID", of=NODE_UNIT)
+    install("next.deb")
+    told = outcome(installed())
+    assert told["result"] == "good", told
+    assert unit("Result", of=JUDGE_UNIT)["Result"] == "success"
+    until("it runs", active)
+    more_is_stored()
+    assert status()["version"] == installed()
     assert status()["chain"]["size"] > before
+    assert readings()[: len(kept)] == kept
+    until("the node's new version", lambda: unit("MainPID", of=NODE_UNIT) != pid)
+    _node_goes_on()
+
+
+def taken_back() -> None:
+    """A version whose gateway ends at once; it is judged by its own upgrade.py, which guest.py has made impatient."""
+    good, before, kept = installed(), status()["chain"]["size"], readings()
+    install("bad.deb")
+    bad = installed()
+    assert bad != good
+    until("the judge", lambda: unit("ActiveState", of=JUDGE_UNIT)["ActiveState"] == "active")
+    done = subprocess.run(["systemctl", "stop", JUDGE_UNIT], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "refused" in done.stderr, done
+    told = outcome(bad)
+    assert (told["result"], told["from"]) == ("taken-back", good), told
+    assert told["why"].startswith("the gateway does not answer"), told
+    assert unit("Result", of=JUDGE_UNIT)["Result"] == "success"
+    assert installed() == good
+    until("it runs", active)
+    more_is_stored()
+    assert status()["version"] == good
+    until("blocks", lambda: status()["chain"]["size"] > before + 1)
+    assert readings()[: len(kept)] == kept
+    until("it is told", lambda: "upgrade-taken-back" in [one["condition"] for one in status()["problems"]])
+    assert "fieldgate" in run("apt-mark", "showhold")
+    _node_goes_on()
+
+
+def older() -> None:
+    """Whoever installs an older version knows why: nothing is judged."""
+    run("apt-mark", "unhold", "fieldgate")
+    told, before = OUTCOME.read_text(), status()["chain"]["size"]
+    install("first.deb")
+    until("it runs", active)
+    more_is_stored()
+    assert status()["chain"]["size"] > before
+    assert not OUTCOME.with_name("before.json").exists()
+    assert OUTCOME.read_text() == told
 
 
 def stop() -> None:
@@ -260,12 +416,16 @@ CHECKS = (
     sandbox,
     reload,
     usb_adapter,
+    late_adapter,
     killed,
     watchdog,
     verification,
     credential,
     faulty_configuration,
+    node,
     updates,
+    taken_back,
+    older,
     stop,
 )
 

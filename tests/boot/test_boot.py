@@ -11,7 +11,7 @@ from deploy.test_package_installed import packages
 
 __all__ = ["packages"]
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3_600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(5_400)]
 
 
 @pytest.fixture(scope="module")

@@ -98,14 +98,29 @@ def test_a_time_stamp_has_a_time_and_no_block(tmp_path: Path) -> None:
     asyncio.run(_stamped(folder / "data"))
     rows = within("anchors", cwd=folder).out.splitlines()[1:]
     assert len(rows) == 3 and rows[0].endswith("BLOCK               ITS TIME")
-    assert all("anchored  none: a time stamp  2026-11-" in row for row in rows[1:])
+    assert [row.split("none: a time stamp  2026-11-")[0].split()[-1] for row in rows[1:]] == ["claimed", "anchored"]
     block = within("show", "1", cwd=folder).out
     assert "anchored    by a time stamp of rfc3161 tsa.example at 2026-11-" in block
+    assert "claimed     by node coop, tsa: by a time stamp of fleet rfc3161 tsa.example at 2026-11-" in block
+    assert block.count("anchored on 1 chain") == 1
+    (told,) = (one for one in json.loads(within("blocks", "--json", cwd=folder).out)["blocks"] if one["height"] == 1)
+    assert (told["anchored"], told["claimed"]) == (["tsa"], ["by node coop, tsa"])
     assert str(BEGUN_MS // 1000) not in block
     chains = {"tsa": sample.anchor(kind="rfc3161", chain="tsa.example", state="anchored", size=3, block=7)}
     with answering(folder / "data" / "control.sock", http(json.dumps(sample.status(anchors=chains)).encode())):
         told = fieldgate("anchors", cwd=folder).out.splitlines()[0]
     assert told == "tsa (rfc3161 tsa.example): size 3 is anchored; anchored up to block 235"
+
+
+def test_what_a_node_says_of_a_chain_is_its_word(folder: Path) -> None:
+    given = sample.anchor(kind="fleet", chain="evm 9090", state="claimed", size=3, anchored=0, block=None)
+    told = json.dumps(sample.status(anchors={"by node coop, 9090": given})).encode()
+    with answering(folder / "data" / "control.sock", http(told)):
+        assert fieldgate("anchors", cwd=folder).out.startswith(
+            "by node coop, 9090 (fleet evm 9090): size 3 is claimed by the node, and not checked against a pin\n"
+        )
+        told_by_status = fieldgate("status", cwd=folder).out
+    assert "by node coop, 9090: claimed by the node up to block 2\n" in told_by_status
 
 
 def test_status_tells_each_chain(folder: Path) -> None:

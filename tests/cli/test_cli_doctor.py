@@ -359,6 +359,8 @@ SECRETS = {
     "drop-in": "mqtts://bob:Zb7-in-a-drop-in@h",
     "log line": "Zb7-in-a-log",
     "status": "Zb7-in-a-payload",
+    "project": "Zb7-of-a-portal",
+    "wrong address": "Zb7-of-no-address",
 }
 
 
@@ -398,6 +400,14 @@ driver = "mqtt"
 broker = "local"
 topic = "{SECRETS["pasted key"]}"
 values = {{ n = {{ pointer = "/n" }} }}
+[anchor.a]
+kind = "rfc3161"
+url = "https://portal.example/api/{SECRETS["project"]}/rpc"
+roots_file = "/etc/roots.pem"
+[anchor.b]
+kind = "rfc3161"
+url = "htps://portal.example/api/{SECRETS["wrong address"]}/rpc"
+roots_file = "/etc/roots.pem"
 {NODE.format(key=vkey("node.example"))}
 """,
     )
@@ -456,17 +466,20 @@ def test_no_secret_of_the_log_is_in_the_archive(home: Path) -> None:
     password.write_text(SECRETS["password file"])
     password.chmod(0o644)  # a fault, and a secret all the same
     add(home, f'[broker.local]\nurl = "mqtt://127.0.0.1:1"\npassword = "file:{password}"\n')  # without its user
+    address = f"https://portal.example/api/{SECRETS['project']}/rpc"
+    add(home, f'[anchor.a]\nkind = "rfc3161"\nurl = "{address}"\nroots_file = "/etc/roots.pem"\n')
     lines = [
         f"connecting with {SECRETS['password file']}",
         f"token={SECRETS['log line']}",
         f"mqtt://bob:{SECRETS['url']}@h is away",
         SECRETS["pasted key"],
+        f"POST /api/{SECRETS['project']}/rpc",
     ]
     logs = {"lines": [{"text": line, "password": SECRETS["pasted password"]} for line in lines]}
     with answering(home / "data" / "control.sock", http(json.dumps(logs).encode())):
         fieldgate("doctor", "--bundle", "s.tgz", cwd=home)
     files = unpacked(home / "s.tgz")
-    assert len(json.loads(files["fieldgate-support/logs.json"])["lines"]) == 4
+    assert len(json.loads(files["fieldgate-support/logs.json"])["lines"]) == 5
     assert "Zb7" not in "\n".join(files.values())
 
 

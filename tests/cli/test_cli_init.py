@@ -51,6 +51,7 @@ def test_makes_a_gateway(tmp_path: Path) -> None:
     assert vkey in done.out
     assert vkey.startswith(f"{NAME}/1+")
     assert "PRIVATE" not in done.out
+    assert "fieldgate probe PORT" in done.out
     assert fieldgate("check", cwd=tmp_path).code == 0
 
 

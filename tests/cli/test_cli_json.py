@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from fakes import status_sample as sample
 from fakes.broker import free_port
@@ -21,6 +22,7 @@ from fakes.gateway_folder import make_folder
 from fakes.log_maker import LogMaker
 from msgspec.structs import fields
 
+from gateway import cli
 from gateway.backup.archive import Handed
 from gateway.core.anchor_row import ANCHORED, AnchorRow
 from gateway.store import Store, pruning
@@ -59,6 +61,13 @@ def run(folder: Path, *args: str) -> Any:
     done = fieldgate(*args, "--json", cwd=folder)
     assert done.out, done.err
     return json.loads(done.out)
+
+
+def lines(folder: Path, *args: str) -> list[Any]:
+    """Of a command that prints one JSON value a line."""
+    done = fieldgate(*args, "--json", cwd=folder)
+    assert done.out, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +137,64 @@ def test_a_gateway_of_ones_own(tmp_path: Path, folder: Path) -> None:
     assert {field.partition("[")[0].partition(".")[0] for field in known} == set(box) - set(sample.source())
     assert {"name", "unit", "minutes"} == set(box["values"][0])
     check("events", run(tmp_path, "events"), run(tmp_path, "events", "--limit", "1"))
+
+
+def until_told(folder: Path) -> list[Any]:
+    """The records of the log, once a condition is among them: it has to hold for a while."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        found = lines(folder, "logs")
+        if any(record["condition"] for record in found):
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_what_a_running_gateway_is_asked_to_do(tmp_path: Path) -> None:
+    config = tmp_path / "fieldgate.toml"
+    with gateway(tmp_path):
+        text = config.read_text()
+        config.write_text(text.replace("every_s = 1\n", "every_s = 2\n"))
+        good = run(tmp_path, "check")
+        taken = run(tmp_path, "reload")
+        config.write_text(text.replace("every_s = 1\n", "every_s = -1\n"))
+        bad, refused = run(tmp_path, "check"), run(tmp_path, "reload")
+        history = run(tmp_path, "config", "history")
+        asked, code = run(tmp_path, "sync", "now"), run(tmp_path, "login")
+        records = until_told(tmp_path)
+        found = run(tmp_path, "doctor")
+    assert good["advice"] and good["changes"] and bad["faults"]
+    config.write_text(text.replace("[gateway]\n", '[gateway]\nprofile = "domestic"\n'))
+    check("check", good, bad, run(tmp_path, "check"))
+    assert (taken["taken_over"], taken["sources"]["changed"], refused["taken_over"]) == (True, ["box"], False)
+    check("reload", taken, refused)
+    check("config history", history)
+    check("sync now", asked)
+    check("login", code)
+    check("logs", *records)
+    check("doctor", found)
+
+
+def test_a_recorded_file(tmp_path: Path) -> None:
+    (tmp_path / "scale.log").write_bytes(b"ST,GS,+  13640kg\r\nST,GS,+  1364\r\n")
+    *samples, last = lines(tmp_path, "decode", "scale", "scale.log", "-o", "variant=st-gs")
+    assert last["samples"] == len(samples) == 1
+    check("decode CODEC FILE", *samples, last)
+
+
+def test_each_command_that_has_json_is_documented() -> None:
+    told = re.findall(r"^## `fieldgate (.+) --json`$", DOCS.read_text(), re.MULTILINE)
+    assert {" ".join(word for word in one.split() if word.islower()) for one in told} == set(with_json(cli.cli))
+
+
+def with_json(group: click.Group, above: str = "") -> Iterator[str]:
+    with click.Context(group) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from with_json(command, f"{above}{name} ")
+            elif command is not None and any("--json" in option.opts for option in command.params):
+                yield f"{above}{name}"
 
 
 def test_a_store(folder: Path) -> None:

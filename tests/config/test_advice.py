@@ -19,9 +19,12 @@ WITNESS = f'[node.w]\nurl = "https://w.example"\nseen_key = "{SEEN}"\nshare = []
 PUBLIC = f'[witness.public]\nurl = "https://w.example"\nvkey = "{vkey("w.example")}"\n'
 NO_NODE = GOOD[: GOOD.index("[node")]
 NO_SOURCE = GOOD[: GOOD.index("[source")] + GOOD[GOOD.index("[node") :]
-ANCHOR = (
+UNSEALED = (
     '[anchor.s]\nkind = "evm"\nurl = "https://s.example"\nchain_id = 9090\nkey = "file:/etc/fieldgate/anchor.key"\n'
 )
+SIGNERS = [f"0x{number:040x}" for number in range(14)]
+ANCHOR = UNSEALED + f"signers = {SIGNERS[:5]}\n"
+MANY = UNSEALED + f"signers = {SIGNERS}\n"
 OLDEST = '[retention]\nwhen_full = "oldest"\n'
 
 CASES: list[tuple[str, list[str]]] = [
@@ -59,6 +62,9 @@ CASES: list[tuple[str, list[str]]] = [
     (GOOD + ANCHOR, []),
     (GOOD + ANCHOR.replace("https://s.example", "http://127.0.0.1:8545"), []),
     (GOOD + ANCHOR.replace("https", "http"), ["config-anchor-in-clear anchor.s.url"]),
+    (GOOD + UNSEALED, ["config-no-signers anchor.s"]),
+    (GOOD + MANY + "confirmations = 8\n", []),
+    (GOOD + MANY + "confirmations = 7\n", ["config-few-seals anchor.s.confirmations"]),
     (GOOD + ANCHOR + "confirmations = 6\n", []),
     (GOOD + ANCHOR + "confirmations = 5\n", ["config-few-confirmations anchor.s.confirmations"]),
     (GOOD + OLDEST, []),

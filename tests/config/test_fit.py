@@ -58,6 +58,13 @@ def test_one_account_has_one_table(tmp_path: Path) -> None:
     assert "as anchor.a" in fault.what
 
 
+def test_an_account_is_told_by_the_key_that_signs_alone(tmp_path: Path) -> None:
+    """What else is secret in a table, a server's api_key, says nothing of who sends."""
+    (fault,) = faults(tmp_path, GATEWAY + evm("a") + evm("b", 'api_key = "file:/etc/fieldgate/api.key"\n'))
+    assert fault.key == "anchor.b"
+    assert "with the same key as anchor.a" in fault.what
+
+
 def test_an_anchor_of_a_kind_that_there_is_not(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, GATEWAY + evm("a").replace('"evm"', '"evn"'))
     assert (fault.key, fault.cure) == ("anchor.a.kind", "Did you mean evm?")

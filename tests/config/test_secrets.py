@@ -44,6 +44,15 @@ def test_no_secret_is_shown(tmp_path: Path, start: str, put: str) -> None:
     assert "tr0ub4dor" not in "\n".join(map(str, found))
 
 
+@pytest.mark.parametrize("address", ["htps://portal.example/api/{0}/rpc", "https://portal example?{0}", "api/{0}"])
+def test_no_part_of_a_chains_address_is_shown(tmp_path: Path, address: str) -> None:
+    """Portals put access keys there."""
+    table = f'[anchor.a]\nkind = "rfc3161"\nroots_file = "/r"\nurl = "{address.format(SECRET)}"\n'
+    (fault,) = faults(tmp_path, GATEWAY + table)
+    assert fault.key == "anchor.a.url"
+    assert "tr0ub4dor" not in str(fault)
+
+
 @QUICK
 @given(data=st.data())
 def test_no_secret_is_shown_whatever_else_is_wrong(tmp_path: Path, data: st.DataObject) -> None:

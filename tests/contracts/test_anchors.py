@@ -228,6 +228,19 @@ async def test_a_reorganisation_takes_the_place_away_and_the_same_bytes_find_ano
     assert await ground.stands(STATEMENT) == 1
 
 
+async def test_a_place_that_is_known_stays_until_another_block_is_there(ground: Ground, chain: Chain) -> None:
+    submission = await sent(chain, await made(chain))
+    await ground.mine(2)
+    place = await placed(chain, submission)
+    known = replace(submission, place=place)
+    assert await placed(chain, known) == place
+    async with ground.open() as other:
+        assert await placed(other, known) == place
+        await ground.reorganise(2)
+        if ground.kind not in FINAL:
+            assert (await other.look(known)).place is None
+
+
 async def test_a_statement_follows_another(ground: Ground, chain: Chain) -> None:
     first = await sent(chain, await made(chain))
     await ground.mine(CONFIRMATIONS)

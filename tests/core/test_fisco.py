@@ -281,6 +281,31 @@ def test_proofs_that_are_none(version, proof):
         fisco.levels_2(proof) if version == 2 else fisco.levels_3(proof, bytes(32), "ecdsa")
 
 
+MUCH = 8 * 1024 * 1024
+"""Bytes of an answer. In Python, to hash so many takes half a minute; 16 KiB take 50 ms."""
+
+
+@pytest.mark.parametrize(("version", "sm"), CASES)
+def test_what_is_too_long_is_not_hashed(version, sm, monkeypatch):
+    chain, _ = chain_of(version, sm)
+    header, transaction = chain.blocks[-1].header, chain.blocks[-1].transactions[0].told
+    much, cryptography = "0x" + "77" * (MUCH // 2), "sm" if sm else "ecdsa"
+
+    def never(data):
+        assert len(data) <= 16 * 1024, "it is hashed"
+        return bytes(32)
+
+    monkeypatch.setattr(fisco, "HASHES", {"ecdsa": never, "sm": never})
+    with pytest.raises(FormatError, match=r"the header has .* bytes, more than 16384"):
+        fisco.header_bytes(version, header | {"extraData": [much] if version == 2 else much})
+    with pytest.raises(FormatError, match=r"the transaction has .* bytes, more than 16384"):
+        fisco.transaction_bytes(version, transaction | {"input": much}, cryptography)
+    with pytest.raises(FormatError, match="no hexadecimal of at most"):
+        fisco.levels_3(["0x00000002", "0x" + "11" * 32, much], b"\x11" * 32, cryptography)
+    with pytest.raises(FormatError, match="no hexadecimal of at most"):
+        fisco.levels_2([{"left": [much], "right": []}])
+
+
 @pytest.mark.parametrize("data", [b"", bytes(160), bytes(300), b"\0" * 300 + b"1", b"1" * 400])
 def test_headers_of_version_3_that_are_none(data):
     with pytest.raises(FormatError):

@@ -33,7 +33,7 @@ def told(template: str, value: Callable[[str], str]) -> str:
 def catalog() -> str:
     """systemd's catalog files: an entry a message id, fields of the record between @."""
     entries = [_entry(one) for one in conditions.of_gateway()]
-    head = "# What the journal explains of Fieldgate's conditions with journalctl -x: docs/operations.md, Logs.\n"
+    head = "# What the journal explains of Fieldgate's conditions with journalctl -x: docs/operations.md, The log.\n"
     return "\n".join([head, *entries])
 
 

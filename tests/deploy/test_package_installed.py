@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deploy.test_units import EXPOSED_TENTHS, SANDBOXED, TIMERS, UNITS, surprises, systemd_version
 from fakes import debian_root
 from fakes.debian_root import INSIDE, Debian, kept
 from fakes.packages import EPOCH, build, copied
@@ -99,6 +100,21 @@ def test_from_nothing_to_sealed_readings_and_through_updates(debian: Debian, pac
         readings += MESSAGES
         assert (told["version"], told["readings"]) == (f"fieldgate {version}", readings)
         assert [path.name for path in debian.path("/usr/lib/fieldgate").iterdir() if path.is_dir()] == [version]
+
+
+def test_the_systemd_of_each_debian_knows_everything_in_the_units(debian: Debian, packages: tuple[Path, Path]) -> None:
+    """As they are installed. Debian 13's has the settings that Debian 12's is too old for."""
+    install(debian, packages[0])
+    systemd = systemd_version(debian.run("systemd-analyze", "--version"))
+    for unit in (*UNITS, *TIMERS):
+        _, said = debian.tried("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit)
+        assert surprises(said, systemd) == [], unit
+    for unit in SANDBOXED:
+        debian.run("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSED_TENTHS}", unit)
+    faulty = debian.path("/usr/lib/systemd/system/fieldgate.service")
+    faulty.write_text(faulty.read_text().replace("ProtectHome=yes", "ProtectHom=yes"))
+    _, said = debian.tried("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", faulty.name)
+    assert any("ProtectHom" in line for line in surprises(said, systemd)), "a control"
 
 
 def test_the_command_of_the_readme_is_all_there_is_to_type(debian: Debian, packages: tuple[Path, Path]) -> None:

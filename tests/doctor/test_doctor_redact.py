@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.note import ED25519
-from gateway.doctor.redact import HIDDEN, Redactor
+from gateway.doctor.redact import HIDDEN, Redactor, secrets_in_addresses
 
 KEY = private("hen.example/1", ED25519)
 PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI\nabc\n-----END EC PRIVATE KEY-----"
@@ -84,6 +84,28 @@ def test_values_by_the_names_on_the_way() -> None:
     listing = Redactor().listing(table)
     assert 'gateway.key = "file:/etc/log.key"\n' in listing
     assert "hunter2" not in listing
+
+
+def test_portals_put_keys_into_the_path_of_a_chains_address() -> None:
+    """BSN's: /api/PROJECT/rpc, and a node's may have one in its query."""
+    project, key = "0a1b2c3d4e5f60718293a4b5c6d7e8f9", "short7"
+    table = {
+        "anchor": {
+            "a": {"url": f"https://bsn.example:18602/api/{project}/rpc", "ca_file": "/etc/ca.pem"},
+            "b": {"url": "https://citynode.example", "rpc": f"https://node.example?key={key}", "every_s": 7},
+        },
+        "anchors": {"a": {"urls": [f"see https://bsn.example/{project}"]}},
+        "node": {"coop": {"url": "https://node.example/fieldgate"}},
+    }
+    listing = Redactor().listing(table)
+    assert project not in listing
+    assert key not in listing
+    assert 'anchor.a.url = "https://bsn.example:18602/..."\n' in listing
+    assert 'anchor.a.ca_file = "/etc/ca.pem"\n' in listing
+    assert 'anchor.b.url = "https://citynode.example"\n' in listing
+    assert 'anchor.b.rpc = "https://node.example/..."\n' in listing
+    assert 'node.coop.url = "https://node.example/fieldgate"\n' in listing
+    assert set(secrets_in_addresses(table)) == {project}
 
 
 @given(

@@ -57,9 +57,9 @@ NODE = f"""\
 [node]
 name = "node.example"
 data_dir = "/var/lib/fieldgate-node"
-seen_key = "file:/etc/fieldgate-node/seen.key"
-stored_key = "file:/etc/fieldgate-node/stored.key"
-read_key = "file:/etc/fieldgate-node/read.key"
+seen_key = "file:/var/lib/fieldgate-node/seen.key"
+stored_key = "file:/var/lib/fieldgate-node/stored.key"
+read_key = "file:/var/lib/fieldgate-node/read.key"
 
 [gateway.henhouse]
 vkey = "{LOG}"

@@ -4,6 +4,7 @@ Blocks are hashed and sealed as the documentation says, with an RLP and a Merkle
 nobody votes, and a transaction does nothing but stand in a block.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -66,6 +67,7 @@ class FiscoChain:
     branch: int = 0
     nonce: int = 0
     spoil: Callable[[str, Any], Any] = same
+    slow_s: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     received: int = 0
     sent_bytes: int = 0
@@ -274,6 +276,7 @@ class FiscoChain:
         assert asked["jsonrpc"] == "2.0"
         method, parameters = asked["method"], asked["params"]
         self.asked.append(method)
+        await asyncio.sleep(self.slow_s.get(method, 0))
         where = 1 if self.version == 2 else "group0"
         answer: dict[str, Any] = {"id": asked["id"], "jsonrpc": "2.0"}
         known = getattr(self, f"_{method}_{self.version}", None)

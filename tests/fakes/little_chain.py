@@ -7,13 +7,15 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import NamedTuple
 
+from fakes.clock import START_MS
+
 from gateway.anchors.api import Chain, GoneError, LieError, Place, RefusedError, Sight, Submission
 from gateway.core import anchor, cbor
 from gateway.core.anchor import Anchored, Pin, Statement
 from gateway.errors import FormatError, UnreachableError
 
 KIND, NAME = "little", "one"
-BLOCK_S, GENESIS_S = 10, 1_795_000_000
+BLOCK_S, GENESIS_S = 10, START_MS // 1000
 
 
 class Block(NamedTuple):
@@ -96,6 +98,8 @@ class LittleChain:
         if blocks[-1].number < self._height:
             raise LieError(f"its height fell from {self._height} to {blocks[-1].number}")
         self._height = blocks[-1].number
+        if submission.place is not None:
+            return again(blocks, submission.place)
         for block in blocks:
             if b"no " + submission.data in block.held:
                 raise GoneError("it was refused for good")
@@ -110,6 +114,14 @@ class LittleChain:
         evidence: cbor.Value = [NAME, block.header, list(block.held)]
         check(submission.statement, evidence, ())
         return evidence
+
+
+def again(blocks: list[Block], place: Place) -> Sight:
+    """What became of the block: it is there, or another is, or so many there are not."""
+    height = blocks[-1].number
+    if place.number > height:
+        raise UnreachableError(f"it has no block {place.number}")
+    return Sight(height, place if blocks[place.number].hash == place.hash else None)
 
 
 def linked(blocks: list[Block]) -> list[Block]:

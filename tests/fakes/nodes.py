@@ -14,6 +14,7 @@ from fakes.log_maker import LogMaker, signer
 
 from gateway import httpsig
 from gateway.anchors import registry as chains
+from gateway.clock import Clock, SystemClock
 from gateway.core import cbor
 from gateway.core.note import COSIGNATURE, ED25519, VerifierKey, parse_lines, verify_cosignature
 from gateway.fleet import Known, Telling
@@ -109,9 +110,13 @@ async def running(
     read_timeout_s: float = 30.0,
     anchors: Mapping[str, AnchorSettings] = MappingProxyType({}),
     kind_of: Callable[[str], Known] = chains.kind,
+    clock: Clock | None = None,
     **changes: Any,
 ) -> AsyncIterator[Client]:
-    """A node with these logs enrolled; `changes` are fields of NodeSelf. Its store is made at the first start."""
+    """A node with these logs enrolled; `changes` are fields of NodeSelf. Its store is made at the first start.
+
+    clock: of what tells chains; the machine's where none is given.
+    """
     self = NodeSelf(
         name=NAME,
         data_dir=str(folder),
@@ -124,7 +129,8 @@ async def running(
         await asyncio.to_thread(create_file, folder / STORE_FILE)
     node = await Node.open(NodeSettings(node=self, gateway=dict(logs), anchor=dict(anchors)), KEYS.__getitem__)
     stop = asyncio.Event()
-    beside = [Telling(name, one, {}, node.fleets[name], kind_of) for name, one in anchors.items()]
+    told_by = clock or await asyncio.to_thread(SystemClock)
+    beside = [Telling(name, one, {}, node.fleets[name], told_by, kind_of) for name, one in anchors.items()]
     task = asyncio.create_task(node.serve(stop, beside=beside))
     timeout = aiohttp.ClientTimeout(total=read_timeout_s)
     try:

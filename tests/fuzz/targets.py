@@ -274,7 +274,7 @@ def chains(data: bytes) -> bool:
             taken += 1
     with suppress(ValueError):
         answer = json.loads(data)
-        for call in (bsn.APP_INFO, bsn.FABRIC_CALL, bsn.FABRIC_BLOCK, bsn.FISCO_BLOCK):
+        for call in (bsn.APP_INFO, bsn.FABRIC_CALL, bsn.FABRIC_BLOCK, bsn.FISCO_CALL):
             with suppress(FormatError):
                 bsn.answer_text(0, "", call, bsn.read_body(answer, call.answer))
                 taken += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.clock import FakeClock
 from fakes.collector import until
 from fakes.little_chain import KIND, NAME, LittleChain, World, check
 from fakes.log_maker import LogMaker
@@ -17,7 +18,6 @@ from fakes.nodes import Client, enrolled, running
 
 from gateway.anchors.api import Chain, Place, Sight, Submission
 from gateway.anchors.task import Anchoring
-from gateway.clock import SystemClock
 from gateway.core import anchor_kinds, cbor
 from gateway.core.anchor import Statement
 from gateway.core.anchor_row import ANCHORED, FAILED, WAITING, AnchorRow
@@ -28,7 +28,7 @@ from gateway.settings import AnchorSettings
 
 SETTINGS = AnchorSettings(kind=KIND, every_s=0.0, confirmations=2, look_s=0.002, late_s=1_000.0)
 KINDS = {KIND: check}
-CLOCK = SystemClock()
+CLOCK = FakeClock()
 
 
 class Kind:
@@ -56,7 +56,7 @@ async def anchored(folder: Path, makers: list[LogMaker], world: World) -> AsyncI
     """A node that serves these logs and keeps a chain told."""
     tables = {f"gw-{n}": enrolled(maker) for n, maker in enumerate(makers)}
     anchors = {"coop": SETTINGS}
-    async with running(folder, tables, anchors=anchors, kind_of=lambda _: Kind(world)) as client:
+    async with running(folder, tables, anchors=anchors, kind_of=lambda _: Kind(world), clock=CLOCK) as client:
         yield client
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import anvil
+from fakes import anvil, offline
 from fakes.again import again
 from fakes.anvil import CHAIN_ID, KEY, Anvil
 from fakes.command import Done, fieldgate
@@ -87,11 +87,11 @@ async def cosigned(running: Running, by: Signer) -> None:
 
 
 def verified(folder: Path, receipt: bytes, pins: str) -> Done:
-    """By somebody who has these three files and nothing else."""
+    """By somebody who has these three files, and no network."""
     (folder / "policy").write_bytes(make_policy([signer(ORIGIN).vkey], [VET.vkey]))
     (folder / "receipt").write_bytes(receipt)
     (folder / "pins").write_text(pins)
-    return fieldgate("verify", "receipt", "--policy", "policy", "--pins", "pins", cwd=folder)
+    return offline.verify("receipt", "--policy", "policy", "--pins", "pins", cwd=folder)
 
 
 async def test_a_reading_is_anchored_and_proven_without_a_network(tmp_path: Path, home: Home, key: Path) -> None:
@@ -171,6 +171,6 @@ async def test_the_chain_is_killed_and_reorganised_and_the_gateway_killed_on_the
             assert stands == (1 if row["state"] in ("anchored", "in block") else stands), row
             assert stands <= 1, "never twice for one digest"
     assert fieldgate("policy", "-o", "policy", cwd=field.home).code == 0
-    done = fieldgate("verify", "receipt", "--policy", "policy", "--pins", "pins", "-v", cwd=field.home)
+    done = offline.verify("receipt", "--policy", "policy", "--pins", "pins", "-v", cwd=field.home)
     assert done.code == 0, done.err
     assert "(proven by the pinned block" in done.out

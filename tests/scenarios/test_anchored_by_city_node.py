@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes import offline
 from fakes.again import again
 from fakes.bsn_grounds import (
     FabricGround,
@@ -100,8 +101,8 @@ async def test_gateway_and_city_node_die_on_the_way(tmp_path: Path, ground: Grou
     assert done.code == 0, done.err
     (field.home / "pins").write_text(sealers_pin(ground))
     await ground.away(True)
-    command = ("verify", "receipt", "--policy", "policy", "--pins", "pins", "-v")
-    done = await asyncio.to_thread(fieldgate, *command, cwd=field.home)
+    command = ("receipt", "--policy", "policy", "--pins", "pins", "-v")
+    done = await asyncio.to_thread(offline.verify, *command, cwd=field.home)
     await ground.away(False)
     assert done.code == 0, done.err
     assert f"of {ground.kind} " in done.out

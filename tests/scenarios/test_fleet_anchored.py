@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from fakes import offline
 from fakes.field import Field, fieldgate
 from fakes.stamp_server import StampGround, stamp_ground
 
@@ -82,7 +83,8 @@ async def test_one_time_stamp_for_three_gateways_in_receipts_that_verify_offline
         for process in (*(field.gateway for field in fields), node):
             assert await process.end() == 0
     for field in fields:
-        verify = ("verify", "box.tlog-proof", "--policy", "its.policy", "--pins", "chains.pins", "-v")
-        told = await fieldgate(*verify, cwd=field.home)
-        assert "logs by the node node.example, not later than" in told
-        assert "(proven by the pinned root root)" in told
+        command = ("box.tlog-proof", "--policy", "its.policy", "--pins", "chains.pins", "-v")
+        told = await asyncio.to_thread(offline.verify, *command, cwd=field.home)
+        assert told.code == 0, told.err
+        assert "logs by the node node.example, not later than" in told.out
+        assert "(proven by the pinned root root)" in told.out

@@ -206,7 +206,8 @@ async def test_a_receipt_carries_the_nodes_anchor_and_verifies_with_a_pin(store:
         await until(lambda: up.status()["ok"])
         assert up.status()["anchors_refused"] == 0
         (shown,) = up.anchors().values()
-        assert (shown["state"], shown["anchored"], shown["anchored_block"]) == ("anchored", SIZE, 1_000)
+        assert (shown["state"], shown["anchored"], shown["anchored_block"]) == ("claimed", 0, None)
+        assert shown["size"] == SIZE
         assert shown.keys() == status_sample.anchor().keys()
         policy = make_policy([store.vkey], [telling.node.seen.vkey])
     pins = parse_pins(evm_blocks.pin(evm_blocks.headers(given.statement(own(log)))[0]).encode())

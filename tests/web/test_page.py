@@ -589,3 +589,18 @@ async def test_the_chain_tells_how_far_its_anchors_are(filled: Store) -> None:
     assert "anchored" not in page.by["9"]
     assert "anchored on 1 of 3 chains" in (await shown("/chain/3", desk(filled), chain() | {"anchors": anchors})).text
     assert "Anchors" not in (await shown("/chain", desk(filled), chain() | {"anchors": {}})).text
+
+
+async def test_what_a_node_says_of_a_chain_is_shown_as_its_word(filled: Store) -> None:
+    """It was checked without pins: a node may have made up the chain."""
+    given = anchor(kind="fleet", chain="evm 9090", state="claimed", size=9, anchored=0, block=None)
+    page = await shown("/chain?before=10", desk(filled), chain() | {"anchors": {"by node coop, 9090": given}})
+    assert "claimed by the node" in page.by["by node coop, 9090"]
+    assert "covers blocks up to 8" in page.by["by node coop, 9090"]
+    assert "anchor claimed by a node" in page.by["8"]
+    assert "claimed" not in page.by["9"]
+    assert "anchored" not in page.text
+    assert not [one for one in page.having("class") if one == "tag well" and "claim" in one]
+    own = {"spartan": anchor(anchored=9), "by node coop, 9090": given}
+    page = await shown("/chain?before=10", desk(filled), chain() | {"anchors": own})
+    assert "anchored on 1 of 1 chain" in page.by["8"]

@@ -1,13 +1,13 @@
 """Blocks out of a server's JSON, made into the bytes that are hashed, so that nothing of the JSON is believed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gateway.anchors.api import LieError
+from gateway.anchors.api import GoneError, LieError, Place
 from gateway.anchors.evm import rpc
 from gateway.core import rlp, trie
 from gateway.core.anchor_evm import Header
-from gateway.core.limits import ANCHOR_EVIDENCE_BYTES
+from gateway.core.limits import ANCHOR_EVIDENCE_BYTES, EVM_BLOCK_BYTES, EVM_BLOCK_ITEMS
 from gateway.errors import UnreachableError
 
 _HEADER: Sequence[tuple[str, int | None]] = (  # name, length; None: a number
@@ -35,6 +35,7 @@ _LATER: Sequence[tuple[str, int | None]] = (  # EIP-1559, 4895, 4844, 4788, 7685
     ("parentBeaconBlockRoot", 32),
     ("requestsHash", 32),
 )
+_TYPE_MAX = 0x7F  # EIP-2718
 
 
 def header(told: dict[str, Any]) -> Header:
@@ -60,10 +61,25 @@ def _field(told: dict[str, Any], name: str, length: int | None) -> bytes:
 
 
 def transactions(told: dict[str, Any], of: Header) -> list[bytes]:
-    """Those of a block, as signed; blocking. LieError where they are not what the header has."""
-    found = [_transaction(rpc.table(one, "transaction")) for one in rpc.listed(told.get("transactions"), "block")]
+    """Those of a block, as signed; blocking. LieError where they are not what the header has, GoneError (_bounded)."""
+    made = (_transaction(rpc.table(one, "transaction")) for one in rpc.listed(told.get("transactions"), "block"))
+    found = _bounded(made, of, "transactions")
     if trie.root(found) != of.transactions_root:
         raise LieError(f"the transactions of block {of.number} are not those of its header")
+    return found
+
+
+def _bounded(made: Iterable[bytes], of: Header, what: str) -> list[bytes]:
+    """All of them. GoneError where they are more than can be hashed in the time of a call: none is hashed then."""
+    found, size = list[bytes](), 0
+    for one in made:
+        size += len(one)
+        if size > EVM_BLOCK_BYTES or len(found) == EVM_BLOCK_ITEMS:
+            most = f"{EVM_BLOCK_ITEMS} {what}, or {EVM_BLOCK_BYTES} bytes of them"
+            cure = "Where it stays so, anchor on a chain with smaller blocks. The next checkpoint takes its place"
+            place = Place(of.number, of.hash, of.time_s)
+            raise GoneError(f"block {of.number} has more than {most}: it cannot be proved here", cure=cure, place=place)
+        found.append(one)
     return found
 
 
@@ -86,7 +102,8 @@ def _transaction(told: dict[str, Any]) -> bytes:
         hashes = [rpc.data(one, "blob's hash", 32) for one in rpc.listed(told.get("blobVersionedHashes"), "blobs")]
         more = [*number("maxFeePerBlobGas"), hashes]
     elif kind == 4:
-        more = [[_authorization(rpc.table(one, "authorization")) for one in told.get("authorizationList") or ()]]
+        listed = rpc.listed(told.get("authorizationList"), "authorizations")
+        more = [[_authorization(rpc.table(one, "authorization")) for one in listed]]
     elif kind not in (1, 2):
         raise UnreachableError(f"a transaction in the anchor's block has type {kind}, which is not known here yet")
     return bytes([kind]) + rlp.encode([*number("chainId", "nonce", *prices), *body, access, *more, *signature])
@@ -110,8 +127,8 @@ def _authorization(told: dict[str, Any]) -> list[rlp.Encodable]:
 
 
 def receipts(told: Sequence[Any], of: Header) -> list[bytes]:
-    """Those of a block; blocking. LieError where they are not what the header has."""
-    found = [_receipt(rpc.table(one, "receipt")) for one in told]
+    """Those of a block; blocking. LieError where they are not what the header has, GoneError (_bounded)."""
+    found = _bounded((_receipt(rpc.table(one, "receipt")) for one in told), of, "receipts")
     if trie.root(found) != of.receipts_root:
         raise LieError(f"the receipts of block {of.number} are not those of its header")
     return found
@@ -119,6 +136,8 @@ def receipts(told: Sequence[Any], of: Header) -> list[bytes]:
 
 def _receipt(told: dict[str, Any]) -> bytes:
     kind = rpc.uint(told.get("type", "0x0"), "receipt's type")
+    if kind > _TYPE_MAX:
+        raise LieError(f"a receipt has type {kind:#x}, and {_TYPE_MAX:#x} is the highest there is")
     status = (
         rlp.uint(rpc.uint(told["status"], "status")) if "status" in told else rpc.data(told.get("root"), "root", 32)
     )

@@ -8,6 +8,7 @@ with the same nonce and a higher price, and only one of the two can ever stand t
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from gateway.anchors.api import Chain, GoneError, LieError, Place, RefusedError, Sight, Submission
@@ -69,8 +70,9 @@ class EvmChain:
     def __init__(self, options: EvmOptions, account: Account, server: Rpc) -> None:
         self._options, self._account, self._rpc = options, account, server
         self._to = bytes.fromhex(options.contract[2:]) if options.contract else account.address
-        signers = Pin(anchor_evm.KIND, str(options.chain_id), "signers", options.signers, 0)
-        self._signers = anchor_evm.read_signers(signers) if options.signers else None
+        pins = [Pin(anchor_evm.KIND, str(options.chain_id), "signers", options.signers, 0)]
+        self._pins = pins if options.signers else []
+        self._signers = anchor_evm.read_signers(pins[0]) if options.signers else None
         self._height = 0  # of the newest header that was linked: a number alone is believed for one look
         self._run: list[Header] = []  # linked, from the block in which the submission stands
         self._block: _Block | None = None
@@ -140,10 +142,9 @@ class EvmChain:
 
     async def look(self, submission: Submission) -> Sight:
         """From the block in which the transaction stands on, headers are followed up to the newest."""
-        await self._same_chain()
-        height = rpc.uint(await self._ask("eth_blockNumber"), "height")
-        if height < self._height:
-            raise LieError(f"the chain's height fell from {self._height} to {height}")
+        height = await self._newest()
+        if submission.place is not None:
+            return await self._again(submission.place, height)
         for _ in range(_TRIES):
             receipt = await self._receipt(submission)
             if receipt is None:
@@ -155,8 +156,24 @@ class EvmChain:
             if block.hash == receipt.block:
                 await self._stands(submission, block, receipt.place)
                 self._height = self._run[-1].number
-                return Sight(self._run[-1].number, Place(block.number, block.hash, block.time_s))
+                return Sight(self._height, Place(block.number, block.hash, block.time_s))
         raise LieError("the block is another than the one in which it says the transaction stands")
+
+    async def _again(self, place: Place, height: int) -> Sight:
+        """Where another block is the chain's, nowhere. Nobody asks for the receipt: servers forget old ones."""
+        if height < place.number:
+            raise UnreachableError(f"its server is at block {height} only, and has shown block {place.number}")
+        await self._follow(place.number, height)
+        self._height = self._run[-1].number
+        return Sight(self._height, place if self._run[0].hash == place.hash else None)
+
+    async def _newest(self) -> int:
+        """The chain's height, in the server's words."""
+        await self._same_chain()
+        height = rpc.uint(await self._ask("eth_blockNumber"), "height")
+        if height < self._height:
+            raise LieError(f"the chain's height fell from {self._height} to {height}")
+        return height
 
     async def _receipt(self, submission: Submission) -> _Receipt | None:
         hashed = keccak256(submission.data)
@@ -219,16 +236,21 @@ class EvmChain:
 
     async def _stands(self, submission: Submission, block: Header, index: int) -> None:
         """LieError where the block does not have the transaction there; GoneError where the contract refused it."""
-        if self._block is None or self._block.hash != block.hash:
-            self._block = await self._whole(block)
-        held = self._block
+        held = await self._held(block)
         if index >= len(held.transactions) or held.transactions[index] != submission.data:
             raise LieError(f"block {block.number} does not hold the transaction where it says")
         if held.receipts is not None:
             try:
                 anchor_evm.check_receipt(held.receipts[index], submission.statement)
             except FormatError as error:
-                raise GoneError(error.what, cure="Check contract; the next checkpoint takes its place") from None
+                place = Place(block.number, block.hash, block.time_s)
+                cure = "Check contract; the next checkpoint takes its place"
+                raise GoneError(error.what, cure=cure, place=place) from None
+
+    async def _held(self, block: Header) -> _Block:
+        if self._block is None or self._block.hash != block.hash:
+            self._block = await self._whole(block)
+        return self._block
 
     async def _whole(self, block: Header) -> _Block:
         told = await self._told(block.number, whole=True)
@@ -253,11 +275,19 @@ class EvmChain:
     # -- prove --------------------------------------------------------------------------------------------------------
 
     async def prove(self, submission: Submission, place: Place, confirmations: int) -> cbor.Value:
-        """The headers that were followed, and the way from their first to the transaction."""
-        sight = await self.look(submission)
-        if sight.place != place or self._block is None or len(self._run) < confirmations:
+        """The headers that were followed, and the way from their first to the transaction.
+
+        RefusedError where so few blocks can never be sealed by more than half of `signers`.
+        """
+        if self._signers is not None and confirmations <= len(self._signers) // 2:
+            what = f"more than half of {len(self._signers)} signers cannot have sealed {confirmations} blocks"
+            raise RefusedError(what, cure=f"Write confirmations = {len(self._signers) // 2 + 1}, or more")
+        sight = await self.look(replace(submission, place=place))
+        if sight.place != place or len(self._run) < confirmations:
             raise LieError(f"block {place.number} is not the chain's any more, or not so deep in it")
-        held, headers = self._block, tuple(self._run[:confirmations])
+        held, headers = await self._held(self._run[0]), tuple(self._run[:confirmations])
+        if submission.data not in held.transactions:
+            raise LieError(f"block {place.number} does not hold the transaction")
         index = held.transactions.index(submission.data)
         return await asyncio.to_thread(self._evidence, submission.statement, headers, held, index)
 
@@ -266,9 +296,12 @@ class EvmChain:
         path = tuple(trie.prove(held.transactions, index))
         evidence = Evidence(self._options.chain_id, headers, index, path, receipt).encode()
         try:
-            anchor_evm.check(statement, evidence, ())
+            found = anchor_evm.check(statement, evidence, self._pins)
         except FormatError as error:
             raise LieError(f"what it showed proves nothing: {error.what}") from None
+        if self._signers is not None and not found.by:
+            sealed = f"{len({header.sealer() for header in headers})} of {len(self._signers)} signers alone"
+            raise LieError(f"blocks {headers[0].number} to {headers[-1].number} are sealed by {sealed}")
         return evidence
 
     # -- questions ----------------------------------------------------------------------------------------------------

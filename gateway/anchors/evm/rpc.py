@@ -49,8 +49,8 @@ class Rpc:
         if wrong is None:
             return answer.get("result")
         code, text = (wrong.get("code"), wrong.get("message")) if isinstance(wrong, dict) else (0, wrong)
-        words = self._server.told(str(text))
-        if code in _BUSY:
+        words = self._server.told(text if isinstance(text, str) else "an error without words")
+        if isinstance(code, int) and code in _BUSY:
             raise UnreachableError(f"it cannot answer {method} now: {words}")
         raise ServerError(code if isinstance(code, int) else 0, words)
 

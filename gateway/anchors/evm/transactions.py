@@ -11,8 +11,8 @@ from gateway.errors import BugError
 
 _TYPE_2 = b"\x02"
 _INSTALL = (
-    "pip install 'fieldgate[evm]'; beside the Debian package: "
-    "sudo pip install --target /usr/local/lib/fieldgate coincurve"
+    "pip install 'coincurve<22'; beside the Debian package: "
+    "sudo pip install --target /usr/local/lib/fieldgate 'coincurve<22'"
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.core.anchor import is_stamped
-from gateway.core.anchor_row import ANCHORED, FAILED, IN_BLOCK, SUBMITTED, WAITING
+from gateway.core.anchor_row import ANCHORED, CLAIMED, FAILED, IN_BLOCK, SUBMITTED, WAITING
 from gateway.web.html import Markup, el
 from gateway.web.view import Part, View
 from gateway.web.words import mark
@@ -15,6 +15,7 @@ _STATES: Final = {
     IN_BLOCK: mark("in a block"),
     ANCHORED: mark("anchored"),
     FAILED: mark("failed"),
+    CLAIMED: mark("claimed by the node"),
 }
 _LOOKS: Final = {ANCHORED: "tag well", FAILED: "tag ill"}
 
@@ -30,6 +31,8 @@ def _row(view: View, name: str, told: Mapping[str, Any]) -> Markup:
     words, facts = view.words, [f"{told['kind']} {told['chain']}"]
     if told["anchored"]:
         facts.append(words("anchored up to block {height}", height=told["anchored"] - 1))
+    if told["state"] == CLAIMED:
+        facts.append(words("covers blocks up to {height}", height=told["size"] - 1))
     if told["block"] and not is_stamped(told["kind"], told["chain"]):
         of, wanted = told["confirmed"], told["confirmations"]
         facts.append(words("in its block {block}: {of} of {wanted}", block=told["block"], of=of, wanted=wanted))
@@ -42,12 +45,15 @@ def _row(view: View, name: str, told: Mapping[str, Any]) -> Markup:
 
 
 def tag(view: View, height: int) -> Markup | None:
-    """Whether a block is covered by an anchor, and on how many of the chains."""
-    anchors = view.status["anchors"].values()
-    held = sum(1 for told in anchors if told["anchored"] > height)
-    if not held:
-        return None
-    text = view.words.many(
-        "anchored on {held} of {count} chain", "anchored on {held} of {count} chains", len(anchors), held=held
-    )
-    return el("span", text, class_="tag well" if held == len(anchors) else "tag")
+    """Whether a block is covered by an anchor, and on how many of the chains; else whether a node says so."""
+    told = view.status["anchors"].values()
+    own, claims = [one for one in told if one["state"] != CLAIMED], [one for one in told if one["state"] == CLAIMED]
+    held = sum(1 for one in own if one["anchored"] > height)
+    if held:
+        text = view.words.many(
+            "anchored on {held} of {count} chain", "anchored on {held} of {count} chains", len(own), held=held
+        )
+        return el("span", text, class_="tag well" if held == len(own) else "tag")
+    if any(one["size"] > height for one in claims):
+        return el("span", view.words("anchor claimed by a node"), class_="tag")
+    return None
