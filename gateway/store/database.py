@@ -442,6 +442,15 @@ async def _step_up(con: aiosqlite.Connection, path: Path, schema: Schema, leave_
             raise DamagedError(f"PRAGMA {name} is {found}, not {wanted}", where=str(path), cure="Restore the file")
 
 
+def _why_closed(path: Path) -> str:
+    """SQLite does not say it."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return str(error.strerror)
+    return "the file itself can be opened, what lies beside it cannot"
+
+
 def translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> FieldgateError:
     """One of FAULTS as an error of ours."""
     code = getattr(error, "sqlite_errorcode", 0)
@@ -449,4 +458,6 @@ def translated(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Fieldga
         return StoreFullError("no room left on the disk", where=str(path), cure="Free some space")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     kind = DamagedError if code & 0xFF in _DAMAGED else StoreError
+    if code == sqlite3.SQLITE_CANTOPEN:
+        name = f"{name}: {_why_closed(path)}"
     return kind(f"{error} ({name})", where=str(path), cure="Check the disk; `fieldgate recover` tells what can be done")

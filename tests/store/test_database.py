@@ -1,6 +1,9 @@
 """One SQLite file: what it must be, what a failed write leaves behind, and that a transaction is whole or not there."""
 
 import asyncio
+import contextlib
+import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -130,6 +133,26 @@ async def test_missing_steps_are_taken_once(path: Path) -> None:
         await db.close()
     with pytest.raises(StoreError, match="newer version"):
         await Database.open(path, SCHEMA)
+
+
+async def test_why_a_file_cannot_be_opened_is_told(path: Path) -> None:
+    """SQLite says no more than that it cannot."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(fd.name) for fd in Path("/proc/self/fd").iterdir()) + 1, hard))
+    held = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+        with pytest.raises(StoreError, match="SQLITE_CANTOPEN: Too many open files"):
+            await Database.open(path, SCHEMA, read_only=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+    path.with_name(f"{path.name}-wal").mkdir()
+    with pytest.raises(StoreError, match="SQLITE_CANTOPEN: the file itself can be opened"):
+        await Database.open(path, SCHEMA, read_only=True)
 
 
 @pytest.mark.parametrize(
