@@ -137,6 +137,7 @@ async def test_missing_steps_are_taken_once(path: Path) -> None:
 
 async def test_why_a_file_cannot_be_opened_is_told(path: Path) -> None:
     """SQLite says no more than that it cannot."""
+    await (await Database.open(path, SCHEMA, read_only=True)).close()  # whatever Python imports for it is imported
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(fd.name) for fd in Path("/proc/self/fd").iterdir()) + 1, hard))
     held = []
