@@ -151,7 +151,9 @@ async def test_why_a_file_cannot_be_opened_is_told(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for fd in held:
             os.close(fd)
-    path.with_name(f"{path.name}-wal").mkdir()
+    beside = path.with_name(f"{path.name}-wal")
+    beside.unlink(missing_ok=True)
+    beside.mkdir()
     with pytest.raises(StoreError, match="SQLITE_CANTOPEN: the file itself can be opened"):
         await Database.open(path, SCHEMA, read_only=True)
 
