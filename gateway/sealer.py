@@ -218,7 +218,13 @@ class Sealer:
             self.hold(error)
 
     async def close(self) -> None:
-        """Seals what the journal has closed, the last of it with reason 5: no entry follows, whoever tries."""
+        """Seals what the journal has closed, the last of it with reason 5: no entry follows, whoever tries.
+
+        StoreFullError where there is no room for that: it goes on where it was when it is called again.
+        """
+        if self.full and self.held is None:
+            await self._settle()
+            self.full = False
         await self._seal_all(cose.REASON_AGE, last=self._journal.block.height - 1)
         if self.held is not None:
             raise self.held

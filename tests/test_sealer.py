@@ -12,10 +12,11 @@ from fakes.clock import FakeClock
 from fakes.gateway_store import Pipeline, check_chain, pipeline, sample, signer, until, values
 from fakes.recorder import Recorder
 
-from gateway.core import block, merkle
+from gateway.core import block, body, merkle, senml
 from gateway.errors import HeldError, StoreFullError
 from gateway.sealer import Sealer
 from gateway.store import SIGN_STATE, signstate
+from gateway.store.journal import Waiting, source_bit
 
 STEPS = [
     "before save_plan",
@@ -465,6 +466,37 @@ async def test_no_room_at_the_start_is_waited_for(tmp_path: Path, monkeypatch: p
     await until(lambda: gateway.store.blocks.size == 2)
     await gateway.kill()
     await _goes_on(tmp_path, recorder, 2)
+
+
+async def test_a_log_is_closed_once_there_is_room(tmp_path: Path) -> None:
+    """What a crash left signed by the sign-state alone comes first, also if there was no room for it at the start."""
+    recorder, room = Recorder(signer()), asyncio.Event()
+    gateway = await _cut_off(tmp_path, recorder, Cut("after swap", crash))
+    with pytest.raises(Crash):
+        await gateway.tasks[1]
+    await gateway.kill()
+
+    class Full(Cut):
+        async def _reach(self, reached: str) -> None:
+            if reached == "before publish" and not room.is_set():
+                raise StoreFullError("no room left on the disk")
+
+    full = Full("", lambda: None)
+    gateway = await Pipeline.open(tmp_path, wrap=full.wrap)
+    assert await gateway.recover(recorder, wrap=full.wrap) is None
+    now_ms = gateway.clock.ms
+    pack = senml.build(senml.OWN, [("event", None, "next-vkey")], bt_ms=now_ms)
+    last = Waiting(body.item(pack), now_ms, now_ms, source_bit(senml.OWN))
+    height = await gateway.journal.commit_alone(last)
+    for _ in range(2):
+        with pytest.raises(StoreFullError):
+            await gateway.sealer.close()
+    assert gateway.store.blocks.size == 1
+    room.set()
+    await gateway.sealer.close()
+    assert gateway.store.blocks.size == height + 1
+    assert (await gateway.store.blocks.header(height)).reason == block.REASON_CLOSED
+    await gateway.kill()
 
 
 # Reasons

@@ -19,7 +19,8 @@ PORT_PERMISSION = condition(
     "error",
     "{subject}: the gateway's user may not open the port {port}",
     "Put that user into the group of the port, and restart: sudo usermod -aG dialout fieldgate && sudo systemctl "
-    "restart fieldgate",
+    "restart fieldgate. Where it is in the group, the service may not open ports of this kind: see "
+    "/usr/share/fieldgate/systemd/serial.conf",
 )
 PORT_BUSY = condition(
     ids.PORT_BUSY,
