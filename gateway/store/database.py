@@ -206,7 +206,9 @@ class Database:
         Once begun it is finished even if the caller is cancelled. reserve: it may use the quota's reserve as well.
         """
         quota = self._quota if reserve else None
-        return await asyncio.shield(asyncio.ensure_future(self._transact(statements, quota)))
+        task = asyncio.ensure_future(self._transact(statements, quota))
+        task.add_done_callback(_asked)  # a caller that was cancelled does not
+        return await asyncio.shield(task)
 
     async def _transact(self, statements: Sequence[tuple[str, Params]], quota: Quota | None) -> list[int]:
         async with self._writing:
@@ -440,6 +442,12 @@ async def _step_up(con: aiosqlite.Connection, path: Path, schema: Schema, leave_
         found = await _pragma(con, name)
         if found != wanted:
             raise DamagedError(f"PRAGMA {name} is {found}, not {wanted}", where=str(path), cure="Restore the file")
+
+
+def _asked(task: "asyncio.Task[list[int]]") -> None:
+    """Takes its error, so that asyncio does not log it as one that nobody has asked for."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _why_closed(path: Path) -> str:

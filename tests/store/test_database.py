@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import sqlite3
@@ -428,3 +429,21 @@ async def test_a_probe_of_what_is_only_read_is_a_bug(path: Path) -> None:
     with pytest.raises(BugError):
         await reader.probe()
     await reader.close()
+
+
+async def test_a_write_whose_caller_was_cancelled_fails_in_silence(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is finished all the same; its error is of no account to anybody any more."""
+    db = await Database.open(path, SCHEMA)
+    writing = asyncio.create_task(db.transact([(PUT, (1, b"")), (PUT, (1, b""))]))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await db.transact([(PUT, (2, b""))])  # behind it
+    gc.collect()
+    await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text
+    assert await db.read("SELECT n FROM thing") == [(2,)]
+    await db.close()
