@@ -116,7 +116,7 @@ def test_any_text_is_refused_in_words(tail: str) -> None:
 
 
 def test_no_message_holds_a_part_of_key_or_passphrase(tmp_path: Path) -> None:
-    secret = CLEAR.strip().rpartition("+")[2]
+    secret = CLEAR.strip().split("+", 4)[4]  # base64, which has that character too
     uri = put(tmp_path, LINE)
     with pytest.raises(KeyFileError) as caught:
         keys.open_signer(uri, passphrase=lambda: "tr0ub4dor and three")
