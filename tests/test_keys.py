@@ -196,7 +196,7 @@ def everything_about(error: BaseException) -> str:
 @given(st.data())
 def test_a_malformed_key_is_not_shown(data: st.DataObject) -> None:
     text = GO_SIGNER
-    secret = text.rpartition("+")[2]
+    secret = text.split("+", 4)[4]
     place = data.draw(st.integers(0, len(text) - 1))
     put = data.draw(st.characters(exclude_categories=["Cs"], exclude_characters=text[place]))
     changed = data.draw(st.sampled_from([text[:place] + put + text[place + 1 :], text[:place], text[place + 1 :]]))

@@ -107,7 +107,7 @@ def _forms(secret: str) -> Iterator[str]:
             if form.strip():
                 yield form
         if line.startswith("PRIVATE+KEY+"):
-            yield line.rsplit("+", 1)[-1]
+            yield line.split("+", 4)[-1]  # base64, which has that character too
 
 
 def _flat(table: Mapping[str, Any], path: words.Path = ()) -> Iterator[tuple[words.Path, Any]]:
