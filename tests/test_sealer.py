@@ -444,10 +444,9 @@ async def test_a_stop_does_not_wait_for_room(tmp_path: Path) -> None:
     await _goes_on(tmp_path, recorder, 2)
 
 
-async def test_no_room_at_the_start_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.sealer._RETRY_S", 0.005)
-    recorder, room = Recorder(signer()), asyncio.Event()
-    gateway = await _cut_off(tmp_path, recorder, Cut("after swap", crash))
+async def _without_room(folder: Path, recorder: Recorder, room: asyncio.Event) -> Pipeline:
+    """Started again with a block that the sign-state alone has signed; there is no room for it until `room` is set."""
+    gateway = await _cut_off(folder, recorder, Cut("after swap", crash))
     with pytest.raises(Crash):
         await gateway.tasks[1]
     await gateway.kill()
@@ -458,8 +457,15 @@ async def test_no_room_at_the_start_is_waited_for(tmp_path: Path, monkeypatch: p
                 raise StoreFullError("no room left on the disk")
 
     full = Full("", lambda: None)
-    gateway = await Pipeline.open(tmp_path, wrap=full.wrap)
+    gateway = await Pipeline.open(folder, wrap=full.wrap)
     assert await gateway.recover(recorder, wrap=full.wrap) is None
+    return gateway
+
+
+async def test_no_room_at_the_start_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.sealer._RETRY_S", 0.005)
+    recorder, room = Recorder(signer()), asyncio.Event()
+    gateway = await _without_room(tmp_path, recorder, room)
     assert gateway.sealer.full
     gateway.start()
     room.set()
@@ -471,19 +477,7 @@ async def test_no_room_at_the_start_is_waited_for(tmp_path: Path, monkeypatch: p
 async def test_a_log_is_closed_once_there_is_room(tmp_path: Path) -> None:
     """What a crash left signed by the sign-state alone comes first, also if there was no room for it at the start."""
     recorder, room = Recorder(signer()), asyncio.Event()
-    gateway = await _cut_off(tmp_path, recorder, Cut("after swap", crash))
-    with pytest.raises(Crash):
-        await gateway.tasks[1]
-    await gateway.kill()
-
-    class Full(Cut):
-        async def _reach(self, reached: str) -> None:
-            if reached == "before publish" and not room.is_set():
-                raise StoreFullError("no room left on the disk")
-
-    full = Full("", lambda: None)
-    gateway = await Pipeline.open(tmp_path, wrap=full.wrap)
-    assert await gateway.recover(recorder, wrap=full.wrap) is None
+    gateway = await _without_room(tmp_path, recorder, room)
     now_ms = gateway.clock.ms
     pack = senml.build(senml.OWN, [("event", None, "next-vkey")], bt_ms=now_ms)
     last = Waiting(body.item(pack), now_ms, now_ms, source_bit(senml.OWN))

@@ -4,7 +4,6 @@ It is printed; docs/anchors.md and docs/operations.md have it. What is asserted 
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,9 +40,10 @@ async def an_anchor(node: Anvil, server: LyingServer, chain: Chain, size: int) -
     await chain.look(submission)
     for _ in range(CONFIRMATIONS):
         await node.mine()
-        submission = replace(submission, place=(await chain.look(submission)).place)
-        assert submission.place is not None
-    evidence = await chain.prove(submission, submission.place, CONFIRMATIONS)  # type: ignore[arg-type]
+        place = (await chain.look(submission)).place
+        assert place is not None
+        submission = replace(submission, place=place)
+    evidence = await chain.prove(submission, place, CONFIRMATIONS)
     after = len(server.asked)
     await node.mine(60)
     await chain.look(submission)
@@ -59,8 +59,10 @@ async def an_anchor(node: Anvil, server: LyingServer, chain: Chain, size: int) -
 )
 async def test_an_anchor(tmp_path: Path, tell: Tell, hardfork: str, contract: bool, transaction: str) -> None:
     async with anvil.running(tmp_path, hardfork=hardfork) as node, lying_rpc.lying(node.url) as server:
-        more: Mapping[str, Any] = {"contract": await node.deploy(anvil.CREATION)} if contract else {}
-        options = EvmOptions(url=server.url, chain_id=CHAIN_ID, key="file:/none", transaction=transaction, **more)  # type: ignore[arg-type]
+        more: dict[str, Any] = {"transaction": transaction}
+        if contract:
+            more["contract"] = await node.deploy(anvil.CREATION)
+        options = EvmOptions(url=server.url, chain_id=CHAIN_ID, key="file:/none", **more)
         costs = []
         for number in range(3):
             async with evm.KIND.opened(options, {"file:/none": KEY}) as chain:

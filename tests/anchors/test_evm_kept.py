@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ ANCHORS = 3
 @asynccontextmanager
 async def anchoring(pipe: Pipeline, server: LyingServer) -> AsyncIterator[Anchoring]:
     options = EvmOptions(url=server.url, chain_id=CHAIN_ID, key="file:/none")
-    opened = lambda: evm.KIND.opened(options, {"file:/none": KEY})  # noqa: E731
+    opened = partial(evm.KIND.opened, options, {"file:/none": KEY})
     task = Anchoring("coop", SETTINGS, str(CHAIN_ID), opened, OfLog(pipe.store), pipe.clock, random.Random(1))
     running = asyncio.create_task(task.run())
     try:

@@ -16,7 +16,9 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 CONFIG = Path("/etc/fieldgate/fieldgate.toml")
 DATA = Path("/var/lib/fieldgate")
 PROBED = DATA / "probed.json"
@@ -77,7 +79,7 @@ def unit(*names: str, of: str = UNIT) -> dict[str, str]:
     return dict(line.split("=", 1) for line in told.splitlines())
 
 
-def until(what: str, seen: Callable[[], object], within_s: float = PATIENCE_S) -> object:
+def until(what: str, seen: Callable[[], T | None], within_s: float = PATIENCE_S) -> T:
     last, deadline = "", time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:
@@ -111,7 +113,8 @@ def more_is_stored() -> None:
 
 def readings() -> list[object]:
     """All that are stored of the scale."""
-    return json.loads(fieldgate("export", "scale", "--from", "0"))  # type: ignore[no-any-return]
+    found: list[object] = json.loads(fieldgate("export", "scale", "--from", "0"))
+    return found
 
 
 def installed() -> str:
@@ -126,12 +129,12 @@ def install(deb: str) -> None:
 def outcome(version: str) -> dict[str, str]:
     """What came of the update to a version; it ends when that is known."""
 
-    def seen() -> object:
-        told = json.loads(OUTCOME.read_text())
+    def seen() -> dict[str, str] | None:
+        told: dict[str, str] = json.loads(OUTCOME.read_text())
         ended = unit("ActiveState", of=JUDGE_UNIT)["ActiveState"] == "inactive"
         return told if ended and told["to"] == version else None
 
-    return until("it is judged", seen, JUDGED_S)  # type: ignore[return-value]
+    return until("it is judged", seen, JUDGED_S)
 
 
 # -- in the sandbox ----------------------------------------------------------------------------------------------------
