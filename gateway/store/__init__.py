@@ -12,7 +12,16 @@ from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.note import VerifierKey
-from gateway.errors import DamagedError, FormatError, HeldError, InUseError, NotFoundError, Refused, StoreError
+from gateway.errors import (
+    DamagedError,
+    FormatError,
+    HeldError,
+    InUseError,
+    NotFoundError,
+    Refused,
+    StoreError,
+    StoreFullError,
+)
 from gateway.place import UNKNOWN, Place
 from gateway.store import anchors, blocks, cosigned, journal, moves, signstate, snapshot, wal
 from gateway.store.anchors import Anchors
@@ -82,8 +91,8 @@ async def _forget_if_older(db: Database, data_dir: Path, vkey: VerifierKey, bloc
     """
     try:
         found = await signstate.handed_over(data_dir / SIGN_STATE)
-    except HeldError:
-        return  # told by whoever signs
+    except (HeldError, StoreFullError):
+        return  # told by whoever signs; without room to look, readings are journaled as long as they find some
     if found is None or found[0] != str(vkey) or not await blocks.lags(found[1]):
         return
     signed = found[1].size
