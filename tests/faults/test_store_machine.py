@@ -7,6 +7,7 @@ order, and which of them the gateway has answered for. What is stored is read pa
 
 import asyncio
 import contextlib
+import itertools
 import random
 import sqlite3
 from collections.abc import Callable, Coroutine
@@ -422,6 +423,23 @@ def _run(examples: int, steps: int) -> None:
             print_blob=True,
         ),
     )
+
+
+@pytest.mark.parametrize("what", [None, "down"])
+def test_dies_at_each_step_of_a_start(what: str | None) -> None:
+    """On a store that was closed in order, empty or not. It ends where a start is over before its death comes."""
+    for dies_in in itertools.count(1):
+        machine = StoreMachine()
+        if what is not None:
+            machine.other_items(what=what)
+        machine.it_stops_in_order()
+        lives = machine.lives
+        machine.it_dies_now(dies_in=dies_in)
+        died_again = machine.lives > lives + 1
+        machine.teardown()
+        if not died_again:
+            break
+    assert dies_in > 50, "a start has more steps than that"
 
 
 @pytest.mark.timeout(300)  # what fails is made small first

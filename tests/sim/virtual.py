@@ -241,7 +241,12 @@ class LoopConnection(aiosqlite.core.Connection):
         self._tx = _Tape(process)  # type: ignore[assignment]
         self._thread = _NoThread()  # type: ignore[assignment]
         process.adopt(self)
+        self._process = process
         self.every.append(self)
+
+    def stop(self) -> "asyncio.Future[Any] | None":
+        """In a dead process there is no thread whose end could be waited for."""
+        return None if self._process.dead else super().stop()
 
     def abandon(self) -> None:
         """Nobody will ever use it again; what was not committed is not there."""
