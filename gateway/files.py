@@ -1,7 +1,10 @@
 """Names and bytes of files that a power cut must not take back: flushed to the device, not to the kernel alone."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 def sync_folder(*folders: Path) -> None:
@@ -15,13 +18,20 @@ def sync_file(path: Path) -> None:
     _sync(path, 0)
 
 
-def write_new(path: Path, text: str, mode: int) -> None:
-    """A new file of UTF-8 text, flushed; its name is not. OSError where there is one, or no room."""
+@contextlib.contextmanager
+def new_file(path: Path, mode: int) -> Iterator[IO[bytes]]:
+    """A new file to write to, flushed when all went well; its name is not. OSError where there is one, or no room."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_new(path: Path, text: str, mode: int) -> None:
+    """As `new_file`, of UTF-8 text."""
+    with new_file(path, mode) as file:
+        file.write(text.encode())
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
 
 from gateway import __version__, files
 from gateway.backup import archive
@@ -21,28 +20,33 @@ _UNFINISHED = "Start the gateway once, stop it, and try again. If that does not 
 
 
 async def make(
-    data_dir: Path, config: Sequence[ConfigFile], file: IO[bytes], beside: Path, now_ms: int, *, move: bool = False
+    data_dir: Path, config: Sequence[ConfigFile], file: Path, now_ms: int, *, move: bool = False
 ) -> Manifest:
-    """Writes the archive of a gateway to `file`. beside: a folder that is made for the copy of the store, and removed.
+    """Writes the archive of a gateway to `file`, which appears whole or not at all, flushed and with mode 0600.
 
-    move: nobody writes to data_dir; the head of its sign-state goes into the archive, which is flushed, and the folder
-    is marked before this returns. NoRoomError, DamagedError, HeldError where the log does not stand still; InUseError
-    where another backup uses that folder.
+    Until then all is in a folder beside it, which the next one to this file clears where this one was killed.
+    move: nobody writes to data_dir; the head of its sign-state goes into the archive, and the folder is marked before
+    the archive has its name. NoRoomError, DamagedError, HeldError where the log does not stand still; InUseError where
+    another backup to this file is on its way; StoreError where its folder cannot be written to.
     """
+    beside = file.with_name(f".{file.name}.making")
     held = await asyncio.to_thread(_take, beside)
     try:
         await asyncio.to_thread(_check_room, data_dir, beside)
-        manifest = await _make(data_dir, config, file, beside / DATABASE, now_ms, move=move)
+        archived = beside / "archive"
+        manifest = await _make(data_dir, config, archived, beside / DATABASE, now_ms, move=move)
+        if move:
+            await asyncio.to_thread(_close_here, data_dir)
+        await asyncio.to_thread(archived.replace, file)
     finally:
         await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
         os.close(held)
-    if move:
-        await asyncio.to_thread(_close_here, data_dir, file)
+    await asyncio.to_thread(files.sync_folder, file.parent)
     return manifest
 
 
 async def _make(
-    data_dir: Path, config: Sequence[ConfigFile], file: IO[bytes], copied: Path, now_ms: int, *, move: bool
+    data_dir: Path, config: Sequence[ConfigFile], archived: Path, copied: Path, now_ms: int, *, move: bool
 ) -> Manifest:
     store = await Store.open(data_dir, read_only=True)
     try:
@@ -63,10 +67,15 @@ async def _make(
             files={**sums, DATABASE: await asyncio.to_thread(archive.sum_of, copied)},
             moved=handed,
         )
-        await asyncio.to_thread(archive.write, file, manifest, members, copied)
+        await asyncio.to_thread(_write, archived, manifest, members, copied)
         return manifest
     finally:
         await store.close()
+
+
+def _write(archived: Path, manifest: Manifest, members: list[Member], copied: Path) -> None:
+    with files.new_file(archived, 0o600) as file:
+        archive.write(file, manifest, members, copied)
 
 
 def _name(main: Path, path: Path) -> str:
@@ -75,7 +84,11 @@ def _name(main: Path, path: Path) -> str:
 
 def _take(folder: Path) -> int:
     """The folder, empty, and this backup's alone until the descriptor is closed. What an interrupted one left goes."""
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        what = f"no backup can be written to this folder: {error.strerror}"
+        raise StoreError(what, where=str(folder.parent), cure="Name one that is there and may be written to") from error
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,10 +134,8 @@ async def _handed(data_dir: Path, store: Store) -> Handed:
     return Handed(head.size, head.header.hex() if head.header is not None else None, *place)
 
 
-def _close_here(data_dir: Path, file: IO[bytes]) -> None:
+def _close_here(data_dir: Path) -> None:
     """The archive is on the device before the log is closed here, and gets its name afterwards."""
-    file.flush()
-    os.fsync(file.fileno())
     marked = data_dir / MOVED
     part = data_dir / f".{MOVED}.part"
     part.unlink(missing_ok=True)

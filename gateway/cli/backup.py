@@ -12,7 +12,7 @@ import click
 
 from gateway import config
 from gateway.cli import OK, say
-from gateway.cli.common import config_option, find_config, locked, output
+from gateway.cli.common import config_option, find_config, locked
 from gateway.core.text import plain
 
 
@@ -45,12 +45,8 @@ def backup(file: Path, move: bool, as_json: bool, config_file: Path | None) -> i
     read = config.files(path)
     data_dir = Path(config.settings_of(read).gateway.data_dir)
     make = import_module("gateway.backup").make
-    beside = file.absolute().parent
-    making = beside / f".{file.name}.making"
     with locked(data_dir, cure="Name the configuration of the gateway: --config") if move else nullcontext():
-        with output(file, private=True) as out:
-            manifest = asyncio.run(make(data_dir, read, out, making, time.time_ns() // 1_000_000, move=move))
-        import_module("gateway.files").sync_folder(beside)
+        manifest = asyncio.run(make(data_dir, read, file, time.time_ns() // 1_000_000, move=move))
     if earlier := sorted(one.name for one in data_dir.glob("epoch-*") if one.is_dir()):
         say(
             f"The logs of earlier epochs are not in it: copy {', '.join(earlier)} of {data_dir} as "

@@ -156,8 +156,7 @@ async def _by_hand_made_anew(home: Path) -> Path:
 
 async def _archived(home: Path, *, move: bool) -> Path:
     files = [ConfigFile(Path("/etc/x/fieldgate.toml"), b"[gateway]\n", 0o644, 0, 0)]
-    with (home / "b").open("wb") as out:
-        await backup.make(home / "data", files, out, home / ".making", NOW_MS, move=move)
+    await backup.make(home / "data", files, home / "b", NOW_MS, move=move)
     await asyncio.to_thread((home / "new").mkdir)
     await backup.place(home / "b", home / "new", ORIGIN)
     return home / "new"
