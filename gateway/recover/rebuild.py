@@ -116,7 +116,7 @@ class _Filling:
         for name in job.cosigners:  # a signature tells what a node held once; its next word, what it holds
             await self._new.cosigned.fell(name, 0)
         await self._new.tell_gone(await self._old.gone())
-        older = job.head is not None and job.head.size > extent + 1  # of what was delivered it knows what was long ago
+        older = job.head is not None and await self._old.lags(job.head)  # it knows what was delivered long ago
         keys = Redeliveries() if older else await self._old.keys(job.brokers)
         self._outcome.carried = await self._new.carry(self._unsealed(), keys, self._chain.size, job.max_count)
         return self._outcome

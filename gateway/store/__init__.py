@@ -91,8 +91,8 @@ async def _forget_if_older(db: Database, data_dir: Path, vkey: VerifierKey, bloc
     """
     try:
         found = await signstate.handed_over(data_dir / SIGN_STATE)
-    except (HeldError, StoreFullError):
-        return  # told by whoever signs; without room to look, readings are journaled as long as they find some
+    except (HeldError, StoreError, StoreFullError):
+        return  # told by whoever signs; a new epoch is the way out, and readings are journaled until then
     if found is None or found[0] != str(vkey) or not await blocks.lags(found[1]):
         return
     signed = found[1].size

@@ -211,10 +211,13 @@ class Blocks:
         return None
 
     async def lags(self, head: Head) -> bool:
-        """Whether more was signed than a crash between two steps (sealer.py) explains: this store is an older copy."""
+        """Whether more was signed than a crash between two steps (sealer.py) explains: this store is an older copy.
+
+        One that is damaged, and has a row of every block that was signed, is none.
+        """
         plan = await self.plan()
-        planned = plan is not None and Head(plan.height + 1, plan.header) == head and plan.height == self.size
-        return head.size > self.size and not planned
+        planned = plan is not None and Head(plan.height + 1, plan.header) == head and plan.height == self.extent
+        return head.size > self.extent and not planned
 
     async def drop_plan(self) -> None:
         """Forgets a plan whose header was never signed; its readings stay in the journal."""

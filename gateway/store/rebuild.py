@@ -25,6 +25,7 @@ from gateway.store.cosigned import Cosigned, Line
 from gateway.store.database import Database, Row
 from gateway.store.journal import Journal, OpenBlock, Waiting, newest_keys, source_bit
 from gateway.store.redeliveries import Redeliveries
+from gateway.store.signstate import Head
 
 _MISSES = 4_096  # rows in a row that cannot be read before the journal is taken to end
 _ROW_BYTES = 512 * 1024  # of items put into one journal row
@@ -98,6 +99,12 @@ class Salvage:
         block = await self._one("SELECT max(height)+1 FROM block")
         note = await self._one("SELECT max(size) FROM checkpoint")
         return max((row[0] for row in (block, note) if row and isinstance(row[0], int)), default=0)
+
+    async def lags(self, head: Head) -> bool:
+        """As Blocks.lags."""
+        extent = await self.extent()
+        plan = await self._one("SELECT height,header FROM plan LIMIT 1")
+        return head.size > extent and (plan, head.size) != ((extent, head.header), extent + 1)
 
     async def block(self, height: int) -> BlockRow | None:
         """The row of a block."""

@@ -21,7 +21,7 @@ from gateway import backup, config, epoch, keys, place, recover
 from gateway.config import ConfigFile
 from gateway.core import note
 from gateway.settings import NodeLink
-from gateway.store import DATABASE, SCHEMA, Store, bring_up, snapshot
+from gateway.store import DATABASE, SCHEMA, SIGN_STATE, Store, bring_up, snapshot
 from gateway.store.cosigned import STORED
 from gateway.store.signstate import SignState
 
@@ -143,15 +143,43 @@ async def _by_hand_in_a_new_epoch(home: Path) -> Path:
     return await _new_epoch(home)
 
 
-async def _by_hand_made_anew(home: Path) -> Path:
+async def _by_hand_made_anew(home: Path, blocks: int = 2) -> Path:
     """What is missing comes back from a node."""
     data = home / "data"
     await asyncio.to_thread(_copied, data, home / "copy")
-    await _seal(data, 2)
+    await _seal(data, blocks)
     async with damaged.node_with(home / "node", data) as node:
         await asyncio.to_thread(_put_back_from, home / "copy", data)
         await recover.rebuild(await damaged.job(data, node))
     return data
+
+
+async def _older_by_a_block(home: Path) -> Path:
+    return await _by_hand_made_anew(home, 1)
+
+
+def _without_checkpoints(data: Path) -> None:
+    with closing(connect(data / DATABASE)) as con:
+        con.execute("DELETE FROM checkpoint")
+        con.commit()
+
+
+async def _damaged_in_a_new_epoch(home: Path) -> Path:
+    """Nothing newer was ever there."""
+    await asyncio.to_thread(_without_checkpoints, home / "data")
+    await bring_up(home / "data")
+    return await _new_epoch(home)
+
+
+def _unreadable(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+async def _unreadable_sign_state_in_a_new_epoch(home: Path) -> Path:
+    await asyncio.to_thread(_unreadable, home / "data" / SIGN_STATE)
+    await bring_up(home / "data")
+    return await _new_epoch(home)
 
 
 async def _archived(home: Path, *, move: bool) -> Path:
@@ -162,13 +190,17 @@ async def _archived(home: Path, *, move: bool) -> Path:
     return home / "new"
 
 
-@pytest.mark.parametrize("way", [_new_epoch, _step_back, _moved])
+@pytest.mark.parametrize(
+    "way", [_new_epoch, _damaged_in_a_new_epoch, _unreadable_sign_state_in_a_new_epoch, _step_back, _moved]
+)
 async def test_what_goes_on_elsewhere_knows_what_was_delivered(tmp_path: Path, way: Way) -> None:
     await _filled(tmp_path)
     assert await _again(await way(tmp_path)) == (0, READINGS)
 
 
-@pytest.mark.parametrize("way", [_restored, _as_it_was, _by_hand, _by_hand_in_a_new_epoch, _by_hand_made_anew])
+@pytest.mark.parametrize(
+    "way", [_restored, _as_it_was, _by_hand, _by_hand_in_a_new_epoch, _by_hand_made_anew, _older_by_a_block]
+)
 async def test_an_older_copy_takes_no_message_for_one_of_back_then(tmp_path: Path, way: Way) -> None:
     """Its packet ids have come round since: the broker's message of now would be answered for, and not stored."""
     await _filled(tmp_path)
