@@ -222,8 +222,8 @@ def _missing(before: State, told: State, version: str) -> dict[str, str]:
             missing["held"] = f"signing is held: {chain['held']}"
         elif chain["size"] <= before["size"] or not chain["sealed"]:  # the version before sealed one as it stopped
             missing["chain"] = f"it has sealed no block behind block {before['size'] - 1}"
-    if before["cosigned"] and not any(node.get("cosigned_s") is not None for node in told["nodes"].values()):
-        missing["cosigned"] = "no node has co-signed"
+        if before["cosigned"] and not any(node.get("cosigned_s") is not None for node in told["nodes"].values()):
+            missing["cosigned"] = "no node has co-signed"
     return missing
 
 

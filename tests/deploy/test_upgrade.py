@@ -270,6 +270,8 @@ def test_nothing_is_asked_that_was_not_so_before() -> None:
     before = {"from": "1", "to": "2", "ran": True, **upgrade.facts(held)}
     alone = {**held, "version": "2", "nodes": {"coop": {"cosigned_s": None}}}
     assert upgrade.judge(before, alone, "2") == {}
+    forked = {**held, "nodes": {"coop": {"cosigned_s": 12.0}}}  # by what the node has seen since: it co-signs no more
+    assert upgrade.judge({**before, **upgrade.facts(forked)}, alone, "2") == {}
     stopped = {"from": "1", "to": "2", "ran": False, **upgrade.facts(None)}
     assert upgrade.judge(stopped, None, "2") == {}
 
