@@ -99,6 +99,7 @@ class Sealer:
         self._signer, self._state = signer, state
         try:
             await self._settle()
+            await self._check_open()
         except StoreFullError as error:
             self._no_room(error)
         else:
@@ -116,6 +117,8 @@ class Sealer:
             await self._blocks.drop_plan()
         else:
             raise HeldError(f"the sign-state has signed {head.size} blocks, the store holds {size}", cure=CURE)
+
+    async def _check_open(self) -> None:
         if await self._blocks.closed():
             raise _closed()
 
@@ -210,6 +213,7 @@ class Sealer:
         try:
             if self.full and self.held is None:
                 await self._settle()
+                await self._check_open()
             await self._seal_all(reason)
             self.full = self.full and self.held is not None
         except StoreFullError as error:
@@ -222,10 +226,14 @@ class Sealer:
 
         StoreFullError where there is no room for that: it goes on where it was when it is called again.
         """
-        if self.full and self.held is None:
-            await self._settle()
-            self.full = False
-        await self._seal_all(cose.REASON_AGE, last=self._journal.block.height - 1)
+        try:
+            if self.full and self.held is None:
+                await self._settle()
+                self.full = False
+            await self._seal_all(cose.REASON_AGE, last=self._journal.block.height - 1)
+        except StoreFullError as error:
+            self._no_room(error)
+            raise
         if self.held is not None:
             raise self.held
         self.hold(_closed())

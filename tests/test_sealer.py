@@ -493,6 +493,31 @@ async def test_a_log_is_closed_once_there_is_room(tmp_path: Path) -> None:
     await gateway.kill()
 
 
+@pytest.mark.parametrize("step", ["before save_plan", "before swap", "before publish"])
+async def test_a_log_that_finds_no_room_while_it_is_closed_is_closed_by_the_next_try(tmp_path: Path, step: str) -> None:
+    recorder, room = Recorder(signer()), asyncio.Event()
+
+    class Full(Cut):
+        async def _reach(self, reached: str) -> None:
+            if reached == step and not room.is_set():
+                raise StoreFullError("no room left on the disk")
+
+    full = Full("", lambda: None)
+    gateway = await Pipeline.open(tmp_path, wrap=full.wrap)
+    assert await gateway.recover(recorder, wrap=full.wrap) is None
+    now_ms = gateway.clock.ms
+    pack = senml.build(senml.OWN, [("event", None, "next-vkey")], bt_ms=now_ms)
+    height = await gateway.journal.commit_alone(Waiting(body.item(pack), now_ms, now_ms, source_bit(senml.OWN)))
+    for _ in range(2):
+        with pytest.raises(StoreFullError):
+            await gateway.sealer.close()
+    room.set()
+    await gateway.sealer.close()
+    assert gateway.store.blocks.size == height + 1
+    assert (await gateway.store.blocks.header(height)).reason == block.REASON_CLOSED
+    await gateway.kill()
+
+
 # Reasons
 
 
