@@ -398,16 +398,17 @@ async def test_many_short_pauses_are_no_long_one(mosquitto: Mosquitto, monkeypat
     """Behind a backlog and a slow disk it is paused whenever one looks; it reads between, and keeps its connection."""
     monkeypatch.setattr(mqtt_module, "PENDING_MESSAGES", 2)
     monkeypatch.setattr(mqtt_module, "TICK_S", 0.02)
-    collector, total, commit_s, commits = Collector(durable=False), 90, 0.05, 0
+    collector, total, commit_s, commits = Collector(durable=False), 90, 0.1, 0
     async with MqttProxy(mosquitto.port) as proxy:
-        driver = MqttDriver(broker_at(proxy.port, keepalive_s=2), {"climate": source()})
+        driver = MqttDriver(broker_at(proxy.port, keepalive_s=3), {"climate": source()})
         async with connected(driver, collector):
             pad = b" " * 30_000  # two of them are one read
             sending = asyncio.create_task(
                 publish(mosquitto.port, [("farm/climate", payload(n) + pad) for n in range(total)])
             )
             while len(collector.samples) < total:
-                await until(lambda: driver._connection is None or driver._connection.paused)
+                reads = driver._connection
+                await until(lambda: reads is None or reads.paused or len(collector.samples) == total)  # noqa: B023
                 await asyncio.sleep(commit_s)
                 collector.commit()
                 commits += 1
