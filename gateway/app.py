@@ -21,12 +21,13 @@ from gateway.anchors.task import Anchoring
 from gateway.announce import Announced, Announcer
 from gateway.clock import Clock, SystemClock, facts, known_s, watch
 from gateway.conditions import Problem
+from gateway.conditions.own import TOKEN_LACKING
 from gateway.config.past import Past
 from gateway.configured import Configured, read
 from gateway.core import limits
 from gateway.device import Device
 from gateway.driving import Chained, Wanted
-from gateway.errors import HeldError, Stop, StoreFullError
+from gateway.errors import HeldError, KeyFileError, Stop, StoreFullError
 from gateway.intake import Intake
 from gateway.logs import Log
 from gateway.notify import Notifier
@@ -130,6 +131,10 @@ class Signals(NamedTuple):
     reload: asyncio.Event
 
 
+def _unwatched(error: KeyFileError) -> Problem:
+    return TOKEN_LACKING.problem(what=f"{error.where}: {error.what}", cure=error.cure)
+
+
 def _catch_signals() -> Signals:
     signals, loop = Signals(asyncio.Event(), asyncio.Event()), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, signals.reload.set)
@@ -197,6 +202,8 @@ class Gateway:
             wake=signals.reload,
             notifier=self._notifier,
         )
+        token = configured.watch_token
+        self._unwatched = [] if isinstance(token, str) else [_unwatched(token)]
         self._watch = Watch(self._problems, records)
         self._watchdog = Watchdog(
             self._notifier,
@@ -217,7 +224,7 @@ class Gateway:
             doctor=self._examine,
             metrics=self._metrics,
             logs=records.ring.after if records else None,
-            watch_token=configured.watch_token,
+            watch_token=token if isinstance(token, str) else "",
             cosigned_within_s=self._cosigned_within_s,
             sm2=lambda: self._signing.sm2.vkey,
         )
@@ -399,6 +406,7 @@ class Gateway:
             self._verified.problems,
             self._reloader.problems,
             self._web.problems,
+            self._unwatched,
             self._rollup.problems,
             self._upgraded.problems,
             *(each.problems for each in announcers),

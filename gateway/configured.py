@@ -1,7 +1,6 @@
 """A configuration with everything that it names, read once: settings, secrets, and what the files were."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,15 +19,15 @@ class Configured(NamedTuple):
     """What a gateway runs with.
 
     brokers: with their secrets. files: each that was read, the main one first. restart: the fields that
-    the files have otherwise, and that wait for a restart. watch_token: see config.watch_token. anchors: what the
-    secrets of each anchor name, or why that cannot be had.
+    the files have otherwise, and that wait for a restart. watch_token (config.watch_token), and for each anchor
+    what its secrets name: those, or why they cannot be had.
     """
 
     settings: Settings
     brokers: Mapping[str, Broker]
     files: Sequence[ConfigFile]
     restart: Sequence[str] = ()
-    watch_token: str = ""
+    watch_token: str | KeyFileError = ""
     anchors: Mapping[str, Mapping[str, str] | KeyFileError] = MappingProxyType({})
 
     @property
@@ -60,7 +59,7 @@ def _made(settings: Settings, files: Sequence[ConfigFile], restart: Sequence[str
 def _made_at_start(settings: Settings, files: Sequence[ConfigFile], restart: Sequence[str]) -> Configured:
     brokers: dict[str, Broker] = {}
     anchors: dict[str, Mapping[str, str] | KeyFileError] = {}
-    token = ""
+    token: str | KeyFileError
     for name in settings.broker:
         try:
             brokers[name] = broker_of(settings, name)
@@ -71,8 +70,10 @@ def _made_at_start(settings: Settings, files: Sequence[ConfigFile], restart: Seq
             anchors[name] = config.secrets_of(anchor.options)
         except KeyFileError as error:
             anchors[name] = error
-    with suppress(KeyFileError):  # nobody watches from elsewhere, and `check` and `doctor` tell why
+    try:
         token = config.watch_token(settings)
+    except KeyFileError as error:
+        token = error
     return Configured(settings, brokers, files, restart, token, anchors)
 
 

@@ -96,6 +96,12 @@ RESTART_NEEDED = condition(
     "Restart the gateway: `systemctl restart fieldgate`",
 )
 PAGE_AWAY = condition("page-away", "warning", "The page is away: {what}", "{cure}")
+TOKEN_LACKING = condition(
+    "watch-token-lacking",
+    "warning",
+    "Nobody can watch from another machine, as the token cannot be had: {what}",
+    "{cure}. Then: sudo systemctl restart fieldgate",
+)
 STATUS_UNSENT = condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")
 UPGRADE_TAKEN_BACK = condition(
     "upgrade-taken-back",

@@ -197,6 +197,7 @@ async def test_what_lacks_its_secret_harms_nothing_else(tmp_path: Path, broker: 
         async with field.started():
             await field.up()
             await _condition(field, "broker-secret", [("local", True)])
+            await _condition(field, "watch-token-lacking", [("", True)])
             assert (await field.status())["sources"]["gateway"]["stored"] > 0
             assert (await field.ask("/metrics", Via="1.1 proxy", Authorization=f"Bearer {TOKEN}"))[0] == 401
             refused = await ran("reload", cwd=field.home)
