@@ -24,9 +24,10 @@ The law, which tests/contracts/test_anchors.py holds every kind to:
     A kind without blocks (a time stamp authority) places a statement as soon as it is sent, for good, and under a
     height that no confirmation has to be waited for.
 7.  Errors are: UnreachableError (tried again), LieError (tried again, and told as what it is), RefusedError (a person
-    is needed; the same bytes are tried again, seldom), GoneError (these bytes can never stand there: the next
-    statement takes their place). No other error leaves a kind but a Stop. None holds a secret, and none holds text of
-    the server's that was not passed through `core.text.plain` and cut.
+    is needed; the same bytes are tried again, seldom, and given up in the end; of `send` it says that they stand
+    nowhere), ShutError (as that, and they are kept: nobody has looked), GoneError (these bytes can never stand there:
+    the next statement takes their place). No other error leaves a kind but a Stop. None holds a secret, and none holds
+    text of the server's that was not passed through `core.text.plain` and cut.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -44,6 +45,10 @@ class LieError(Retry):
 
 class RefusedError(Refused):
     """The chain takes nothing from us as things are: no funds, a price above our ceiling, no right. See `cure`."""
+
+
+class ShutError(RefusedError):
+    """The server lets nobody in as things are, which says nothing of the bytes: they may stand on the chain."""
 
 
 class GoneError(Refused):

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import structs
 
-from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Submission
+from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, ShutError, Submission
 from gateway.clock import Stamp, day
 from gateway.conditions import Condition, Problem
 from gateway.conditions.anchors import ANCHOR_ANSWER, ANCHOR_AWAY, ANCHOR_FAILED, ANCHOR_FAULT, ANCHOR_LATE
@@ -64,7 +64,7 @@ class Journal(Protocol):
         """The one begun last, whatever became of it."""
 
     async def before(self, name: str, size: int) -> AnchorRow | None:
-        """The one of the size below that."""
+        """The newest below that size for which there was something to send."""
 
     async def anchored(self, name: str) -> AnchorRow | None:
         """The newest that is anchored."""
@@ -122,6 +122,8 @@ class Anchoring:
         self._asked_s: float | None = None  # monotonic: since when the last anchor is looked at again in vain
         self._trouble: tuple[Condition, dict[str, str]] | None = None
         self._back_s = clock.monotonic()  # when an anchor was put back
+        self._absent_s: float | None = None  # monotonic: since when each step finds it nowhere
+        self._was_absent_s: float | None = None  # as it was before this step
         self._sent_at = -limits.ANCHOR_RESEND_S  # monotonic
         self._doing: AnchorRow | None = None  # what a step is about
 
@@ -167,11 +169,15 @@ class Anchoring:
         return (self._clock.now().ms - row.since_ms) / 1000
 
     def _outlived(self, row: AnchorRow) -> bool:
-        """What stood there and was put back has its time from then on, and from each start."""
-        age_s = self._age_s(row)
+        """Whether it is given up, which stands nowhere as a server says. One answer is not enough: it may be behind.
+
+        What stood there and was put back has its time from then on, and from each start.
+        """
+        age_s, now_s = self._age_s(row), self._clock.monotonic()
         if row.evidence is not None:
-            age_s = min(age_s, self._clock.monotonic() - self._back_s)
-        return age_s > _GIVE_UP * self._settings.late_s
+            age_s = min(age_s, now_s - self._back_s)
+        self._absent_s = now_s if self._was_absent_s is None else self._was_absent_s
+        return age_s > _GIVE_UP * self._settings.late_s and now_s - self._absent_s > limits.ANCHOR_RESEND_S
 
     def _is_ours(self, row: AnchorRow) -> bool:
         """Whether it is on the chain that the configuration has now."""
@@ -198,6 +204,7 @@ class Anchoring:
 
     async def _tried(self, chain: Chain) -> float:
         """One step; seconds until the next. Whatever a chain brings about becomes a trouble and a later try."""
+        self._was_absent_s, self._absent_s = self._absent_s, None
         try:
             pause_s = await self._step(chain)
         except Exception as error:  # noqa: BLE001 -- a kind's bug harms nothing but itself (invariant 9)
@@ -261,7 +268,7 @@ class Anchoring:
             return 0.0
         if not row.data:
             return await self._make(chain, row)
-        if row.state in (WAITING, FAILED):
+        if row.state == WAITING or not row.ticket:
             return await self._send(chain, row)
         return await self._look(chain, row)
 
@@ -297,14 +304,18 @@ class Anchoring:
         return min(every_s - self._age_s(newest), every_s)
 
     async def _looked_again(self, chain: Chain) -> bool:
-        """As _taken_away. A server that cannot tell holds the next anchor up for ANCHOR_HELD_UP_S, and no longer."""
+        """As _taken_away and _found_after_all. A server that cannot tell holds the next anchor up for ANCHOR_HELD_UP_S,
+        and no longer.
+        """
         now_s = self._clock.monotonic()
         self._asked_s = since_s = now_s if self._asked_s is None else self._asked_s
-        taken = now_s - since_s <= limits.ANCHOR_HELD_UP_S and await self._taken_away(chain)
-        if now_s - since_s > limits.ANCHOR_HELD_UP_S:
+        again = False
+        if now_s - since_s <= limits.ANCHOR_HELD_UP_S:
+            again = await self._taken_away(chain) or await self._found_after_all(chain)
+        else:
             log.warning("anchor %s: the last one could not be looked at again, and stays as it is", self._name)
         self._asked_s = None
-        return taken
+        return again
 
     async def _taken_away(self, chain: Chain) -> bool:
         """Whether a late reorganisation took the newest anchor away; then that is on its way again.
@@ -312,7 +323,7 @@ class Anchoring:
         It is not what a step is about (`_doing`): an error, whichever it is, leaves it as it is.
         """
         last = self._anchored
-        if self._final or last is None or self._age_s(last) > limits.ANCHOR_RECENT_S or not self._is_ours(last):
+        if self._final or last is None or not self._is_recent(last):
             return False
         sight = await self._call(chain.look(_submission(self._origin, last)))
         if sight.place is not None:
@@ -320,16 +331,34 @@ class Anchoring:
         await self._back(last)
         return True
 
+    async def _found_after_all(self, chain: Chain) -> bool:
+        """Whether a block took what was given up last; then that is on its way again, and nothing else is paid for."""
+        last = await self._journal.before(self._name, self._row.size + 1) if self._row else None
+        if last is None or last.state != FAILED or not last.ticket or last.number is not None:
+            return False
+        if not self._is_recent(last):
+            return False
+        with contextlib.suppress(GoneError):
+            sight = await self._call(chain.look(_submission(self._origin, last)))
+            if sight.place is not None:
+                await self._save(_in_block(replace(last, state=IN_BLOCK, over=False, why="", cure=""), sight.place))
+                return True
+        return False
+
+    def _is_recent(self, row: AnchorRow) -> bool:
+        return self._age_s(row) <= limits.ANCHOR_RECENT_S and self._is_ours(row)
+
     async def _make(self, chain: Chain, row: AnchorRow) -> float:
         last, former = await self._journal.before(self._name, row.size), None
-        if last is not None and last.data and last.state == FAILED and self._is_ours(last):
+        if last is not None and last.state == FAILED and self._is_ours(last):
             former = _submission(self._origin, last)
         data = await self._call(chain.make(Statement.of(self._origin, row.size, row.root), former))
         if not 0 < len(data) <= limits.ANCHOR_DATA_BYTES:
             raise GoneError(
                 f"a submission of {len(data)} bytes, and {limits.ANCHOR_DATA_BYTES} may be sent", cure=_NEXT
             )
-        if self._age_s(row) > self._settings.every_s and await self._subject.grown(row) > 0:
+        old_s = max(self._settings.every_s, limits.ANCHOR_BACKOFF_S)
+        if self._age_s(row) > old_s and await self._subject.grown(row) > 0:
             await self._failed("nothing was sent for too long: the newest checkpoint takes its place", "", over=True)
             return 0.0
         made = replace(row, data=data, since_ms=self._clock.now().ms)  # its time begins now, however long that took
@@ -340,7 +369,7 @@ class Anchoring:
         try:
             ticket = await self._call(chain.send(_submission(self._origin, row)))
         except RefusedError as error:
-            if not self._outlived(row):
+            if isinstance(error, ShutError) or not self._outlived(row):
                 raise
             raise GoneError(f"it is given up, refused for too long: {error.what}", cure=error.cure) from error
         if len(ticket) > limits.ANCHOR_TICKET_BYTES:
@@ -356,12 +385,11 @@ class Anchoring:
         if place is None:
             return await self._nowhere(chain, row)
         self._check_time(row, place)
-        found = _in_block(replace(row, state=IN_BLOCK), place)
-        if found != row:
-            await self._save(replace(found, why="", cure=""))
-        if self._height - place.number + 1 < self._settings.confirmations:
-            return self._settings.look_s
-        return await self._prove(chain, found, place)
+        found = _in_block(replace(row, state=IN_BLOCK, why="", cure=""), place)
+        deep = self._height - place.number + 1 >= self._settings.confirmations
+        if found != row and not (deep and row.state == FAILED and row == _in_block(row, place)):
+            await self._save(found)  # of what cannot be proved as things are, its proof alone is tried again
+        return await self._prove(chain, found, place) if deep else self._settings.look_s
 
     def _check_time(self, row: AnchorRow, place: Place) -> None:
         """LieError for a block that cannot be of now, where the time is known and anybody may show us blocks."""
@@ -384,6 +412,8 @@ class Anchoring:
             raise GoneError("no block took it, for too long: it is given up", cure=_NEXT)
         if self._clock.monotonic() - self._sent_at > limits.ANCHOR_RESEND_S:
             return await self._send(chain, row)
+        if row.state != SUBMITTED:
+            await self._save(replace(row, state=SUBMITTED, why="", cure=""))
         return self._settings.look_s
 
     async def _prove(self, chain: Chain, row: AnchorRow, place: Place) -> float:
@@ -407,9 +437,13 @@ class Anchoring:
         self._back_s = self._clock.monotonic()
 
     async def _failed(self, why: str, cure: str, *, over: bool, place: Place | None = None) -> None:
-        if self._doing is not None:
-            failed = replace(self._doing, state=FAILED, over=over, why=why, cure=cure)
-            await self._save(failed if place is None else _in_block(failed, place))
+        if self._doing is None:
+            return
+        failed = replace(self._doing, state=FAILED, over=over, why=why, cure=cure)
+        if place is not None:
+            failed = _in_block(failed, place)
+        if failed != self._doing:
+            await self._save(failed)
 
     async def _save(self, row: AnchorRow) -> None:
         await self._journal.save(row)

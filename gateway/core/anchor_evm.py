@@ -145,6 +145,13 @@ def call(statement: Statement) -> bytes:
     return CALL + statement.log + _word(statement.size) + statement.root
 
 
+def is_call(raw: bytes, chain: int) -> bool:
+    """Whether a signed transaction calls the contract, and does not carry the statement itself. FormatError as of
+    `transaction_data`.
+    """
+    return transaction_data(raw, chain).startswith(CALL)
+
+
 def transaction_data(raw: bytes, chain: int) -> bytes:
     """What a signed transaction carries. FormatError where it is for another chain (EIP-155, EIP-2718)."""
     if raw[:1] >= b"\xc0":

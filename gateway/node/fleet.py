@@ -140,8 +140,8 @@ class Fleet:
         return await self._first(name, lambda _: True)
 
     async def before(self, name: str, size: int) -> AnchorRow | None:
-        """The one of the number below that."""
-        return await self._first(name, lambda row: row.size < size)
+        """The newest below that number for which there was something to send."""
+        return await self._first(name, lambda row: row.size < size and bool(row.data))
 
     async def anchored(self, name: str) -> AnchorRow | None:
         """The newest that is anchored."""

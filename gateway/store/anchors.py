@@ -80,8 +80,8 @@ class Anchors:
         return await self._one("name=? ORDER BY size DESC LIMIT 1", name)
 
     async def before(self, name: str, size: int) -> AnchorRow | None:
-        """The one of the size below that."""
-        return await self._one("name=? AND size<? ORDER BY size DESC LIMIT 1", name, size)
+        """The newest below that size for which there was something to send."""
+        return await self._one("name=? AND size<? AND length(data)>0 ORDER BY size DESC LIMIT 1", name, size)
 
     async def anchored(self, name: str) -> AnchorRow | None:
         """The newest that is anchored."""

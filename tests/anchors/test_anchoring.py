@@ -14,7 +14,7 @@ import pytest
 from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, until
 from fakes.little_chain import KIND, NAME, Block, LittleChain, World, check
 
-from gateway.anchors.api import Chain, GoneError, Place, RefusedError, Sight, Submission
+from gateway.anchors.api import Chain, GoneError, Place, RefusedError, ShutError, Sight, Submission
 from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.core import cbor, limits
@@ -589,6 +589,15 @@ async def test_of_what_was_never_sent_the_newest_takes_the_place(pipe: Pipeline,
     assert states == ([(7, ANCHORED, ""), (2, FAILED, "nothing was sent")] if grows else [(2, ANCHORED, "")])
 
 
+async def given_up(task: Anchoring, pipe: Pipeline) -> None:
+    """One answer is not enough for that."""
+    async with asyncio.timeout(10):
+        while task.status()["state"] != FAILED:
+            pipe.clock.advance(limits.ANCHOR_RESEND_S + 1)
+            task.ask()
+            await asyncio.sleep(0.004)
+
+
 async def test_what_no_block_takes_is_told_as_late_and_then_given_up(pipe: Pipeline) -> None:
     world = World()
     async with anchoring(pipe, world) as task:
@@ -596,13 +605,179 @@ async def test_what_no_block_takes_is_told_as_late_and_then_given_up(pipe: Pipel
         pipe.clock.advance(SETTINGS.late_s + 1)
         assert [one.condition for one in task.problems] == ["anchor-late"]
         pipe.clock.advance(SETTINGS.late_s * 4)
-        await state_is(task, FAILED)
+        await given_up(task, pipe)
         former = await row_of(pipe.store)
         pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
         await grow(pipe)
         await state_is(task, SUBMITTED, 3)
     assert (await row_of(pipe.store)).data.startswith(b"1 "), "made with the one that it has to exclude"
     assert former.data.startswith(b"0 ")
+
+
+async def test_one_answer_gives_nothing_up(pipe: Pipeline) -> None:
+    """It stands in a block, there was no network for days, and the server that answers first lags behind."""
+    world, away, behind = World(), list[bool](), list[bool]()
+
+    class Behind(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            if away:
+                raise UnreachableError("no network")
+            sight = await super().look(submission)
+            return Sight(sight.height, None) if behind and behind.pop() else sight
+
+    async with anchoring(pipe, world, Behind) as task:
+        await state_is(task, SUBMITTED)
+        await asyncio.sleep(0.02)
+        away.append(True)
+        await until(lambda: bool(task.problems))
+        world.mine()
+        pipe.clock.advance(SETTINGS.late_s * 5)
+        behind.append(True)
+        away.clear()
+        await until(lambda: not behind)
+        await anchored(task, world, 2)
+    assert len(set(world.sent)) == 1
+
+
+async def test_what_was_given_up_and_comes_after_all_is_not_paid_for_twice(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+        pipe.clock.advance(SETTINGS.late_s * 4)
+        await given_up(task, pipe)
+        world.mine()
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        await grow(pipe)
+        await anchored(task, world, 2)
+        proved(next(row for row in await all_rows(pipe) if row.size == 2))
+        await anchored(task, world, 3)
+    assert len(set(world.sent)) == 2
+
+
+async def test_a_server_that_lets_nobody_in_gives_nothing_up(pipe: Pipeline) -> None:
+    """Its key ran out for days, while the anchor stood in a block."""
+    world, shut = World(), list[bool]()
+
+    class Shut(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            return await super().look(self._in(submission))
+
+        async def send(self, submission: Submission) -> bytes:
+            return await super().send(self._in(submission))
+
+        def _in(self, submission: Submission) -> Submission:
+            if shut:
+                raise ShutError("the key ran out", cure="Write another")
+            return submission
+
+    async with anchoring(pipe, world, Shut) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, IN_BLOCK)
+        shut.append(True)
+        await state_is(task, FAILED)
+        for _ in range(3):
+            pipe.clock.advance(SETTINGS.late_s * 5)
+            task.ask()
+            await asyncio.sleep(0.02)
+        assert (task.status()["why"], task.status()["cure"]) == ("the key ran out", "Write another")
+        shut.clear()
+        await anchored(task, world, 2)
+    assert len(set(world.sent)) == 1
+
+
+async def test_what_a_server_shut_out_before_a_block_took_it_is_on_its_way_again(pipe: Pipeline) -> None:
+    world, shut = World(), list[bool]()
+
+    class Shut(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            if shut:
+                raise ShutError("the key ran out", cure="Write another")
+            return await super().look(submission)
+
+    async with anchoring(pipe, world, Shut) as task:
+        await state_is(task, SUBMITTED)
+        shut.append(True)
+        await state_is(task, FAILED)
+        shut.clear()
+        task.ask()
+        await state_is(task, SUBMITTED)
+        assert task.status()["why"] == ""
+        await anchored(task, world, 2)
+
+
+async def test_what_cannot_be_proved_as_things_are_is_told_once_and_sent_once(pipe: Pipeline) -> None:
+    world, few = World(), [True]
+
+    class Few(LittleChain):
+        async def prove(self, submission: Submission, place: Place, confirmations: int) -> cbor.Value:
+            if few:
+                raise RefusedError("more than half of 5 signers cannot have sealed 2 blocks", cure="Write more")
+            return await super().prove(submission, place, confirmations)
+
+    states, save = list[str](), pipe.store.anchors.save
+
+    async def saved(row: AnchorRow) -> None:
+        states.append(row.state)
+        await save(row)
+
+    pipe.store.anchors.save = saved  # type: ignore[method-assign]
+    async with anchoring(pipe, world, Few, confirmations=1) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, FAILED)
+        for _ in range(20):
+            task.ask()
+            await asyncio.sleep(0.004)
+            assert [one.condition for one in task.problems] == ["anchor-failed"]
+        assert states == [WAITING, WAITING, SUBMITTED, IN_BLOCK, FAILED]
+        few.clear()
+        task.ask()
+        await anchored(task, world, 2)
+    assert len(world.sent) == 1
+
+
+async def test_the_last_that_may_be_out_there_is_what_the_next_excludes(pipe: Pipeline) -> None:
+    """Between them was one for which there was nothing to send."""
+    world, dear, formers = World(), list[bool](), dict[int, int | None]()
+
+    class Dear(LittleChain):
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            formers[statement.size] = former and former.statement.size
+            if dear:
+                raise RefusedError("it is dear now", cure="Wait")
+            return await super().make(statement, former)
+
+    async with anchoring(pipe, world, Dear, every_s=3_600.0) as task:
+        await state_is(task, SUBMITTED)
+        dear.append(True)
+        pipe.clock.advance(SETTINGS.late_s * 4)
+        await given_up(task, pipe)
+        await grow(pipe)
+        pipe.clock.advance(3_601)
+        task.ask()
+        await state_is(task, FAILED, 3)
+        await grow(pipe)
+        pipe.clock.advance(3_601)
+        dear.clear()
+        task.ask()
+        await state_is(task, SUBMITTED, 4)
+    assert formers == {2: None, 3: 2, 4: 2}
+
+
+async def test_a_slow_server_and_a_short_time_send_all_the_same(pipe: Pipeline) -> None:
+    world, made = World(), list[int]()
+
+    class Slow(LittleChain):
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            made.append(statement.size)
+            pipe.clock.advance(2)
+            await grow(pipe)
+            return await super().make(statement, former)
+
+    async with anchoring(pipe, world, Slow, every_s=1.0) as task:
+        await anchored(task, world, 2)
+    assert made[0] == 2
 
 
 async def test_what_the_pool_forgot_is_sent_again(pipe: Pipeline) -> None:

@@ -17,7 +17,7 @@ from fakes import anvil, lying_rpc
 from fakes.anvil import ADDRESS, CHAIN_ID, KEY, Anvil
 from fakes.lying_rpc import Lie, LyingServer
 
-from gateway.anchors.api import Chain, GoneError, LieError, RefusedError, Submission
+from gateway.anchors.api import Chain, GoneError, LieError, RefusedError, ShutError, Submission
 from gateway.anchors.evm import blocks, transactions
 from gateway.anchors.evm import chain as evm
 from gateway.anchors.evm.options import EvmOptions
@@ -354,6 +354,44 @@ async def test_what_the_pool_refuses_is_told_with_a_cure(node: Anvil) -> None:
                 await submitted(chain)
             assert text in caught.value.what
             assert cure in caught.value.cure
+
+
+async def test_what_stands_there_is_not_refused_in_words_that_nobody_knows(node: Anvil) -> None:
+    """The answer to the first was lost; nothing that a server says of the second makes it unsent."""
+    async with through_a_liar(node) as (server, chain):
+        submission = await submitted(chain)
+        for text in ("AlreadyKnown", "OldNonce, Current nonce: 1, nonce of rejected tx: 0"):
+            server.lie = refusing(text, server)
+            assert await chain.send(submission) == submission.ticket
+        server.lie = refusing("in the words of a server to come", server)
+        with pytest.raises(RefusedError, match="in the words of"):
+            await chain.send(submission)
+        await node.mine()
+        assert await chain.send(submission) == submission.ticket
+        assert (await chain.look(submission)).place is not None
+
+
+async def test_whoever_is_not_let_in_has_not_looked(node: Anvil) -> None:
+    async with through_a_liar(node) as (server, chain):
+        submission = await submitted(chain)
+        server.lie = lambda method, params, result: web.Response(status=403)
+        for call in (chain.send(submission), chain.look(submission)):
+            with pytest.raises(ShutError, match="does not let this gateway in"):
+                await call
+
+
+@pytest.mark.parametrize("now", [True, False])
+async def test_a_contract_that_is_configured_later_or_no_more_harms_nothing_on_its_way(node: Anvil, now: bool) -> None:
+    contract = await node.deploy(anvil.CREATION)
+    with_it, without = opened(node.url, contract=contract), opened(node.url)
+    async with with_it as calling, without as plain:
+        before, after = (plain, calling) if now else (calling, plain)
+        submission = await submitted(before)
+        await node.mine(3)
+        place = (await after.look(submission)).place
+        assert place is not None
+        evidence = await after.prove(submission, place, 3)
+        assert anchor_evm.check(STATEMENT, evidence, ()).number == place.number
 
 
 def refusing(text: str, server: LyingServer) -> Lie:

@@ -8,7 +8,7 @@ from gateway.anchors.evm import rpc
 from gateway.core import rlp, trie
 from gateway.core.anchor_evm import Header
 from gateway.core.limits import ANCHOR_EVIDENCE_BYTES, EVM_BLOCK_BYTES, EVM_BLOCK_ITEMS
-from gateway.errors import UnreachableError
+from gateway.errors import FormatError
 
 _HEADER: Sequence[tuple[str, int | None]] = (  # name, length; None: a number
     ("parentHash", 32),
@@ -61,9 +61,15 @@ def _field(told: dict[str, Any], name: str, length: int | None) -> bytes:
 
 
 def transactions(told: dict[str, Any], of: Header) -> list[bytes]:
-    """Those of a block, as signed; blocking. LieError where they are not what the header has, GoneError (_bounded)."""
+    """Those of a block, as signed; blocking. LieError where they are not what the header has.
+
+    GoneError where the block cannot be proved here: it is too large, or has transactions of another kind.
+    """
     made = (_transaction(rpc.table(one, "transaction")) for one in rpc.listed(told.get("transactions"), "block"))
-    found = _bounded(made, of, "transactions")
+    try:
+        found = _bounded(made, of, "transactions")
+    except FormatError as error:
+        raise _unprovable(of, error.what, "Where it stays so, anchor on another chain") from None
     if trie.root(found) != of.transactions_root:
         raise LieError(f"the transactions of block {of.number} are not those of its header")
     return found
@@ -75,12 +81,16 @@ def _bounded(made: Iterable[bytes], of: Header, what: str) -> list[bytes]:
     for one in made:
         size += len(one)
         if size > EVM_BLOCK_BYTES or len(found) == EVM_BLOCK_ITEMS:
-            most = f"{EVM_BLOCK_ITEMS} {what}, or {EVM_BLOCK_BYTES} bytes of them"
-            cure = "Where it stays so, anchor on a chain with smaller blocks. The next checkpoint takes its place"
-            place = Place(of.number, of.hash, of.time_s)
-            raise GoneError(f"block {of.number} has more than {most}: it cannot be proved here", cure=cure, place=place)
+            most = f"it has more than {EVM_BLOCK_ITEMS} {what}, or {EVM_BLOCK_BYTES} bytes of them"
+            raise _unprovable(of, most, "Where it stays so, anchor on a chain with smaller blocks")
         found.append(one)
     return found
+
+
+def _unprovable(of: Header, why: str, cure: str) -> GoneError:
+    place = Place(of.number, of.hash, of.time_s)
+    what = f"block {of.number} cannot be proved here: {why}"
+    return GoneError(what, cure=f"{cure}. The next checkpoint takes its place", place=place)
 
 
 def _transaction(told: dict[str, Any]) -> bytes:
@@ -105,7 +115,7 @@ def _transaction(told: dict[str, Any]) -> bytes:
         listed = rpc.listed(told.get("authorizationList"), "authorizations")
         more = [[_authorization(rpc.table(one, "authorization")) for one in listed]]
     elif kind not in (1, 2):
-        raise UnreachableError(f"a transaction in the anchor's block has type {kind}, which is not known here yet")
+        raise FormatError(f"it has a transaction of type {kind}, which is not known here")
     return bytes([kind]) + rlp.encode([*number("chainId", "nonce", *prices), *body, access, *more, *signature])
 
 

@@ -28,8 +28,15 @@ _GWEI = 10**9
 _SPARE = 5  # a fifth more gas than the server estimates
 _BUMP = 8  # an eighth more, and 1 wei, for what takes another's place: servers ask for a tenth
 _SETTLED = 12  # blocks under which a nonce counts as used for good
-_KNOWN = ("already known", "known transaction", "already imported", "already exists", "already in mempool")
-_USED = ("nonce too low", "nonce is too low", "invalid nonce")
+_KNOWN = (
+    "already known",
+    "alreadyknown",
+    "known transaction",
+    "already imported",
+    "already exists",
+    "already in mempool",
+)
+_USED = ("nonce too low", "nonce is too low", "invalid nonce", "oldnonce")
 _POOR = ("insufficient funds", "insufficient balance")
 _ASK = "Ask the chain's operator what it means"
 _REFUSES_FALLING = "Check contract: it takes only sizes that rise"
@@ -57,7 +64,7 @@ class _Receipt(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """A block's transactions and, where a contract is called, its receipts, held against its header."""
+    """A block's transactions and, where ours calls a contract, its receipts, held against its header."""
 
     hash: bytes
     transactions: list[bytes]
@@ -133,6 +140,8 @@ class EvmChain:
         except ServerError as error:
             if any(words in error.text.lower() for words in (*_KNOWN, *_USED)):
                 return ticket  # "nonce too low": perhaps it stands in a block already; `look` finds out
+            if await self._receipt(submission) is not None:
+                return ticket  # in words that are not known here
             raise _refusal(error) from None
         if rpc.data(told, "transaction's hash", 32) != ticket:
             raise LieError("it calls the transaction by another hash than its own")
@@ -236,7 +245,7 @@ class EvmChain:
 
     async def _stands(self, submission: Submission, block: Header, index: int) -> None:
         """LieError where the block does not have the transaction there; GoneError where the contract refused it."""
-        held = await self._held(block)
+        held = await self._held(submission, block)
         if index >= len(held.transactions) or held.transactions[index] != submission.data:
             raise LieError(f"block {block.number} does not hold the transaction where it says")
         if held.receipts is not None:
@@ -247,17 +256,19 @@ class EvmChain:
                 cure = "Check contract; the next checkpoint takes its place"
                 raise GoneError(error.what, cure=cure, place=place) from None
 
-    async def _held(self, block: Header) -> _Block:
-        if self._block is None or self._block.hash != block.hash:
-            self._block = await self._whole(block)
+    async def _held(self, submission: Submission, block: Header) -> _Block:
+        """Whether it calls a contract is told by its bytes: the configuration may have been changed since."""
+        calls = anchor_evm.is_call(submission.data, self._options.chain_id)
+        if self._block is None or self._block.hash != block.hash or calls is (self._block.receipts is None):
+            self._block = await self._whole(block, receipts=calls)
         return self._block
 
-    async def _whole(self, block: Header) -> _Block:
+    async def _whole(self, block: Header, *, receipts: bool) -> _Block:
         told = await self._told(block.number, whole=True)
         if (await self._made(told, block.number)).hash != block.hash:
             raise UnreachableError("the chain was reorganised while it was looked at")
         held = await _checked(blocks.transactions, told, block)
-        if not self._options.contract:
+        if not receipts:
             return _Block(block.hash, held, None)
         found = await _checked(blocks.receipts, await self._receipts(block, held), block)
         if len(found) != len(held):
@@ -285,7 +296,7 @@ class EvmChain:
         sight = await self.look(replace(submission, place=place))
         if sight.place != place or len(self._run) < confirmations:
             raise LieError(f"block {place.number} is not the chain's any more, or not so deep in it")
-        held, headers = await self._held(self._run[0]), tuple(self._run[:confirmations])
+        held, headers = await self._held(submission, self._run[0]), tuple(self._run[:confirmations])
         if submission.data not in held.transactions:
             raise LieError(f"block {place.number} does not hold the transaction")
         index = held.transactions.index(submission.data)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
-from gateway.anchors.api import LieError, RefusedError
+from gateway.anchors.api import LieError, ShutError
 from gateway.anchors.http import Server, StatusError, read_json
 from gateway.core import limits
 from gateway.errors import UnreachableError
@@ -23,7 +23,7 @@ class ServerError(Exception):
 
 
 class Rpc:
-    """One server. UnreachableError where it does not answer, RefusedError where it does not know us, LieError."""
+    """One server. UnreachableError where it does not answer, ShutError where it does not know us, LieError."""
 
     def __init__(self, url: str, api_key: str, ca_file: str) -> None:
         self._server = Server(url, ca_file=ca_file, headers={"x-api-key": api_key} if api_key else None)
@@ -61,7 +61,7 @@ class Rpc:
         except StatusError as error:
             if error.status in (401, 403):
                 what = f"its server does not let this gateway in (status {error.status})"
-                raise RefusedError(what, cure="Check url and api_key") from None
+                raise ShutError(what, cure="Check url and api_key") from None
             if error.status == 429:
                 raise UnreachableError("its server has had enough requests from here for now (status 429)") from None
             with contextlib.suppress(LieError):
