@@ -1,14 +1,15 @@
 """Calls to a BSN city node's gateway (core/bsn.py): signed, and believed only where its own key signed the answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import msgspec
 from msgspec import Meta
 
-from gateway.anchors.api import LieError, RefusedError
+from gateway.anchors.api import LieError, RefusedError, ShutError
 from gateway.anchors.http import Server
 from gateway.core import bsn, limits
 from gateway.core.anchor import Statement
@@ -23,6 +24,8 @@ Algorithm = Literal["p256", "secp256k1", "sm2"]
 HOSTED, UPLOADED = "hosted", "uploaded"
 _TYPES = {HOSTED: 1, UPLOADED: 2}
 """getAppInfo's caType."""
+_SOON = limits.CHAIN_SEARCHED // 2
+"""Blocks within which what was sent comes to stand."""
 
 Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,64}\Z", description="letters, digits and _")]
 Point = Annotated[
@@ -137,7 +140,7 @@ class Gateway:
         for name, value in wanted.items():
             found = str(told_of[name])
             if found.lower() != str(value).lower():
-                raise RefusedError(
+                raise ShutError(
                     f"the application's {name} is {self.server.told(found)} there, and {value} in the configuration",
                     cure="Correct [anchor.NAME], or look for who answers in the city node's place",
                 )
@@ -147,12 +150,15 @@ class Gateway:
 class Search:
     """Looks for a statement in the blocks from one on; each is looked through once, for these chains take none back.
 
-    A call that runs out of its time is gone on with by the next one, up to what was the newest block when it began: so
-    it ends, however slow the server is, and however fast the chain grows.
+    A call that runs out of its time is gone on with by the next one, up to what was the newest block when it began;
+    where those were few, up to what is the newest now. So it ends, however slow the server is, and however fast the
+    chain grows.
     """
 
     def __init__(self) -> None:
         self._of: tuple[Statement, int] | None = None
+        self._since = self._newest = 0  # it may stand from the one on; it was looked for up to the other
+        self._sent = False  # since then
         self._until: int | None = None  # while it is not at its end
         self._without = set[int]()
 
@@ -161,18 +167,39 @@ class Search:
     ) -> T | None:
         """What `look` finds in a block, if in any."""
         if self._of != (statement, since):
-            self._of, self._until = (statement, since), None
+            self._of, self._since, self._until, self._sent = (statement, since), since, None, False
             self._without.clear()
-        self._until = newest if self._until is None else self._until
-        found: T | None = None
-        for number in searched(since, self._until):
+        while True:
+            self._until = done = newest if self._until is None else self._until
+            found = await self._through(searched(self._since, done), look)
+            self._until, self._newest = None, done
+            if found is not None or done >= min(newest, self._since + _SOON - 1):
+                self._sent = False
+                return found
+
+    async def _through(self, numbers: Sequence[int], look: Callable[[int], Awaitable[T | None]]) -> T | None:
+        self._without.intersection_update(numbers)
+        for number in numbers:
             if number not in self._without:
                 found = await look(number)
                 if found is not None:
-                    break
+                    return found
                 self._without.add(number)
-        self._until = None
-        return found
+        return None
+
+    def sending(self) -> None:
+        """It is sent now: what comes of that stands behind the blocks that were looked through."""
+        if not self._sent:
+            self._since, self._sent = self._newest + 1, True
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[None]:
+    """Whoever is refused in here has not seen whether it stands on the chain."""
+    try:
+        yield
+    except RefusedError as error:
+        raise ShutError(error.what, cure=error.cure) from error
 
 
 def searched(since: int, newest: int) -> list[int]:
@@ -181,8 +208,7 @@ def searched(since: int, newest: int) -> list[int]:
     """
     if newest - since < limits.CHAIN_SEARCHED:
         return list(range(since, newest + 1))
-    half = limits.CHAIN_SEARCHED // 2
-    return [*range(since, since + half), *range(newest - half + 1, newest + 1)]
+    return [*range(since, since + _SOON), *range(newest - _SOON + 1, newest + 1)]
 
 
 def text(body: Body, name: str) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.anchors.api import Chain, GoneError, LieError, Opened, Place, RefusedError, Sight, Submission
-from gateway.anchors.bsn import HOSTED, Access, Gateway, Point, Search, UnsignedRefusalError, number, text
+from gateway.anchors.bsn import HOSTED, Access, Gateway, Point, Search, UnsignedRefusalError, looking, number, text
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fabric, bsn, cbor, fabric, limits
 from gateway.core.anchor import Statement
@@ -237,7 +237,8 @@ class FabricChain:
                     return Place(asked, block.header.hash, found.time_s), found
             return None
 
-        return await self._search.run(statement, since, await self._follow(), look)
+        with looking():
+            return await self._search.run(statement, since, await self._follow(), look)
 
 
 def _parts(submission: Submission) -> tuple[int, bytes]:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.anchors.api import Chain, LieError, Opened, Place, RefusedError, Sight, Submission
-from gateway.anchors.bsn import HOSTED, Access, Gateway, Search, UnsignedRefusalError, text
+from gateway.anchors.bsn import HOSTED, Access, Gateway, Search, UnsignedRefusalError, looking, text
 from gateway.anchors.http import Server
 from gateway.anchors.registry import Kind
 from gateway.core import anchor_fisco, bsn, cbor, fisco, limits
@@ -167,6 +167,7 @@ class FiscoChain:
         found = await self._find(submission.statement, int(since))
         if found is not None:
             return found
+        self._search.sending()
         try:
             answer = await self._gateway.post(bsn.FISCO_CALL, request)
         except (RefusedError, UnsignedRefusalError):
@@ -285,8 +286,9 @@ class FiscoChain:
         async def look(number: int) -> bytes | None:
             return _ticket_of(await self._node.transactions(number), wanted)
 
-        waits = _ticket_of(await self._node.waiting(), wanted)
-        return waits or await self._search.run(statement, since, await self._follow(), look)
+        with looking():
+            waits = _ticket_of(await self._node.waiting(), wanted)
+            return waits or await self._search.run(statement, since, await self._follow(), look)
 
 
 def _placed(found: Any) -> tuple[int, Fields, int, object] | None:

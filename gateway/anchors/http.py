@@ -1,11 +1,13 @@
 """Posts to one server of a chain, within bounds of time and size; what goes wrong is told in words of our own."""
 
+import contextlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from gateway import outgoing
 from gateway.anchors.api import LieError, RefusedError
@@ -33,6 +35,8 @@ class Server:
         self._url, self._ca_file, self._headers = url.rstrip("/"), ca_file, dict(headers or {})
         self._http: aiohttp.ClientSession | None = None
         secrets = {*filter(None, self._headers.values()), *secrets_of_address(self._url)}
+        with contextlib.suppress(ValueError):
+            secrets.update(secrets_of_address(str(URL(self._url))))  # as it is sent
         self._secrets = sorted(secrets, key=len, reverse=True)  # one may be a part of another
         self.requests, self.bytes_sent, self.bytes_received = 0, 0, 0
 

@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import ip_address
+from urllib.parse import unquote, unquote_plus
 
 _SECRET_CHARS = 8  # of a part of an address that may be one
 
@@ -23,8 +24,13 @@ def age(seconds: float) -> str:
 
 
 def secrets_of_address(url: str) -> list[str]:
-    """What of an address may be one: portals put project ids and access keys into its path or query."""
-    return [part for part in re.split("[/?#&=]", _divided(url)[1]) if len(part) >= _SECRET_CHARS]
+    """What of an address may be one: portals put project ids and access keys into its path or query.
+
+    As it stands there, and as a server may tell it again, with what is escaped in it (RFC 3986, 2.1) as it was meant.
+    """
+    parts = re.split("[/?#&=]", _divided(url)[1])
+    forms = dict.fromkeys(form for part in parts for form in (part, unquote(part), unquote_plus(part)))
+    return [form for form in forms if len(form) >= _SECRET_CHARS]
 
 
 def without_path(url: str) -> str:

@@ -30,3 +30,11 @@ def test_what_is_short_is_told_whole() -> None:
     assert SERVER.told("its limit is reached") == "its limit is reached"
     assert SERVER.told("x" * 4_096, 5_000) == "x" * 4_096
     assert len(SERVER.told("x" * 9_000)) == 300
+
+
+def test_a_secret_that_is_escaped_in_the_address_is_told_in_no_form() -> None:
+    """A server tells it as it was sent, or as it understood it."""
+    server = Server("https://portal.example/v1/abc%7Edef0123456789%2Bkey+of/rpc")
+    for form in ("abc%7Edef0123456789%2Bkey+of", "abc~def0123456789+key+of", "abc~def0123456789%2Bkey+of",
+                 "abc~def0123456789+key of"):  # fmt: skip
+        assert server.told(f"unknown project {form}") == "unknown project ..."

@@ -1,6 +1,5 @@
 """FISCO BCOS 2 and 3: a node that lies, a city node that refuses; each is told as what it is, nothing is believed."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,8 +12,10 @@ from fakes.fisco_chain import FiscoChain, same
 
 from gateway.anchors import fisco
 from gateway.anchors.api import Chain, LieError, RefusedError, Submission
+from gateway.anchors.fisco import Node
 from gateway.core import anchor_fisco, limits
 from gateway.core.anchor import Statement, parse_pins
+from gateway.core.anchor_fabric import written
 from gateway.errors import UnreachableError
 
 STATEMENT = Statement.of("quay.example/1", 7, bytes(range(32)))
@@ -164,28 +165,96 @@ async def test_what_stands_there_already_is_not_sent_again(node: FiscoCityNode, 
         assert await other.send(submission) == submission.ticket
 
 
-async def test_a_search_in_slow_blocks_comes_to_its_end() -> None:
+class FewBlocks:
+    """A node that is so slow that a call's time is over after a few blocks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read, self.left = 0, 0
+        whole = Node.transactions
+
+        async def transactions(node: Node, number: int) -> list[Any]:
+            if not self.left:
+                raise TimeoutError
+            self.left, self.read = self.left - 1, self.read + 1
+            return await whole(node, number)
+
+        monkeypatch.setattr(Node, "transactions", transactions)
+
+
+async def test_a_search_in_slow_blocks_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call has time for a few of them, and the chain grows faster than they are read."""
-    node = FiscoCityNode(chain=FiscoChain(2))
+    node, slow = FiscoCityNode(chain=FiscoChain(2)), FewBlocks(monkeypatch)
     async with node.chain.serve(), node.serve(), opened_fisco(node) as chain:
         submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
         node.chain.seal(30)
-        node.chain.slow_s["getBlockByNumber"] = 0.05
-        tries = 0
-        while tries < 30:
-            tries += 1
+        sent = b""
+        while not sent:
+            assert slow.read <= limits.CHAIN_SEARCHED, "it reads the same blocks for ever"
+            slow.left = 8
             try:
-                async with asyncio.timeout(0.5):
-                    sent = await chain.send(submission)
-                break
+                sent = await chain.send(submission)
             except TimeoutError:
                 node.chain.seal(12)
-        else:
-            pytest.fail("it reads the same blocks for ever")
-        assert node.chain.asked.count("getBlockByNumber") < 30 + tries  # one is cut off by the end of each call
-        node.chain.slow_s.clear()
+        slow.left = 1_000
         node.chain.seal()
         assert await chain.send(submission) == sent  # found in what was sealed since
+
+
+def stands(node: FiscoCityNode) -> list[int]:
+    """The blocks with the statement."""
+    wanted, blocks = written(STATEMENT).hex(), enumerate(node.chain.blocks)
+    return [number for number, block in blocks for one in block.transactions if wanted in one.told["input"]]
+
+
+def answers_are_lost(node: FiscoCityNode) -> None:
+    """It takes the next calls, and nobody hears of it."""
+    called = node._reqChainCode
+
+    def lost(body: Any) -> Any:
+        found = called(body)
+        node.cut_after = 3
+        return found
+
+    node._reqChainCode = lost  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_what_was_sent_late_and_again_stands_there_once(version: int) -> None:
+    """The city node was away for long at first, and each answer is lost, with many blocks before the next try."""
+    node = FiscoCityNode(chain=FiscoChain(version))
+    async with node.chain.serve(), node.serve(), opened_fisco(node) as chain:
+        submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
+        node.chain.seal(2 * limits.CHAIN_SEARCHED)
+        answers_are_lost(node)
+        with pytest.raises(UnreachableError):
+            await chain.send(submission)
+        node.cut_after = None
+        for _ in range(3):
+            node.chain.seal(limits.CHAIN_SEARCHED)
+            await chain.send(submission)
+        assert len(stands(node)) == 1
+
+
+async def test_a_search_that_is_gone_on_with_sees_what_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    node, slow = FiscoCityNode(chain=FiscoChain(3)), FewBlocks(monkeypatch)
+    async with node.chain.serve(), node.serve(), opened_fisco(node) as chain:
+        submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
+        node.chain.seal(5)
+        slow.left = 1_000
+        answers_are_lost(node)
+        with pytest.raises(UnreachableError):
+            await chain.send(submission)
+        node.cut_after, held, node.chain.pool = None, node.chain.pool, []  # version 3 does not show what waits
+        node.chain.seal(5)
+        slow.left = 2
+        with pytest.raises(TimeoutError):
+            await chain.send(submission)
+        node.chain.pool = held
+        node.chain.seal(3)
+        slow.left = 1_000
+        await chain.send(submission)
+        node.chain.seal()
+        assert len(stands(node)) == 1
 
 
 async def test_a_refusal_is_told_however_slow_the_blocks_are() -> None:
