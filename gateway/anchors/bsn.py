@@ -24,8 +24,6 @@ Algorithm = Literal["p256", "secp256k1", "sm2"]
 HOSTED, UPLOADED = "hosted", "uploaded"
 _TYPES = {HOSTED: 1, UPLOADED: 2}
 """getAppInfo's caType."""
-_SOON = limits.CHAIN_SEARCHED // 2
-"""Blocks within which what was sent comes to stand."""
 
 Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,64}\Z", description="letters, digits and _")]
 Point = Annotated[
@@ -173,7 +171,7 @@ class Search:
             self._until = done = newest if self._until is None else self._until
             found = await self._through(searched(self._since, done), look)
             self._until, self._newest = None, done
-            if found is not None or done >= min(newest, self._since + _SOON - 1):
+            if found is not None or done >= min(newest, self._since + _soon() - 1):
                 self._sent = False
                 return found
 
@@ -208,7 +206,12 @@ def searched(since: int, newest: int) -> list[int]:
     """
     if newest - since < limits.CHAIN_SEARCHED:
         return list(range(since, newest + 1))
-    return [*range(since, since + _SOON), *range(newest - _SOON + 1, newest + 1)]
+    return [*range(since, since + _soon()), *range(newest - _soon() + 1, newest + 1)]
+
+
+def _soon() -> int:
+    """Blocks within which what was sent comes to stand."""
+    return limits.CHAIN_SEARCHED // 2
 
 
 def text(body: Body, name: str) -> str:
