@@ -296,17 +296,27 @@ async def test_a_late_reorganisation_is_seen_before_the_next_anchor(pipe: Pipeli
         assert world.stands(statement(first)) == 1
 
 
-async def test_a_chain_that_lets_nobody_in_takes_no_anchor_away(pipe: Pipeline) -> None:
-    """Before the next anchor the last one is looked at again: that it cannot be is no word about it."""
-    world, shut = World(), list[bool]()
+def letting_in(shut: list[bool], error: FieldgateError) -> Callable[[World], LittleChain]:
+    """A chain's server that answers with the error while there is anything in `shut`."""
 
     class Shut(LittleChain):
         async def look(self, submission: Submission) -> Sight:
             if shut:
-                raise RefusedError("the key has expired", cure="Write another")
+                raise error
             return await super().look(submission)
 
-    async with anchoring(pipe, world, Shut) as task:
+        async def send(self, submission: Submission) -> bytes:
+            if shut:
+                raise error
+            return await super().send(submission)
+
+    return Shut
+
+
+async def test_a_chain_that_lets_nobody_in_takes_no_anchor_away(pipe: Pipeline) -> None:
+    """Before the next anchor the last one is looked at again: that it cannot be is no word about it."""
+    world, shut = World(), list[bool]()
+    async with anchoring(pipe, world, letting_in(shut, RefusedError("the key has expired", cure="Write"))) as task:
         await anchored(task, world, 2)
         before = await row_of(pipe.store)
         shut.append(True)
@@ -657,20 +667,7 @@ async def test_what_was_given_up_and_comes_after_all_is_not_paid_for_twice(pipe:
 async def test_a_server_that_lets_nobody_in_gives_nothing_up(pipe: Pipeline) -> None:
     """Its key ran out for days, while the anchor stood in a block."""
     world, shut = World(), list[bool]()
-
-    class Shut(LittleChain):
-        async def look(self, submission: Submission) -> Sight:
-            return await super().look(self._in(submission))
-
-        async def send(self, submission: Submission) -> bytes:
-            return await super().send(self._in(submission))
-
-        def _in(self, submission: Submission) -> Submission:
-            if shut:
-                raise ShutError("the key ran out", cure="Write another")
-            return submission
-
-    async with anchoring(pipe, world, Shut) as task:
+    async with anchoring(pipe, world, letting_in(shut, ShutError("the key ran out", cure="Write another"))) as task:
         await state_is(task, SUBMITTED)
         world.mine()
         await state_is(task, IN_BLOCK)
@@ -688,14 +685,7 @@ async def test_a_server_that_lets_nobody_in_gives_nothing_up(pipe: Pipeline) -> 
 
 async def test_what_a_server_shut_out_before_a_block_took_it_is_on_its_way_again(pipe: Pipeline) -> None:
     world, shut = World(), list[bool]()
-
-    class Shut(LittleChain):
-        async def look(self, submission: Submission) -> Sight:
-            if shut:
-                raise ShutError("the key ran out", cure="Write another")
-            return await super().look(submission)
-
-    async with anchoring(pipe, world, Shut) as task:
+    async with anchoring(pipe, world, letting_in(shut, ShutError("the key ran out", cure="Write another"))) as task:
         await state_is(task, SUBMITTED)
         shut.append(True)
         await state_is(task, FAILED)
