@@ -4,7 +4,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+LOST_AND_FOUND: Final = "lost+found"
+"""A folder of root's in each file system of the ext family."""
 
 
 def sync_folder(*folders: Path) -> None:

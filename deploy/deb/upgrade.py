@@ -30,6 +30,7 @@ UNIT = "fieldgate.service"
 LONGEST_S = 600.0  # that a new version has; more where blocks are made less often
 SEAL_S = 120.0  # beyond the age at which a block is sealed
 MOST_S = 7_200.0
+START_S = 3_600.0  # for which a start that goes on is not held against it
 LOOK_S = 5.0
 ANSWER_S = 90.0  # from the start of a version that was put back
 RECENT_S = 3_600.0  # a node that co-signed within it has to co-sign again
@@ -38,6 +39,7 @@ _DPKG_S = 900.0
 _STORE_S = 7_200.0  # to write a store anew: 8 GiB on a card that takes 2 MiB a second
 _TELLS = (0, 1, 4)  # how `fieldgate status` ends where a gateway answers: well, with counts that do not add up, held
 _FILE_BYTES = 1 << 20
+_FULL_BYTES = 1 << 20
 _WHY_CHARS = 2_000  # of what a bad version says of itself
 _OF_DPKG = re.compile(  # fields of its status that no package has
     r"^(?:Status|Conffiles|Config-Version|Triggers-Pending|Triggers-Awaited):.*\n(?: .*\n)*", re.MULTILINE
@@ -109,31 +111,38 @@ def keep(place: Place, new: str) -> None:
         write(place.before, {**pending, "to": new, "at_s": time.time()})
         return
     told = status(place)
-    repack(place, old)
+    failed = None
+    try:
+        repack(place, old)
+    except Failed as error:
+        failed = error
     write(place.before, {"from": old, "to": new, "at_s": time.time(), "ran": told is not None, **facts(told)})
+    if failed is not None:
+        raise failed  # the new one is judged all the same, and what is the matter with it is told
 
 
 def facts(told: State | None) -> State:
     """What of a status a new version is held to."""
     if told is None:
-        return {"origin": "", "size": 0, "held": None, "cosigned": []}
+        return {"origin": "", "size": 0, "held": None, "stored": False, "cosigned": []}
     chain, ages = told["chain"], {name: node.get("cosigned_s") for name, node in told["nodes"].items()}
     return {
         "origin": told["origin"],
         "size": chain["size"],
         "held": chain["held"],
+        "stored": bool(told["journal"]["stores"]),
         "cosigned": [name for name, age in ages.items() if age is not None and age < RECENT_S],
     }
 
 
 def repack(place: Place, version: str) -> None:
-    """The installed package as a file, of what dpkg knows and of the files that are there."""
+    """The installed package as a file, of what dpkg knows and of the files that are there: images may lack manuals."""
     tree, made = place.folder / "tree", place.folder / "previous.new"
     shutil.rmtree(tree, ignore_errors=True)
     try:
         for path in ask(place.dpkg("dpkg-query", "--listfiles", NAME)).splitlines():
             source, target = place.root / path.lstrip("/"), tree / path.lstrip("/")
-            if path.startswith("/") and path != "/.":
+            if path.startswith("/") and path != "/." and os.path.lexists(source):
                 _take(source, target)
         control = tree / "DEBIAN"
         control.mkdir(mode=0o755)
@@ -172,7 +181,7 @@ def watch(place: Place, *, look_s: float = LOOK_S, longest_s: float = LONGEST_S)
     """Until the new version is good or its time is up; then the version before is put back."""
     wait_for_dpkg(place)
     finish_dpkg(place)
-    at_s, begun = None, 0.0
+    at_s, begun, since = None, 0.0, 0.0
     while (before := read(place.before)) is not None:
         now = installed(place)
         if now == before["from"]:
@@ -180,13 +189,20 @@ def watch(place: Place, *, look_s: float = LOOK_S, longest_s: float = LONGEST_S)
             return
         if before["at_s"] != at_s:
             at_s, begun = before["at_s"], time.monotonic()
-        missing = judge(before, status(place), now)
+            since = begun
+        told = status(place)
+        missing = judge(before, told, now)
         if not missing:
             settled(place, before, "good", "")
             return
-        if time.monotonic() - begun >= patience(place, longest_s):
+        if told is None and (is_full(place) or (is_starting() and time.monotonic() - since < START_S)):
+            begun = time.monotonic()  # which is no fault of the version, or not yet
+        elif time.monotonic() - begun >= patience(place, longest_s):
             urls = nodes(place)
-            if set(missing) == {"cosigned"} and not any(reachable(urls.get(name, "")) for name in before["cosigned"]):
+            waits = oldest_s(place) + SEAL_S > patience(place, longest_s)
+            if waits and "chain" in missing and set(missing) <= {"chain", "cosigned"}:
+                settled(place, before, "good", "it stores, and has no block to seal yet")
+            elif set(missing) == {"cosigned"} and not any(reachable(urls.get(name, "")) for name in before["cosigned"]):
                 settled(place, before, "good", "no node that co-signed before can be reached")
             else:
                 put_back(place, before, "; ".join(missing.values()))
@@ -215,12 +231,15 @@ def _missing(before: State, told: State, version: str) -> dict[str, str]:
         missing["version"] = f"version {told.get('version')} runs, and {version} is installed"
     if told["origin"] != before["origin"]:
         missing["origin"] = f"the log is {told['origin']}, and was {before['origin']}"
-    if not (chain["commits"] and told["journal"]["stores"]):
+    stored = before.get("stored", True)
+    if stored and not (chain["commits"] and told["journal"]["stores"]):
         missing["journal"] = "nothing is stored"
     if before["held"] is None:
         if chain["held"] is not None:
             missing["held"] = f"signing is held: {chain['held']}"
-        elif chain["size"] <= before["size"] or not chain["sealed"]:  # the version before sealed one as it stopped
+        elif stored and (
+            chain["size"] <= before["size"] or not chain["sealed"]
+        ):  # the version before sealed one as it stopped
             missing["chain"] = f"it has sealed no block behind block {before['size'] - 1}"
         if before["cosigned"] and not any(node.get("cosigned_s") is not None for node in told["nodes"].values()):
             missing["cosigned"] = "no node has co-signed"
@@ -229,15 +248,38 @@ def _missing(before: State, told: State, version: str) -> dict[str, str]:
 
 def patience(place: Place, longest_s: float) -> float:
     """How long a new version has, in seconds: a block has to be sealed in it."""
-    ages = [table.get("seal", {}).get("max_age_s", 0) for table in tables(place)]
-    longest = max((age for age in ages if isinstance(age, int | float)), default=0)
+    longest = oldest_s(place)
     return min(max(longest_s, longest + SEAL_S if longest > SEAL_S else 0), max(longest_s, MOST_S))
+
+
+def oldest_s(place: Place) -> float:
+    """The age at which a block is sealed, where the configuration names one; 0."""
+    ages = [table.get("seal", {}).get("max_age_s", 0) for table in tables(place)]
+    return max((age for age in ages if isinstance(age, int | float)), default=0)
+
+
+def is_full(place: Place) -> bool:
+    """Whether nothing of the gateway's can be written: then it waits for room, whichever version."""
+    folders = [table.get("gateway", {}).get("data_dir") for table in tables(place)]
+    for folder in (one for one in folders if isinstance(one, str)):
+        with suppress(OSError, ValueError):
+            told = os.statvfs(place.root / folder.lstrip("/"))
+            if told.f_bavail * told.f_frsize < _FULL_BYTES:
+                return True
+    return False
+
+
+def is_starting() -> bool:
+    """Whether the service manager still waits for the gateway, which asks it for time."""
+    with suppress(Failed):
+        return ask(["systemctl", "show", "--property=ActiveState", "--value", UNIT]).strip() == "activating"
+    return False
 
 
 def put_back(place: Place, before: State, why: str) -> None:
     """The version before, with all that the new one has stored and signed; held there until a person says otherwise."""
     why = why[:_WHY_CHARS]
-    if not place.previous.exists():
+    if not is_kept(place, before["from"]):
         settled(place, before, "bad", f"{why}; and there is no version to put back")
         return
     wait_for_dpkg(place)
@@ -284,7 +326,7 @@ def back(place: Place) -> None:
     kept = version_of(place.previous)
     if kept == now:
         raise Failed(f"version {kept} is installed already, and none before it is kept")
-    put_back(place, pending or {"from": kept, "to": now}, "it was asked for")
+    put_back(place, {**(pending or {}), "from": kept, "to": now}, "it was asked for")
 
 
 def settled(place: Place, before: State, result: str, why: str) -> None:
@@ -309,6 +351,13 @@ def installed(place: Place) -> str:
 def version_of(package: Path) -> str:
     """Of a package in a file. Raises Failed where it is none."""
     return ask(["dpkg-deb", "--field", str(package), "Version"]).strip()
+
+
+def is_kept(place: Place, version: str) -> bool:
+    """Whether that is what would be put back. Of what cannot be read dpkg will say why."""
+    with suppress(Failed):
+        return place.previous.exists() and version_of(place.previous) == version
+    return True
 
 
 def is_newer(one: str, other: str) -> bool:

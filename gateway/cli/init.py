@@ -24,7 +24,7 @@ from gateway.cli.common import read_file
 from gateway.core.limits import CONFIG_BYTES, ORIGIN_BYTES
 from gateway.core.note import ED25519, is_origin
 from gateway.errors import FieldgateError, Refused
-from gateway.files import sync_folder, write_new
+from gateway.files import LOST_AND_FOUND, sync_folder, write_new
 
 STAGING, READY = ".init.tmp", ".init"
 _STORE, _KEY, _READ_KEY, _CONFIG = "store", "log.key", "read.key", "fieldgate.toml"
@@ -210,7 +210,7 @@ def _refuse_existing(plan: Plan) -> None:
         if os.path.lexists(path):
             raise Refused("is there already, and nothing is overwritten", where=str(path), cure="Nothing was changed")
     for path in plan.data_dir.iterdir() if plan.data_dir.exists() else ():
-        if path.name != STAGING:
+        if path.name not in (STAGING, LOST_AND_FOUND):
             cure = "Nothing was changed. Choose another --data-dir"
             raise Refused(f"is not empty: there is {path.name}", where=str(plan.data_dir), cure=cure)
     if not os.access(plan.config.parent, os.W_OK | os.X_OK):

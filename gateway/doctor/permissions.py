@@ -10,6 +10,7 @@ from gateway.core.limits import DOCTOR_FILES
 from gateway.doctor.case import Case, Outcome, as_user, beside, unseen
 from gateway.doctor.system import User, service_user
 from gateway.errors import KeyFileError
+from gateway.files import LOST_AND_FOUND
 from gateway.settings import Settings
 
 
@@ -37,7 +38,7 @@ def _look(case: Case, settings: Settings) -> Outcome:
 def _foreign(folder: Path, owner: User) -> list[Problem]:
     """Files that belong to somebody else: left by a command that was run as root."""
     for _, path in zip(range(DOCTOR_FILES), sorted(folder.iterdir()), strict=False):
-        if path.lstat().st_uid != owner.uid:
+        if path.lstat().st_uid != owner.uid and path.name != LOST_AND_FOUND:
             return [DATA_DIR_OWNER.problem(str(path), owner=owner.name, folder=str(folder))]
     return []
 

@@ -125,7 +125,8 @@ def test_twice(tmp_path: Path) -> None:
 
 
 def test_an_empty_data_dir_is_used(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
+    """Also that of a disk of its own, which has a folder of the file system's."""
+    (tmp_path / "data/lost+found").mkdir(parents=True)
     assert fieldgate("init", "--name", NAME, cwd=tmp_path).code == 0
 
 

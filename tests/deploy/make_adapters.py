@@ -18,17 +18,18 @@ _HEAD = """\
 ACTION=="remove", GOTO="fieldgate_end"
 
 # Names that stay. Of each port the socket's; of an adapter with a number of its own that number, too. With several
-# ports in one adapter each has its place behind the name.
+# ports in one adapter each has its place behind the name: of the interface, or within it.
 SUBSYSTEM!="tty", GOTO="fieldgate_usb"
 KERNEL!="ttyUSB[0-9]*|ttyACM[0-9]*", GOTO="fieldgate_end"
 ENV{ID_PATH}=="", IMPORT{builtin}="path_id"
-ENV{ID_PATH}=="?*", SYMLINK+="fieldgate/socket-$env{ID_PATH}"
+ENV{.ID_PORT}=="?*", ENV{.ID_PORT}!="0", ENV{.FIELDGATE_PORT}="-port$env{.ID_PORT}"
+ENV{ID_PATH}=="?*", SYMLINK+="fieldgate/socket-$env{ID_PATH}$env{.FIELDGATE_PORT}"
 """
 _NUMBERED = """\
 ENV{{ID_SERIAL_SHORT}}=="", GOTO="fieldgate_known"
 ENV{{ID_SERIAL_SHORT}}=="{numbers}", GOTO="fieldgate_known"
-ENV{{ID_USB_INTERFACE_NUM}}=="00", SYMLINK+="fieldgate/$env{{ID_SERIAL_SHORT}}"
-ENV{{ID_USB_INTERFACE_NUM}}!="00", SYMLINK+="fieldgate/$env{{ID_SERIAL_SHORT}}-$env{{ID_USB_INTERFACE_NUM}}"
+ENV{{ID_USB_INTERFACE_NUM}}!="00", ENV{{.FIELDGATE_PORT}}="-$env{{ID_USB_INTERFACE_NUM}}$env{{.FIELDGATE_PORT}}"
+SYMLINK+="fieldgate/$env{{ID_SERIAL_SHORT}}$env{{.FIELDGATE_PORT}}"
 LABEL="fieldgate_known"
 
 # ModemManager asks each new port whether it is a modem. These are adapters; a modem behind one needs a rule of its own

@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,7 +180,7 @@ def test_a_version_that_does_not_answer_is_taken_back_byte_for_byte(system: Syst
     assert system.outcome["result"] == "taken-back"
     assert system.outcome["why"] == "the gateway does not answer"
     own = system.calls[system.calls.index("postinst 2") + 1 :]
-    assert [call for call in own if not call.startswith("status")] == [
+    assert [call for call in own if not call.startswith(("status", "systemctl show"))] == [
         "systemctl stop fieldgate.service",
         "postinst 1",
         "systemctl stop fieldgate.service",
@@ -272,6 +274,9 @@ def test_nothing_is_asked_that_was_not_so_before() -> None:
     assert upgrade.judge(before, alone, "2") == {}
     forked = {**held, "nodes": {"coop": {"cosigned_s": 12.0}}}  # by what the node has seen since: it co-signs no more
     assert upgrade.judge({**before, **upgrade.facts(forked)}, alone, "2") == {}
+    full = {**GOOD, "journal": {"stores": False}}
+    filled = {**full, "version": "2", "chain": {"size": 7, "held": None, "commits": 0, "sealed": 0}}
+    assert upgrade.judge({**before, **upgrade.facts(full), "cosigned": []}, filled, "2") == {}
     stopped = {"from": "1", "to": "2", "ran": False, **upgrade.facts(None)}
     assert upgrade.judge(stopped, None, "2") == {}
 
@@ -387,19 +392,81 @@ def test_without_a_version_to_put_back_the_new_one_stays_and_is_told(system: Sys
     assert len(system.outcome["why"]) < limits.OUTCOME_BYTES / 16, "it is shown"
 
 
-def test_what_cannot_be_kept_is_said_and_leaves_nothing_behind(system: System) -> None:
+def test_of_an_image_without_manuals_the_version_is_kept_as_it_ran(system: System) -> None:
+    """dpkg lists what `path-exclude` left out, too."""
     (system.root / "usr/lib/fieldgate/1/a module.py").unlink()
-    with pytest.raises(upgrade.Failed, match="cannot be kept"):
-        upgrade.keep(system.place, "2")
-    assert not system.place.before.exists()
-    assert not (system.place.folder / "tree").exists()
+    before = files(system.root)
+    system.update(system.package("2"), "1", "2")
+    system.watch()
+    assert files(system.root) == before
+    assert system.outcome["result"] == "taken-back"
+
+
+def test_what_is_not_kept_is_judged_all_the_same(system: System) -> None:
+    """Also where an older version lies there: that is not the one before."""
+    system.place.folder.mkdir(parents=True)
+    older = system.package("0.5")
+    system.place.previous.write_bytes(older.read_bytes())
+    system.command("dpkg-deb", f'[ "$2" != -z1 ] || exit 1; exec {shutil.which("dpkg-deb")} "$@"')
+    system.update(system.package("2"), "1", "2")
+    assert "not kept" in system.calls
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("2", "bad")
+    assert system.outcome["why"] == "the gateway does not answer; and there is no version to put back"
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_version(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start waits for room, whichever version."""
+    (system.root / "etc/fieldgate/fieldgate.toml").write_text('[gateway]\ndata_dir = "/var/lib/fieldgate"\n')
+    (system.root / "var/lib/fieldgate").mkdir()
+    system.update(system.package("2"), "1", "2")
+    looks, told = iter((1, 1, 4096)), os.statvfs(system.root)
+
+    def statvfs(path: Path) -> object:
+        assert Path(path) == system.root / "var/lib/fieldgate"
+        free = next(looks)
+        if free > 1:
+            system.tells("2", **later())
+        return SimpleNamespace(f_bavail=free, f_frsize=told.f_frsize)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    system.watch(longest_s=5)
+    assert (system.installed, system.outcome["result"]) == ("2", "good")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_start_that_goes_on_has_its_time(system: System, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    monkeypatch.setattr(upgrade, "START_S", 60.0 if ends else 0.05)
+    told = system.root / "status-2"
+    good = json.dumps({**GOOD, "version": "2", **later()})
+    (system.root / "ends-2").write_text("0")
+    answers = f"[ $(grep -c ActiveState {system.root}/calls) -lt 5 ] || echo '{good}' > {told}" if ends else ""
+    system.command("systemctl", f'[ "$1" != show ] || {{ echo activating; {answers or ":"}; }}')
+    system.update(system.package("2"), "1", "2")
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == (("2", "good") if ends else ("1", "taken-back"))
+
+
+def test_a_block_that_is_older_than_anybody_waits_is_not_waited_for(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "MOST_S", 0.0)
+    (system.root / "etc/fieldgate/fieldgate.toml").write_text("[seal]\nmax_age_s = 10_800\n")
+    system.update(system.package("2"), "1", "2")
+    system.tells("2", chain={"size": 7, "held": None, "commits": 1, "sealed": 0}, nodes={"coop": {"cosigned_s": None}})
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("2", "good")
+    system.update(system.package("3"), "2", "3")
+    system.tells("3", chain={"size": 7, "held": None, "commits": 0, "sealed": 0})
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("2", "taken-back")
 
 
 def test_of_a_copy_that_finds_no_room_nothing_is_left(system: System) -> None:
     system.command("dpkg-deb", 'for made; do :; done; echo part > "$made"; exit 2')
     with pytest.raises(upgrade.Failed, match="dpkg-deb"):
         upgrade.keep(system.place, "2")
-    assert list(system.place.folder.iterdir()) == []
+    assert list(system.place.folder.iterdir()) == [system.place.before]
 
 
 @pytest.mark.parametrize("words", [["keep", "2"], ["watch"]])

@@ -173,6 +173,9 @@ def test_a_folder_that_is_open_gone_or_not_all_its_own(home: Path) -> None:
     assert ids(look(permissions, case(home))) == ["data-dir-open"]
     (home / "data").chmod(0o700)
     if os.geteuid() == 0:
+        (home / "data" / "lost+found").mkdir()
+        os.chown(home / "data" / "lost+found", 12345, 12345)
+        assert ids(look(permissions, case(home))) == []
         os.chown(home / "data" / DATABASE, 12345, 12345)
         outcome = look(permissions, case(home))
         assert ids(outcome) == ["data-dir-owner"]
