@@ -230,7 +230,8 @@ class Sealer:
             if self.full and self.held is None:
                 await self._settle()
                 self.full = False
-            await self._seal_all(cose.REASON_AGE, last=self._journal.block.height - 1)
+            if not await self._blocks.closed():  # by what was settled
+                await self._seal_all(cose.REASON_AGE, last=self._journal.block.height - 1)
         except StoreFullError as error:
             self._no_room(error)
             raise

@@ -474,14 +474,17 @@ async def test_no_room_at_the_start_is_waited_for(tmp_path: Path, monkeypatch: p
     await _goes_on(tmp_path, recorder, 2)
 
 
+async def _farewell(gateway: Pipeline) -> int:
+    now_ms = gateway.clock.ms
+    pack = senml.build(senml.OWN, [("event", None, "next-vkey")], bt_ms=now_ms)
+    return await gateway.journal.commit_alone(Waiting(body.item(pack), now_ms, now_ms, source_bit(senml.OWN)))
+
+
 async def test_a_log_is_closed_once_there_is_room(tmp_path: Path) -> None:
     """What a crash left signed by the sign-state alone comes first, also if there was no room for it at the start."""
     recorder, room = Recorder(signer()), asyncio.Event()
     gateway = await _without_room(tmp_path, recorder, room)
-    now_ms = gateway.clock.ms
-    pack = senml.build(senml.OWN, [("event", None, "next-vkey")], bt_ms=now_ms)
-    last = Waiting(body.item(pack), now_ms, now_ms, source_bit(senml.OWN))
-    height = await gateway.journal.commit_alone(last)
+    height = await _farewell(gateway)
     for _ in range(2):
         with pytest.raises(StoreFullError):
             await gateway.sealer.close()
@@ -505,9 +508,7 @@ async def test_a_log_that_finds_no_room_while_it_is_closed_is_closed_by_the_next
     full = Full("", lambda: None)
     gateway = await Pipeline.open(tmp_path, wrap=full.wrap)
     assert await gateway.recover(recorder, wrap=full.wrap) is None
-    now_ms = gateway.clock.ms
-    pack = senml.build(senml.OWN, [("event", None, "next-vkey")], bt_ms=now_ms)
-    height = await gateway.journal.commit_alone(Waiting(body.item(pack), now_ms, now_ms, source_bit(senml.OWN)))
+    height = await _farewell(gateway)
     for _ in range(2):
         with pytest.raises(StoreFullError):
             await gateway.sealer.close()
@@ -515,6 +516,32 @@ async def test_a_log_that_finds_no_room_while_it_is_closed_is_closed_by_the_next
     await gateway.sealer.close()
     assert gateway.store.blocks.size == height + 1
     assert (await gateway.store.blocks.header(height)).reason == block.REASON_CLOSED
+    await gateway.kill()
+
+
+async def test_a_log_that_was_being_closed_is_closed_once(tmp_path: Path) -> None:
+    """There is no room in one life, none at the start of the next, and some when that closes it: again, it thinks."""
+    recorder, room = Recorder(signer()), asyncio.Event()
+
+    class Full(Cut):
+        async def _reach(self, reached: str) -> None:
+            if reached == "before publish" and not room.is_set():
+                raise StoreFullError("no room left on the disk")
+
+    full = Full("", lambda: None)
+    for life in range(2):
+        gateway = await Pipeline.open(tmp_path, wrap=full.wrap)
+        assert await gateway.recover(recorder, wrap=full.wrap) is None
+        await _farewell(gateway)
+        if life:
+            room.set()
+            await gateway.sealer.close()
+        else:
+            with pytest.raises(StoreFullError):
+                await gateway.sealer.close()
+            await gateway.kill()
+    reasons = [(await gateway.store.blocks.header(height)).reason for height in range(gateway.store.blocks.size)]
+    assert reasons == [block.REASON_CLOSED]
     await gateway.kill()
 
 

@@ -48,7 +48,7 @@ class RefusedError(Refused):
 
 
 class ShutError(RefusedError):
-    """The server lets nobody in as things are, which says nothing of the bytes: they may stand on the chain."""
+    """As that, and nobody has looked whether the bytes stand on the chain: the server lets nobody in."""
 
 
 class GoneError(Refused):

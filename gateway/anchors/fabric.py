@@ -238,7 +238,8 @@ class FabricChain:
             return None
 
         with looking():
-            return await self._search.run(statement, since, await self._follow(), look)
+            newest = await self._follow()
+        return await self._search.run(statement, since, newest, look)
 
 
 def _parts(submission: Submission) -> tuple[int, bytes]:

@@ -288,7 +288,8 @@ class FiscoChain:
 
         with looking():
             waits = _ticket_of(await self._node.waiting(), wanted)
-            return waits or await self._search.run(statement, since, await self._follow(), look)
+            newest = await self._follow()
+        return waits or await self._search.run(statement, since, newest, look)
 
 
 def _placed(found: Any) -> tuple[int, Fields, int, object] | None:

@@ -10,6 +10,7 @@ What the journal holds is all that a next life needs: it goes on where this one 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -122,9 +123,8 @@ class Anchoring:
         self._asked_s: float | None = None  # monotonic: since when the last anchor is looked at again in vain
         self._trouble: tuple[Condition, dict[str, str]] | None = None
         self._back_s = clock.monotonic()  # when an anchor was put back
-        self._absent_s: float | None = None  # monotonic: since when each step finds it nowhere
-        self._was_absent_s: float | None = None  # as it was before this step
-        self._sent_at = -limits.ANCHOR_RESEND_S  # monotonic
+        self._absent: tuple[float, float] | None = None  # monotonic: the first and the last time that it stood nowhere
+        self._sent_at = -math.inf  # monotonic
         self._doing: AnchorRow | None = None  # what a step is about
 
     # -- what the gateway sees ----------------------------------------------------------------------------------------
@@ -176,8 +176,12 @@ class Anchoring:
         age_s, now_s = self._age_s(row), self._clock.monotonic()
         if row.evidence is not None:
             age_s = min(age_s, now_s - self._back_s)
-        self._absent_s = now_s if self._was_absent_s is None else self._was_absent_s
-        return age_s > _GIVE_UP * self._settings.late_s and now_s - self._absent_s > limits.ANCHOR_RESEND_S
+        if age_s <= _GIVE_UP * self._settings.late_s:
+            self._absent = None
+            return False
+        first_s, last_s = self._absent or (now_s, now_s)
+        self._absent = (first_s if now_s - last_s <= limits.ANCHOR_HELD_UP_S else now_s), now_s
+        return now_s - self._absent[0] > limits.ANCHOR_RESEND_S
 
     def _is_ours(self, row: AnchorRow) -> bool:
         """Whether it is on the chain that the configuration has now."""
@@ -204,7 +208,6 @@ class Anchoring:
 
     async def _tried(self, chain: Chain) -> float:
         """One step; seconds until the next. Whatever a chain brings about becomes a trouble and a later try."""
-        self._was_absent_s, self._absent_s = self._absent_s, None
         try:
             pause_s = await self._step(chain)
         except Exception as error:  # noqa: BLE001 -- a kind's bug harms nothing but itself (invariant 9)
@@ -341,7 +344,9 @@ class Anchoring:
         with contextlib.suppress(GoneError):
             sight = await self._call(chain.look(_submission(self._origin, last)))
             if sight.place is not None:
+                self._check_time(last, sight.place)
                 await self._save(_in_block(replace(last, state=IN_BLOCK, over=False, why="", cure=""), sight.place))
+                self._row = self._doing  # what is shown, also where one that was begun later was never sent
                 return True
         return False
 
@@ -369,6 +374,7 @@ class Anchoring:
         try:
             ticket = await self._call(chain.send(_submission(self._origin, row)))
         except RefusedError as error:
+            self._sent_at = -math.inf
             if isinstance(error, ShutError) or not self._outlived(row):
                 raise
             raise GoneError(f"it is given up, refused for too long: {error.what}", cure=error.cure) from error
@@ -385,6 +391,7 @@ class Anchoring:
         if place is None:
             return await self._nowhere(chain, row)
         self._check_time(row, place)
+        self._absent = None
         found = _in_block(replace(row, state=IN_BLOCK, why="", cure=""), place)
         deep = self._height - place.number + 1 >= self._settings.confirmations
         if found != row and not (deep and row.state == FAILED and row == _in_block(row, place)):

@@ -41,6 +41,7 @@ _KEEP = {
 }
 _ANCHOR = tuple(one.name for one in fields(AnchorRow))
 _NEWEST_ANCHORED = "coalesce((SELECT max(size) FROM anchor WHERE name = ? AND state = 'anchored'), -1)"
+_NEWEST_MADE = "coalesce((SELECT max(size) FROM anchor WHERE name = ? AND length(data) > 0), -1)"
 
 
 class SqliteStore:
@@ -281,8 +282,9 @@ class SqliteStore:
     async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
         """See Fleets.keep_leaves."""
         put = "INSERT OR REPLACE INTO leaves (name, number, data) VALUES (?, ?, ?)"
-        drop = f"DELETE FROM leaves WHERE name = ? AND number <> ? AND number <> {_NEWEST_ANCHORED}"
-        work = ((put, (name, number, leaves)), (drop, (name, number, name)))
+        kept = f"{_NEWEST_ANCHORED} AND number <> {_NEWEST_MADE}"
+        drop = f"DELETE FROM leaves WHERE name = ? AND number <> ? AND number <> {kept}"
+        work = ((put, (name, number, leaves)), (drop, (name, number, name, name)))
         await self._transact(lambda con: _run(con, *work), len(leaves))
 
     async def leaves(self, name: str, number: int) -> bytes:

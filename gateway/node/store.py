@@ -257,7 +257,9 @@ class Fleets(Protocol):
         ...
 
     async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
-        """Keeps what stands in the statement of that number."""
+        """Keeps what stands in the statement of that number, beside those of the newest that is anchored and the newest
+        that may have been sent: that may come to be anchored after all.
+        """
         ...
 
     async def leaves(self, name: str, number: int) -> bytes:

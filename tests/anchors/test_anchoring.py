@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +15,7 @@ import pytest
 from fakes.gateway_store import ORIGIN, Pipeline, pipeline, sample, until
 from fakes.little_chain import KIND, NAME, Block, LittleChain, World, check
 
-from gateway.anchors.api import Chain, GoneError, Place, RefusedError, ShutError, Sight, Submission
+from gateway.anchors.api import Chain, GoneError, LieError, Place, RefusedError, ShutError, Sight, Submission
 from gateway.anchors.of_log import OfLog
 from gateway.anchors.task import Anchoring
 from gateway.core import cbor, limits
@@ -296,6 +297,15 @@ async def test_a_late_reorganisation_is_seen_before_the_next_anchor(pipe: Pipeli
         assert world.stands(statement(first)) == 1
 
 
+async def given_up(task: Anchoring, pipe: Pipeline) -> None:
+    """One answer is not enough for that."""
+    async with asyncio.timeout(10):
+        while "it is given up" not in task.status()["why"]:
+            pipe.clock.advance(limits.ANCHOR_RESEND_S + 1)
+            task.ask()
+            await asyncio.sleep(0.004)
+
+
 def letting_in(shut: list[bool], error: FieldgateError) -> Callable[[World], LittleChain]:
     """A chain's server that answers with the error while there is anything in `shut`."""
 
@@ -500,7 +510,7 @@ async def test_what_is_refused_for_too_long_is_given_up(pipe: Pipeline) -> None:
     async with anchoring(pipe, world) as task:
         await state_is(task, FAILED, 2)
         pipe.clock.advance(SETTINGS.late_s * 4 + 1)
-        await until(lambda: "given up" in task.status()["why"])
+        await given_up(task, pipe)
         assert task.status()["cure"] == "Fill it"
         world.poor = False
         await grow(pipe)
@@ -597,15 +607,6 @@ async def test_of_what_was_never_sent_the_newest_takes_the_place(pipe: Pipeline,
     assert len(set(world.sent)) == 1
     states = [(row.size, row.state, row.why[:16]) for row in await all_rows(pipe)]
     assert states == ([(7, ANCHORED, ""), (2, FAILED, "nothing was sent")] if grows else [(2, ANCHORED, "")])
-
-
-async def given_up(task: Anchoring, pipe: Pipeline) -> None:
-    """One answer is not enough for that."""
-    async with asyncio.timeout(10):
-        while task.status()["state"] != FAILED:
-            pipe.clock.advance(limits.ANCHOR_RESEND_S + 1)
-            task.ask()
-            await asyncio.sleep(0.004)
 
 
 async def test_what_no_block_takes_is_told_as_late_and_then_given_up(pipe: Pipeline) -> None:
@@ -753,6 +754,100 @@ async def test_the_last_that_may_be_out_there_is_what_the_next_excludes(pipe: Pi
         task.ask()
         await state_is(task, SUBMITTED, 4)
     assert formers == {2: None, 3: 2, 4: 2}
+
+
+async def test_what_comes_after_all_is_shown_though_one_was_begun_since(pipe: Pipeline) -> None:
+    world, dear = World(), list[bool]()
+
+    class Dear(LittleChain):
+        async def make(self, statement: Statement, former: Submission | None) -> bytes:
+            if dear:
+                raise RefusedError("it is dear now", cure="Wait")
+            return await super().make(statement, former)
+
+    async with anchoring(pipe, world, Dear, every_s=3_600.0) as task:
+        await state_is(task, SUBMITTED)
+        dear.append(True)
+        pipe.clock.advance(SETTINGS.late_s * 4)
+        await given_up(task, pipe)
+        await grow(pipe)
+        pipe.clock.advance(3_601)
+        task.ask()
+        await state_is(task, FAILED, 3)
+        await grow(pipe)
+        pipe.clock.advance(3_601)
+        world.mine()
+        dear.clear()
+        task.ask()
+        await state_is(task, IN_BLOCK, 2)
+        assert task.status()["why"] == ""
+        await anchored(task, world, 2)
+
+
+async def test_a_lie_about_what_was_given_up_holds_the_next_up_for_a_while(pipe: Pipeline) -> None:
+    world, lies = World(), list[bool]()
+
+    class Liar(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            if lies and submission.statement.size == 2:
+                block = self._world.blocks[0]
+                return Sight(50, Place(0, block.hash, block.time_s - 100_000))
+            return await super().look(submission)
+
+    async with anchoring(pipe, world, Liar) as task:
+        await state_is(task, SUBMITTED)
+        pipe.clock.advance(SETTINGS.late_s * 4)
+        await given_up(task, pipe)
+        lies.append(True)
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        await grow(pipe)
+        await until(lambda: [one.condition for one in task.problems] == ["anchor-answer"])
+        assert (await row_of(pipe.store)).state == FAILED
+        pipe.clock.advance(limits.ANCHOR_HELD_UP_S + 1)
+        task.ask()
+        await anchored(task, world, 3)
+
+
+@pytest.mark.parametrize("error", [UnreachableError("a request was lost"), LieError("its height fell")])
+async def test_a_server_that_fails_now_and_then_keeps_nothing_for_ever(pipe: Pipeline, error: FieldgateError) -> None:
+    world, looks = World(), itertools.count(1)
+
+    class Flaky(LittleChain):
+        async def look(self, submission: Submission) -> Sight:
+            pipe.clock.advance(15)
+            if next(looks) % 5 == 0:
+                raise error
+            return await super().look(submission)
+
+    async with anchoring(pipe, world, Flaky) as task:
+        await state_is(task, SUBMITTED)
+        pipe.clock.advance(SETTINGS.late_s * 4)
+        async with asyncio.timeout(10):
+            while task.status()["state"] != FAILED:
+                assert next(looks) < 1_000
+                task.ask()
+                await asyncio.sleep(0.002)
+        assert "no block took it" in task.status()["why"]
+
+
+async def test_a_refusal_after_a_reorganisation_is_told_and_tried_again(pipe: Pipeline) -> None:
+    world = World()
+    async with anchoring(pipe, world) as task:
+        await state_is(task, SUBMITTED)
+        world.mine()
+        await state_is(task, IN_BLOCK)
+        world.poor = True
+        world.reorganise(1)
+        await state_is(task, FAILED)
+        tries = len(world.sent)
+        while len(world.sent) < tries + 3:
+            task.ask()
+            await asyncio.sleep(0.004)
+            assert task.status()["state"] == FAILED
+            assert [one.condition for one in task.problems] == ["anchor-failed"]
+        world.poor = False
+        task.ask()
+        await anchored(task, world, 2)
 
 
 async def test_a_slow_server_and_a_short_time_send_all_the_same(pipe: Pipeline) -> None:

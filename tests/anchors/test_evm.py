@@ -371,6 +371,21 @@ async def test_what_stands_there_is_not_refused_in_words_that_nobody_knows(node:
         assert (await chain.look(submission)).place is not None
 
 
+async def test_a_refusal_keeps_its_words_where_nobody_can_look(node: Anvil) -> None:
+    async with through_a_liar(node) as (server, chain):
+        submission = await submitted(chain)
+
+        def lie(method: str, params: list[Any], result: Any) -> Any:
+            if method == "eth_getTransactionReceipt":
+                return lying_rpc.error(-32000, "transaction indexing is in progress", len(server.asked))
+            return refusing("insufficient funds", server)(method, params, result)
+
+        server.lie = lie
+        with pytest.raises(ShutError, match="insufficient funds") as caught:
+            await chain.send(submission)
+        assert "filled up" in caught.value.cure
+
+
 async def test_whoever_is_not_let_in_has_not_looked(node: Anvil) -> None:
     async with through_a_liar(node) as (server, chain):
         submission = await submitted(chain)

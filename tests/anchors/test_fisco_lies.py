@@ -11,7 +11,7 @@ from fakes.bsn_grounds import KEY, fisco_options, one_line, opened_fisco
 from fakes.fisco_chain import FiscoChain, same
 
 from gateway.anchors import fisco
-from gateway.anchors.api import Chain, LieError, RefusedError, Submission
+from gateway.anchors.api import Chain, LieError, RefusedError, ShutError, Submission
 from gateway.anchors.fisco import Node
 from gateway.core import anchor_fisco, limits
 from gateway.core.anchor import Statement, parse_pins
@@ -233,6 +233,22 @@ async def test_what_was_sent_late_and_again_stands_there_once(version: int) -> N
             node.chain.seal(limits.CHAIN_SEARCHED)
             await chain.send(submission)
         assert len(stands(node)) == 1
+
+
+async def test_a_node_that_has_old_blocks_no_more_refuses_for_good_and_is_not_kept_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def archived(node: Node, number: int) -> list[Any]:
+        raise RefusedError(f"block {number} is archived", cure="Ask another")
+
+    node = FiscoCityNode(chain=FiscoChain(3))
+    async with node.chain.serve(), node.serve(), opened_fisco(node) as chain:
+        submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
+        node.chain.seal(5)
+        monkeypatch.setattr(Node, "transactions", archived)
+        with pytest.raises(RefusedError, match="is archived") as caught:
+            await chain.send(submission)
+        assert not isinstance(caught.value, ShutError)
 
 
 async def test_a_search_that_is_gone_on_with_sees_what_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -381,6 +381,16 @@ async def test_leaves_of_the_newest_anchored_and_of_the_last_are_kept(engine: En
     assert await store.leaves("other", 1) == b"theirs"
 
 
+async def test_leaves_of_what_may_be_out_there_are_kept(store: NodeStore) -> None:
+    """It may be anchored after all, while a later one was never made."""
+    await store.keep_leaves("coop", 1, b"one")
+    await store.keep_anchor(replace(row(1, FAILED), data=b"sent"))
+    for number, leaves in ((2, b"two"), (3, b"three")):
+        await store.keep_leaves("coop", number, leaves)
+        await store.keep_anchor(replace(row(number), data=b""))
+    assert [await store.leaves("coop", number) for number in range(4)] == [b"", b"one", b"", b"three"]
+
+
 async def test_real_entries_and_sizes_survive(store: NodeStore) -> None:
     maker = LogMaker().add(3)
     frontier = Frontier().extend(merkle.leaf_hash(entry) for entry in maker.entries)

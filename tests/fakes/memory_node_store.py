@@ -202,7 +202,8 @@ class MemoryStore:
 
     async def keep_leaves(self, name: str, number: int, leaves: bytes) -> None:
         await self._step()
-        kept = {number, *(one.size for one in self._anchored(name)[:1])}
+        made = [one for one in self._rows(name) if one.data]
+        kept = {number, *(one.size for one in (*made[:1], *self._anchored(name)[:1]))}
         for key in [key for key in self._disk.leaves if key[0] == name and key[1] not in kept]:
             del self._disk.leaves[key]
         self._disk.leaves[name, number] = leaves

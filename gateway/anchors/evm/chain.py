@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from gateway.anchors.api import Chain, GoneError, LieError, Place, RefusedError, Sight, Submission
+from gateway.anchors.api import Chain, GoneError, LieError, Place, RefusedError, ShutError, Sight, Submission
 from gateway.anchors.evm import blocks, rpc, transactions
 from gateway.anchors.evm.options import EvmOptions
 from gateway.anchors.evm.rpc import Rpc, ServerError
@@ -140,9 +140,14 @@ class EvmChain:
         except ServerError as error:
             if any(words in error.text.lower() for words in (*_KNOWN, *_USED)):
                 return ticket  # "nonce too low": perhaps it stands in a block already; `look` finds out
-            if await self._receipt(submission) is not None:
-                return ticket  # in words that are not known here
-            raise _refusal(error) from None
+            refusal = _refusal(error)
+            try:
+                stands = await self._receipt(submission) is not None
+            except UnreachableError:
+                raise ShutError(refusal.what, cure=refusal.cure) from None
+            if not stands:
+                raise refusal from None
+            return ticket  # it was refused in words that are not known here
         if rpc.data(told, "transaction's hash", 32) != ticket:
             raise LieError("it calls the transaction by another hash than its own")
         return ticket
