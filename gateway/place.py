@@ -31,7 +31,7 @@ class Place(NamedTuple):
             return f"the machine is another (machine id {now.machine}, it was {self.machine})"
         if self.filesystem and now.filesystem and _folded(self.filesystem) != _folded(now.filesystem):
             return f"the file system is another (UUID {now.filesystem}, it was {self.filesystem})"
-        return ""
+        return "where it lives is not settled yet" if self == NOWHERE else ""
 
     def completed(self, now: "Place") -> "Place":
         """This place with what was not known taken from `now`."""

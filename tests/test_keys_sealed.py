@@ -1,5 +1,6 @@
 """A key sealed with a passphrase: opened by it alone, bounded when read, and silent about everything in it."""
 
+import resource
 import traceback
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def test_nobody_to_ask_is_told_with_the_cure_and_a_clear_key_asks_nobody(tmp_pat
     assert "key_passphrase" in caught.value.cure
     keys.write_key(tmp_path / "log.key", CLEAR)
     assert keys.open_signer(f"file:{tmp_path}/log.key", passphrase=nobody).vkey == VKEY
+
+
+def test_memory_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As libsodium tells it: with a limit of the process on its address space."""
+    with Path("/proc/self/statm").open() as told:
+        now = int(told.read().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + (16 << 20), hard))
+    try:
+        with pytest.raises(KeyFileError, match="no 65536 KiB of memory"):
+            keys.unseal(LINE, WORDS, where="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def test_it_is_told_without_being_opened(tmp_path: Path) -> None:

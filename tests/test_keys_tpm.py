@@ -1,6 +1,7 @@
 """A key in a TPM, on swtpm: it opens there and nowhere else, its counter notices an older sign-state, and nothing that
 the TPM refuses ever makes a new key."""
 
+import errno
 import json
 import re
 import shutil
@@ -209,6 +210,22 @@ def test_a_line_that_is_none_asks_no_tpm(tmp_path: Path, text: str) -> None:
     keys.write_key(path, text.format(vkey=keys.parse_key(CLEAR, where="").vkey) + "\n")
     with pytest.raises(KeyFileError, match=r"not a key sealed to a TPM|is not sealed to a TPM"):
         keys.open_signer(f"tpm:{path}", environment={"TPM2TOOLS_TCTI": "none:"})
+
+
+@pytest.mark.parametrize("what", ["folder", "tool"])
+def test_where_there_is_no_room_for_its_tools_the_key_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = (tpms, "TemporaryDirectory") if what == "folder" else (subprocess, "run")
+    monkeypatch.setattr(*target, full)
+    line = " ".join(["TPM-KEY 1", str(keys.parse_key(CLEAR, where="").vkey), "ecc-p256 -", "AAAA", "AAAA"])
+    keys.write_key(tmp_path / "log.key.tpm", line + "\n")
+    with pytest.raises(KeyFileError, match="No space left on device") as caught:
+        keys.open_signer(f"tpm:{tmp_path}/log.key.tpm")
+    assert "The key itself is not lost" in caught.value.cure
 
 
 def test_the_name_of_the_place_has_to_fit(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fakes.gateway_store import signer
 
 from gateway import place
 from gateway.errors import HeldError
-from gateway.place import UNKNOWN, Place
+from gateway.place import NOWHERE, UNKNOWN, Place
 from gateway.store import SIGN_STATE, signstate
 from gateway.store.database import Schema, create_file
 from gateway.store.signstate import SignState
@@ -36,6 +36,9 @@ VKEY = str(signer().vkey)
         (Place(A, DISK_SUMMED), Place(A, DISK), ""),  # a newer kernel tells more
         (Place(A, DISK), Place(A, DISK_SUMMED), ""),
         (Place(A, DISK_SUMMED), Place(A, OTHER), "file system"),
+        (NOWHERE, Place(A, ""), "machine"),
+        (NOWHERE, Place("", OTHER), "file system"),
+        (NOWHERE, Place("", ""), "not settled"),
     ],
 )
 def test_what_counts_as_a_change(was: Place, now: Place, changed: str) -> None:

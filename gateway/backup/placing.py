@@ -24,11 +24,11 @@ class Placed(NamedTuple):
 
 
 def check_empty(data_dir: Path) -> None:
-    """Refused where there is anything of a log."""
-    for name in (DATABASE, SIGN_STATE, *(path.name for path in data_dir.glob("epoch-*"))):
-        if (data_dir / name).exists():
+    """Refused where there is anything of a log: a write-ahead log alone would be taken for that of the new store."""
+    for pattern in (f"{DATABASE}*", f"{SIGN_STATE}*", "epoch-*"):
+        for path in sorted(data_dir.glob(pattern)):
             what = "there is a log here already, and nothing is overwritten"
-            raise Refused(what, where=str(data_dir / name), cure="Name a configuration with an empty data_dir")
+            raise Refused(what, where=str(path), cure="Name a configuration with an empty data_dir")
 
 
 async def place(path: Path, data_dir: Path, origin: str) -> Placed:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -17,10 +17,10 @@ from gateway.cli.common import config_option, find_config, locked
 from gateway.core import note as notes
 from gateway.core.note import ED25519, VerifierKey
 from gateway.core.text import plain
-from gateway.errors import FieldgateError, HeldError, KeyFileError
+from gateway.errors import DamagedError, FieldgateError, HeldError, KeyFileError, NotFoundError
 from gateway.keys import Signer
 from gateway.settings import Settings
-from gateway.store import SIGN_STATE, Store, bring_up, moves
+from gateway.store import DATABASE, SIGN_STATE, Store, bring_up, log_key_of, moves
 from gateway.store.rebuild import Lost
 from gateway.store.signstate import Head, SignState
 
@@ -199,6 +199,8 @@ async def _settle(site: Site) -> None:
 
 async def _new_epoch(site: Site) -> None:
     await bring_up(site.data_dir)  # what goes to the old epoch's folder is never written to again
+    with suppress(DamagedError, NotFoundError):  # the key may be another log's of this name
+        site = replace(site, vkey=await log_key_of(site.data_dir / DATABASE))
     plan = epoch.Plan(
         config=site.path,
         data_dir=site.data_dir,

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 from msgspec.structs import fields
-from tomlkit.items import Table
 
 from gateway import keys, place
 from gateway.core import senml
@@ -204,11 +204,17 @@ def _written(link: NodeLink | WitnessLink) -> dict[str, object]:
 def _edited(text: str, changes: dict[str, str | int]) -> str:
     """The configuration with other values in [gateway], and everything else, comments too, as it is."""
     document = tomlkit.parse(text)
-    table = document["gateway"]
-    assert isinstance(table, Table)
+    table: Any = document["gateway"]  # in whichever form TOML has it
     for name, value in changes.items():
         table[name] = value
     return tomlkit.dumps(document)
+
+
+def check(plan: Plan) -> None:
+    """Blocking. Raises what making the new configuration would raise: before anything is signed for it."""
+    text = plan.config.read_text("utf-8")
+    _old_config(plan, text)
+    _new_config(plan, text)
 
 
 def newest_note(notes: Sequence[tuple[int, str]]) -> str | None:

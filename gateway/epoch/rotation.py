@@ -21,7 +21,7 @@ from gateway import config, keys
 from gateway.clock import Clock, SystemClock
 from gateway.core import body, senml
 from gateway.core.note import SignatureLine, VerifierKey
-from gateway.epoch.making import Plan
+from gateway.epoch.making import Plan, check
 from gateway.errors import HeldError, KeyFileError, Refused
 from gateway.files import sync_folder
 from gateway.keys import Signer
@@ -57,6 +57,7 @@ async def close(
     make: a new key's text for the file, of its name. prepare: step 1 alone, so that nodes can enrol the key before.
     without_nodes: whatever they have of the log.
     """
+    await asyncio.to_thread(check, plan)
     settings, clock = plan.settings, await asyncio.to_thread(SystemClock)
     async with _opened(plan, settings, clock, signer) as (store, state, journal, sealer):
         closed = await store.blocks.closed()

@@ -97,7 +97,11 @@ def unseal(text: str, passphrase: str, *, where: str) -> Signer:
 
 
 def _stretched(passphrase: str, salt: bytes, ops: int, kib: int) -> bytes:
-    return argon2id.kdf(_KEY_BYTES, passphrase.encode(), salt, opslimit=ops, memlimit=kib * _KIB)
+    try:
+        return argon2id.kdf(_KEY_BYTES, passphrase.encode(), salt, opslimit=ops, memlimit=kib * _KIB)
+    except (CryptoError, MemoryError):
+        what = f"there are no {kib} KiB of memory to open a sealed key with"
+        raise KeyFileError(what, cure="Free some memory, or raise the service's MemoryMax") from None
 
 
 def _odd(where: str) -> KeyFileError:

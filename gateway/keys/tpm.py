@@ -12,6 +12,8 @@ through an argument or a file; what is put into files meanwhile the TPM has encr
 
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -37,6 +39,7 @@ _ABSENT = (
     "Is it plugged in and switched on (Raspberry Pi: dtoverlay=tpm-slb9670), and may the gateway use it (group tss, "
     "DeviceAllow=/dev/tpmrm0: deploy/systemd/tpm.conf)? The key itself is not lost"
 )
+_ROOM: Final = "Free some space in /tmp, or some memory. The key itself is not lost"
 _NO_HANDLE: Final = 0x08B
 _REFUSALS: Final = {  # TPM 2.0 Library, part 2, 6.6.3, without the number of the parameter, handle or session
     0x09F: ("this TPM did not seal this key: it was cleared, or it is another one", _SAFE),
@@ -93,8 +96,7 @@ class Tpm:
     def seal(self, text: str, counter: int | None) -> str:
         """The line, with its newline, of a key's line sealed to this TPM."""
         signer = parse_key(text, where="the key")
-        with TemporaryDirectory(prefix="fieldgate-tpm-") as name:
-            folder = Path(name)
+        with _folder() as folder:
             self._primary(folder)
             self._make(folder, "tpm2_create", "-i", "-", "-u", "pub", "-r", "priv", "-a", _SEALED, given=seed_of(text))
             parts = [b64encode((folder / part).read_bytes()) for part in ("pub", "priv")]
@@ -105,8 +107,7 @@ class Tpm:
         """The signer in such a line."""
         kept = parse(text, where=where)
         try:
-            with TemporaryDirectory(prefix="fieldgate-tpm-") as name:
-                folder = Path(name)
+            with _folder() as folder:
                 (folder / "pub").write_bytes(kept.public)
                 (folder / "priv").write_bytes(kept.private)
                 self._primary(folder)
@@ -168,6 +169,8 @@ class Tpm:
             )
         except FileNotFoundError:
             raise KeyFileError("tpm2-tools is not installed", cure="sudo apt install tpm2-tools") from None
+        except OSError as error:
+            raise KeyFileError(f"{tool} cannot be run: {error.strerror}", cure=_ROOM) from None
         except subprocess.TimeoutExpired:
             what = f"the TPM does not answer within {TPM_ANSWER_S:.0f} s"
             raise KeyFileError(what, where=self._tcti, cure=_ABSENT) from None
@@ -188,6 +191,16 @@ class Tpm:
         last = f"0x{codes[-1]:x}" if codes else "no code"
         what = f"the TPM refuses {tool} ({last})"
         return KeyFileError(what, where=self._tcti, cure=f"`tpm2_rc_decode {last}` tells what that is")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """For what the tools hand to one another: sealed blobs and public parts."""
+    try:
+        with TemporaryDirectory(prefix="fieldgate-tpm-") as name:
+            yield Path(name)
+    except OSError as error:
+        raise KeyFileError(f"a folder for the TPM's tools cannot be used: {error.strerror}", cure=_ROOM) from None
 
 
 def _bare(code: int) -> int:

@@ -38,12 +38,14 @@ def free_name(data_dir: Path, stem: str, now_ms: int) -> Path:
 
 
 def decide(data_dir: Path, moves: Sequence[Move], replacing: Sequence[Move] = ()) -> None:
-    """Makes the renames come true, then those of `replacing`, each within one file system.
+    """Makes the renames come true, then those of `replacing`, each within one file system. What is not there now is not
+    moved later either: it would be what another of the renames has put there.
 
     A path in the staging folder is given as it stands there. All of it has been flushed to the device by the caller.
     StoreFullError where a database there is not all in its file: its last checkpoint found no room, and says nothing.
     """
     staging, decided = data_dir / STAGING, data_dir / DECIDED
+    moves = [move for move in moves if os.path.lexists(move[0])]
     for source, _ in moves:
         if source.is_relative_to(staging) and wal.holds_commits(source.with_name(f"{source.name}-wal")):
             what = "there was no room for all of the new file"

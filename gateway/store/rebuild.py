@@ -173,10 +173,12 @@ class Salvage:
 
     async def rows_after(self, row: int) -> AsyncIterator[Kept]:
         """The rows behind `row`, to the end. One without items stands for each that cannot be read."""
-        end = await self._one("SELECT max(row) FROM journal")
+        first, end = await self._one("SELECT min(row) FROM journal"), await self._one("SELECT max(row) FROM journal")
         last = end[0] or 0 if end and isinstance(end[0], int | None) else None
+        if first and isinstance(first[0], int):
+            row = max(row, first[0] - 1)  # what was pruned is not looked for
         misses = 0
-        while misses < _MISSES and self._db is not None and (last is None or row < last):
+        while self._db is not None and (misses < _MISSES if last is None else row < last):
             row += 1
             kept = await self.row(row)
             misses = misses + 1 if kept is None else 0

@@ -1,11 +1,14 @@
 """`fieldgate key rotate`: what it refuses, and that a key which is missing on the way is never made a second time."""
 
+import json
 import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import time
+import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ from fakes.command import FIELDGATE, PATIENCE_S, fieldgate, within
 from fakes.configs import vkey
 
 from gateway import keys
-from gateway.core.note import parse_note, verify_sm2
+from gateway.core import body, senml
+from gateway.core.note import VerifierKey, parse_note, verify_note, verify_sm2
+from gateway.store.blocks import inflate
 
 WORDS = "four words of mine"
 STEP_5 = """\
@@ -105,6 +110,32 @@ def test_a_file_that_is_another_logs_key_is_left_alone(home: Path) -> None:
     done = fieldgate("key", "rotate", cwd=home)
     assert (done.code, "not one of the log key.example/2" in done.err) == (2, True), done
     assert (home / "log-epoch-2.key").read_bytes() == before
+
+
+def test_a_gateway_in_an_inline_table_is_followed(home: Path) -> None:
+    path = home / "fieldgate.toml"
+    table = tomllib.loads(path.read_text())["gateway"]
+    path.write_text(
+        "gateway = { " + ", ".join(f"{name} = {json.dumps(value)}" for name, value in table.items()) + " }\n"
+    )
+    assert fieldgate("key", "rotate", cwd=home).code == 0
+    assert tomllib.loads(path.read_text())["gateway"]["epoch"] == 2
+
+
+def test_a_new_epoch_follows_the_log_that_is_here_whatever_the_key(home: Path, tmp_path: Path) -> None:
+    """The key was lost, and another one of the same name made."""
+    with closing(sqlite3.connect(home / "data" / "fieldgate.db")) as con:
+        ((old,),) = con.execute("SELECT vkey FROM meta")
+    (tmp_path / "other").mkdir()
+    assert fieldgate("init", "--name", "key.example", cwd=tmp_path / "other").code == 0
+    shutil.copy(tmp_path / "other" / "log.key", home / "log.key")
+    assert fieldgate("recover", "--new-epoch", cwd=home).code == 0
+    with closing(sqlite3.connect(home / "data" / "fieldgate.db")) as con:
+        ((first,),) = con.execute("SELECT data FROM journal ORDER BY row LIMIT 1")
+    ((pack, _), *_) = body.read_items(inflate(first))
+    told = {record.name.rpartition(":")[2]: record.value for record in senml.resolve(pack).records}
+    assert told["log"] == old
+    verify_note(parse_note(str(told["checkpoint"])), VerifierKey.parse(old))
 
 
 def test_a_key_that_is_no_file_is_not_followed(home: Path) -> None:

@@ -27,7 +27,7 @@ from fakes.restored import Restored, new_key
 from fakes.sweep import Program, Sweep
 from fakes.telling import Tell
 
-from gateway import backup, config, scrub
+from gateway import backup, config, place, scrub
 from gateway.backup import archive
 from gateway.config import ConfigFile
 from gateway.core import limits
@@ -291,6 +291,17 @@ async def test_a_changed_archive_is_refused_and_leaves_nothing(
         assert found is None or found[:2] == known[:2]
 
 
+@pytest.mark.parametrize("name", [DATABASE, SIGN_STATE])
+@pytest.mark.parametrize("tail", ["", "-wal", "-shm"])
+async def test_nothing_of_another_store_is_left_beside_it(data: Path, tmp_path: Path, name: str, tail: str) -> None:
+    """SQLite would take a write-ahead log for that of the new file, verified or not."""
+    await archived(data, tmp_path / "b")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / f"{name}{tail}").touch()
+    with pytest.raises(Refused, match=f"{name}{tail}: there is a log here already"):
+        await backup.place(tmp_path / "b", tmp_path / "new", ORIGIN)
+
+
 async def test_of_another_log_or_a_newer_version(data: Path, tmp_path: Path) -> None:
     await archived(data, tmp_path / "b")
     (tmp_path / "new").mkdir()
@@ -366,6 +377,9 @@ async def test_a_move_goes_on_there_and_never_here(data: Path, tmp_path: Path, g
     assert there is not None
     assert here is not None
     assert there[:2] == here[:2]
+    state = await SignState.inspect(tmp_path / "new" / SIGN_STATE, manifest.vkey)
+    await state.settle(place.UNKNOWN)  # as `recover.settle` does, once the nodes were asked
+    await state.close()
     made = await Pipeline.open(tmp_path / "new")
     assert await made.recover() is None
     made.start()

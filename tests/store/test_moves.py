@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import StoreFullError
+from gateway.errors import InUseError, StoreFullError
 from gateway.store import moves
 
 
@@ -35,3 +35,24 @@ def test_what_was_made_and_not_decided_gives_its_room_back(tmp_path: Path) -> No
     (moves.stage(tmp_path) / "fieldgate.db").write_bytes(bytes(4096))
     moves.finish(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_not_there_when_it_was_decided_is_not_moved_later(tmp_path: Path) -> None:
+    """The old sign-state is lost, and the new one must not go its way when a crash makes the renames be gone through
+    again."""
+    staging, old, state = moves.stage(tmp_path), tmp_path / "old", tmp_path / "sign-state.db"
+    (staging / "sign-state.db").write_bytes(b"new")
+    (staging / "log.key").write_bytes(b"new key")
+    steps = [
+        (state, old / "retired"),
+        (staging / "sign-state.db", state),
+        (staging / "log.key", tmp_path / "etc/log.key"),
+    ]
+    (tmp_path / "etc").touch()  # nobody may write there
+    for _ in range(3):
+        with pytest.raises(InUseError, match="cannot be finished"):
+            moves.decide(tmp_path, steps) if staging.exists() else moves.finish(tmp_path)
+        assert state.read_bytes() == b"new"
+    (tmp_path / "etc").unlink()
+    moves.finish(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["etc", "sign-state.db"]
