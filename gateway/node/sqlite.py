@@ -14,6 +14,7 @@ from typing import Any
 
 import aiosqlite
 
+from gateway.connecting import connect
 from gateway.core import limits
 from gateway.core.anchor_row import AnchorRow
 from gateway.core.merkle import Frontier
@@ -66,11 +67,11 @@ class SqliteStore:
         await asyncio.to_thread(schema.find_file, path, create=create)
         writer = reader = None
         try:
-            writer = await aiosqlite.connect(path, isolation_level=None)
+            writer = await connect(path)
             await schema.prepare(writer, path)
             # SQLite flushes the name of a new WAL, but keeps it to itself where that fails.
             await asyncio.to_thread(schema.flush_folder, path.parent)
-            reader = await aiosqlite.connect(schema.read_only_uri(path), uri=True, isolation_level=None)
+            reader = await connect(schema.read_only_uri(path), uri=True)
             await reader.execute("PRAGMA query_only=ON")
         except BaseException as error:
             for connection in (writer, reader):

@@ -20,6 +20,7 @@ from zlib import compress
 
 import aiosqlite
 
+from gateway.connecting import connect
 from gateway.errors import BugError, DamagedError, FieldgateError, NotFoundError, StoreError, StoreFullError
 from gateway.files import sync_folder
 from gateway.store.flushes import Flushes
@@ -167,14 +168,14 @@ class Database:
         writer = reader = None
         try:
             if not read_only:
-                writer = await aiosqlite.connect(path, isolation_level=None)
+                writer = await connect(path)
                 await _prepare(writer)
                 await _step_up(writer, path, schema, leave_free)
                 # SQLite flushes the name of a new WAL, but keeps it to itself where that fails.
                 await asyncio.to_thread(_flush_folder, path)
                 await writer.create_function("deflate", 1, _deflate, deterministic=True)
                 await _bound(writer, quota.pages if quota else None)
-            reader = await aiosqlite.connect(read_only_uri(path), uri=True, isolation_level=None)
+            reader = await connect(read_only_uri(path), uri=True)
             await reader.execute("PRAGMA query_only=ON")
             await reader.execute("PRAGMA cache_size=-1024")
             if read_only and not as_found:

@@ -228,6 +228,9 @@ class _NoThread:
     def start(self) -> None:
         pass
 
+    def join(self) -> None:
+        pass
+
 
 class LoopConnection(aiosqlite.core.Connection):
     """aiosqlite's connection, whose thread is the loop."""

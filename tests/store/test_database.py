@@ -10,15 +10,18 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import aiosqlite
 import pytest
 from fakes.gateway_store import make_store, signer, until
 
 from gateway import store as stores
 from gateway.errors import BugError, InUseError, NotFoundError, Stop, StoreError, StoreFullError
-from gateway.store import Store
+from gateway.node.sqlite import SqliteStore
+from gateway.store import DATABASE, Store
 from gateway.store.database import PAGE_BYTES, Database, Schema, create_file
 
 SCHEMA = Schema(0x46475454, ("CREATE TABLE thing(n INTEGER PRIMARY KEY, data BLOB)",))
@@ -134,6 +137,20 @@ async def test_missing_steps_are_taken_once(path: Path) -> None:
         await db.close()
     with pytest.raises(StoreError, match="newer version"):
         await Database.open(path, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "opened", [lambda folder: Store.open(folder), lambda folder: SqliteStore.open(folder / DATABASE)]
+)
+async def test_a_thread_that_could_not_open_a_file_outlives_no_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[Path], Awaitable[object]]
+) -> None:
+    """It tells the loop of its end; where that is closed by then Python prints a traceback."""
+    (tmp_path / DATABASE).mkdir()
+    monkeypatch.setattr(aiosqlite.core.LOG, "debug", lambda *_: time.sleep(0.02))
+    with pytest.raises(StoreError):
+        await opened(tmp_path)
+    assert not [thread for thread in threading.enumerate() if "connection_worker" in thread.name]
 
 
 async def test_why_a_file_cannot_be_opened_is_told(path: Path) -> None:
