@@ -139,9 +139,11 @@ async def test_missing_steps_are_taken_once(path: Path) -> None:
         await Database.open(path, SCHEMA)
 
 
-@pytest.mark.parametrize(
-    "opened", [lambda folder: Store.open(folder), lambda folder: SqliteStore.open(folder / DATABASE)]
-)
+async def _of_a_node(folder: Path) -> SqliteStore:
+    return await SqliteStore.open(folder / DATABASE)
+
+
+@pytest.mark.parametrize("opened", [Store.open, _of_a_node])
 async def test_a_thread_that_could_not_open_a_file_outlives_no_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[Path], Awaitable[object]]
 ) -> None:
