@@ -157,7 +157,8 @@ class Upstream(Peer[Session, Action]):
         elif isinstance(action, Upload):
             await self._upload(http, now, action)
         else:
-            now.shown(self._clock.monotonic(), await self._checkpoint(http))
+            shown = await self._shown(http, now)
+            now.shown(self._clock.monotonic(), *shown)
 
     async def _sync(self, http: aiohttp.ClientSession, now: Session, sync: Sync) -> None:
         blocks = self._store.blocks

@@ -12,7 +12,7 @@ import aiohttp
 from gateway import outgoing
 from gateway.clock import Clock
 from gateway.core import limits
-from gateway.core.note import VerifierKey
+from gateway.core.note import Checkpoint, VerifierKey
 from gateway.errors import FormatError, HeldError, Refused, Retry, Stop
 from gateway.settings import NodeLink, WitnessLink
 from gateway.store import Store
@@ -203,6 +203,16 @@ class Peer(ABC, Generic[S, A]):
             self._why, self._cure = why, cure.replace("{noun}", self._kinds.noun)
         if now.trouble != before:
             log.debug("%s %s: %s", self._kinds.noun, self.name, now.trouble or "answers as it should again")
+
+    async def _shown(self, http: aiohttp.ClientSession, now: Turns[Any]) -> tuple[Checkpoint | None, bytes | None]:
+        """Its checkpoint of this log under the log's key, and this log's own root of that size, as far as it has grown
+        by the time of the answer: the other side may have that from elsewhere.
+        """
+        checkpoint = now.signed_by_log(await self._checkpoint(http))
+        now.head(self._store.blocks.size)
+        if checkpoint is None or checkpoint.size > now.ours:
+            return checkpoint, None
+        return checkpoint, await self._store.blocks.root(checkpoint.size)
 
     async def _checkpoint(self, http: aiohttp.ClientSession) -> bytes | None:
         """What it shows of this log (C2SP tlog-witness, monitoring); None where it shows nothing."""

@@ -220,18 +220,18 @@ class Session(Turns[Action]):
             if self._conflicts > CONFLICTS_IN_A_ROW:
                 self.failed(now, "it gives another size each time")
 
-    def shown(self, now: float, data: bytes | None) -> None:
-        """The node's checkpoint of this log, None where it shows none. A claim counts only under the log's own key."""
+    def shown(self, now: float, checkpoint: note.Checkpoint | None, own_root: bytes | None) -> None:
+        """The node's checkpoint of this log under the log's own key, None where it shows none; own_root: as a witness's
+        session has it.
+        """
         self._finish(Ask)
         claim, self._claim = self._claim, None
-        shown = self.signed_by_log(data)
-        size = shown.size if shown else 0
-        if size > self.ours:
-            self.proved = True
-            self.fork(f"it holds a checkpoint of {size} entries signed by this log's key; this gateway has {self.ours}")
-        else:
-            what = f"it says that it has {claim} entries of {self.ours} and shows no checkpoint that proves it"
-            self.failed(now, what)
+        if self._forks(checkpoint, own_root):
+            return
+        if claim is not None and claim <= self.ours and self._conflicts <= CONFLICTS_IN_A_ROW:
+            self.entries = claim  # the log has grown to that while it was asked
+            return
+        self.failed(now, f"it says that it has {claim} entries of {self.ours} and shows no checkpoint that proves it")
 
     def uploaded(self, height: int) -> None:
         """The node took the body of a block. Only its next answer ends a back-off: it may ask for the same again."""

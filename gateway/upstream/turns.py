@@ -104,6 +104,15 @@ class Turns(ABC, Generic[A]):
         self._doing = None
         self.held = printable(what)
 
+    def _forks(self, checkpoint: note.Checkpoint | None, own_root: bytes | None) -> bool:
+        """Whether what the other side shows under the log's key is not of this log: then that is held."""
+        if checkpoint is None or checkpoint.root == own_root:
+            return False
+        self.proved = True
+        more = f"; this gateway has {self.ours}" if own_root is None else " with another root than this gateway's"
+        self.fork(f"it holds a checkpoint of {checkpoint.size} entries signed by this log's key{more}")
+        return True
+
     def failed(self, now: float, what: str) -> None:
         """No answer, or nonsense. Back off with full jitter."""
         self._doing = None

@@ -94,9 +94,8 @@ class WitnessUpstream(Peer[WitnessSession, Action]):
         if isinstance(action, Add):
             await self._add(http, now, action)
             return
-        checkpoint = now.signed_by_log(await self._checkpoint(http))
-        own = await self._store.blocks.root(checkpoint.size) if checkpoint and checkpoint.size <= now.ours else None
-        now.shown(self._clock.monotonic(), checkpoint, own)
+        shown = await self._shown(http, now)
+        now.shown(self._clock.monotonic(), *shown)
 
     async def _add(self, http: aiohttp.ClientSession, now: WitnessSession, add: Add) -> None:
         blocks = self._store.blocks

@@ -63,6 +63,7 @@ class WitnessSession(Turns[Action]):
         self.claimed = False  # its trouble is that it says, without proof, that the log has another history
         self._known = False  # it has signed since the session began
         self._doubt = ""  # what it said that its own checkpoint has to prove
+        self._claim: int | None = None  # the size that it said so of
         self._due = float("-inf")
 
     # -- what to do ---------------------------------------------------------------------------------------------------
@@ -137,6 +138,7 @@ class WitnessSession(Turns[Action]):
         add = self._finish(Add)
         self._conflicts += 1
         if size > self.ours:
+            self._claim = size
             self._doubt = f"it says that it has signed {size} entries; this gateway has {self.ours}"
         elif size == add.old:
             self.failed(now, f"it refuses size {size} and says that it is at {size}")
@@ -156,18 +158,18 @@ class WitnessSession(Turns[Action]):
         own_root: of this gateway's tree of the same size; None where the tree is smaller.
         """
         self._finish(Ask)
-        doubt, self._doubt = self._doubt, ""
-        if checkpoint is None or checkpoint.root == own_root:
-            self.failed(now, f"{doubt}, and shows no checkpoint that proves it")
-            self.claimed = True
+        doubt, claim, self._doubt, self._claim = self._doubt, self._claim, "", None
+        if self._forks(checkpoint, own_root):
             return
-        self.proved = True
-        more = f"; this gateway has {self.ours}" if own_root is None else " with another root than this gateway's"
-        self.fork(f"it holds a checkpoint of {checkpoint.size} entries signed by this log's key{more}")
+        if claim is not None and claim <= self.ours and self._conflicts <= CONFLICTS_IN_A_ROW:
+            self.size = claim  # the log has grown to that while it was asked
+            return
+        self.failed(now, f"{doubt}, and shows no checkpoint that proves it")
+        self.claimed = True
 
     def failed(self, now: float, what: str) -> None:
         """No answer, or nonsense. Back off with full jitter."""
-        self._doubt, self.claimed = "", False
+        self._doubt, self._claim, self.claimed = "", None, False
         super().failed(now, what)
 
 

@@ -530,6 +530,26 @@ async def test_a_larger_tree_under_our_own_key_is_reported(log: LogMaker, store:
     assert "9 entries signed by this log's key" in str(forks[0])
 
 
+async def test_a_checkpoint_that_is_ours_by_the_time_of_the_answer_is_no_fork(log: LogMaker, store: Store) -> None:
+    """The node has it from elsewhere, or waits until there is one."""
+    forks: list[HeldError] = []
+
+    async def slow(node: BadNode, request: web.Request, _: bytes) -> web.Response:
+        if request.method != "GET":
+            return web.Response(status=409, body=b"6\n", content_type="text/x.tlog.size")
+        await publish(store, log.add())
+        kept = await store.blocks.note(6)
+        assert kept is not None
+        node.misbehave = None
+        return web.Response(text=kept[1])
+
+    async with BadNode(log, misbehave=slow) as node:
+        up = upstream(node, store, forks=forks)
+        async with running(up):
+            await until(lambda: node.size == 6 and up.status()["ok"])
+    assert forks == []
+
+
 async def test_a_larger_tree_under_another_key_is_nonsense(log: LogMaker, store: Store) -> None:
     forks: list[HeldError] = []
     false = signer(log.origin, ED25519, seed=bytes(32))

@@ -237,7 +237,7 @@ def claimed() -> Session:
 )
 def test_a_size_beyond_ours_is_nonsense_without_our_own_signature(shown: bytes | None) -> None:
     made = claimed()
-    made.shown(0.0, shown)
+    made.shown(0.0, made.signed_by_log(shown), made.signed_by_log(note(5).encode()).root)  # type: ignore[union-attr]
     assert made.held == ""
     assert "shows no checkpoint" in made.trouble
     assert isinstance(made.next(0.0), Wait)
@@ -246,9 +246,26 @@ def test_a_size_beyond_ours_is_nonsense_without_our_own_signature(shown: bytes |
 
 def test_a_size_beyond_ours_under_our_own_key_is_held() -> None:
     made = claimed()
-    made.shown(0.0, note(9).encode())
-    assert "9 entries signed by this log's key" in made.held
+    made.shown(0.0, made.signed_by_log(note(9).encode()), None)
+    assert "9 entries signed by this log's key; this gateway has 5" in made.held
     assert made.next(1e9) == Wait(None, for_head=False)
+
+
+def test_another_root_under_our_own_key_is_held() -> None:
+    made = claimed()
+    made.shown(0.0, made.signed_by_log(note(5).encode()), bytes(32))
+    assert "5 entries signed by this log's key with another root" in made.held
+    assert made.proved
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_size_that_the_log_has_reached_while_it_was_asked_is_no_claim(shows: bool) -> None:
+    made = claimed()
+    made.head(10)
+    seen = made.signed_by_log(note(9).encode()) if shows else None
+    made.shown(0.0, seen, seen and seen.root)
+    assert (made.held, made.trouble) == ("", "")
+    assert made.next(0.0) == Sync(9, 10)
 
 
 def test_a_fork_is_held_for_good() -> None:
@@ -555,7 +572,8 @@ class AnyNode(RuleBasedStateMachine):
     @precondition(lambda self: isinstance(self.action, Ask))
     @rule(size=st.one_of(st.none(), st.integers(0, 5)))
     def shown(self, size: int | None) -> None:
-        self.made.shown(self.now, None if size is None or size > self.ours else note(size).encode())
+        seen = None if size is None or size > self.ours else self.made.signed_by_log(note(size).encode())
+        self.made.shown(self.now, seen, seen and seen.root)
         self.turn()
 
     @precondition(lambda self: isinstance(self.action, Upload))
@@ -602,7 +620,8 @@ class AnyNode(RuleBasedStateMachine):
                 assert action.until is not None
                 self.now = action.until
             elif isinstance(action, Ask):
-                made.shown(self.now, note(1).encode())
+                seen = made.signed_by_log(note(1).encode())
+                made.shown(self.now, seen, seen and seen.root)
             elif isinstance(action, Upload):
                 lacking.discard(action.height)
                 made.uploaded(action.height)

@@ -326,6 +326,30 @@ async def test_a_checkpoint_under_our_own_key_that_is_not_ours_holds_signing(
     assert fork.cure
 
 
+@pytest.mark.parametrize("answer", [LARGER, always(422)], ids=["larger", "422"])
+async def test_a_checkpoint_that_is_ours_by_the_time_of_the_answer_is_no_fork(
+    log: LogMaker, store: Store, answer: Respond
+) -> None:
+    """The witness has it from elsewhere, or waits until there is one."""
+    forks: list[HeldError] = []
+
+    async def slow(witness: BadWitness, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        if request.method != "GET":
+            return await answer(witness, request, body)
+        await publish(store, log.add(4))
+        kept = await store.blocks.note(9)
+        assert kept is not None
+        witness.misbehave = None
+        return web.Response(text=kept[1])
+
+    async with BadWitness(log, now_s, misbehave=slow) as witness:
+        up = upstream(witness, store, forks=forks)
+        async with runs(up):
+            await until(lambda: up.status()["seen"] == 9)
+            assert up.status()["condition"] == ""
+    assert forks == []
+
+
 @pytest.mark.parametrize("key", ["another", "our own over our own tree"])
 async def test_what_proves_nothing(log: LogMaker, store: Store, key: str) -> None:
     by = signer(log.origin, ED25519, seed=bytes(32)) if key == "another" else log.signer

@@ -293,6 +293,15 @@ def test_a_checkpoint_under_the_logs_key_that_is_not_of_this_history(how: str, s
     assert made.next(1e9) == Wait(None, for_head=False)
 
 
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_size_that_the_log_has_reached_while_it_was_asked_is_no_claim(shows: bool) -> None:
+    made = doubted("larger")
+    made.head(13)
+    made.shown(0, made.signed_by_log(shown(12)) if shows else None, root(12) if shows else None)
+    assert (made.held, made.trouble, made.claimed) == ("", "", False)
+    assert made.next(0) == Add(12, 13)
+
+
 def test_a_claim_is_forgotten_where_something_else_goes_wrong() -> None:
     made = doubted("refused")
     made.shown(0, None, None)
