@@ -8,8 +8,9 @@ from fakes import evm_blocks, proofs
 from fakes.command import within
 from fakes.evm_blocks import CHAIN
 
+from gateway.cli.verify import _anchor
 from gateway.core import merkle
-from gateway.core.anchor import Statement, parse_pins
+from gateway.core.anchor import Anchored, Statement, parse_pins
 from gateway.core.limits import PINS, PINS_BYTES
 from gateway.core.receipt import Anchor, Receipt
 from gateway.errors import FormatError, VerifyError
@@ -131,6 +132,23 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "policy").write_bytes(proofs.POLICY)
     (tmp_path / "pins").write_text(PIN)
     return tmp_path
+
+
+def test_a_time_is_told_as_whose_word_it_is() -> None:
+    anchor = Anchor("fabric", 7, bytes(32), (), [])
+    found = Anchored("fabric", "ch1", 77, bytes(32), 1_000_000_000, "the pinned block 77", bound=False)
+    told = "block 77 of fabric ch1, dated 2001-09-09T01:46:40Z by whoever made the transaction (proven by"
+    assert _anchor(anchor, found).startswith(told)
+    assert "not later than 2001-09-09T01:46:40Z (proven by" in _anchor(anchor, found._replace(bound=True))
+
+
+def test_the_earliest_of_several_witnesses_is_named_for_its_time(files: Path) -> None:
+    """The others have co-signed, and have not said so."""
+    text = within("verify", "receipt", "--policy", "policy", cwd=files).out
+    (line,) = [line for line in text.splitlines() if line.startswith("not later than")]
+    first, _, others = line.partition(", by the word of ")[2].partition("; co-signed by ")
+    assert first == others.split(", ")[0].rstrip(")")
+    assert len(others.split(", ")) > 1
 
 
 def test_verify_tells_the_block_and_the_time(files: Path) -> None:

@@ -69,7 +69,7 @@ class Authority:
     def __init__(self, options: Options, server: Server, roots: list[Certificate]) -> None:
         self._name, self._options, self._server = name_of(options), options, server
         self._beside = [root.data for root in roots]
-        self._roots = {root.digest for root in roots if root.is_own_issuer} or {root.digest for root in roots}
+        self._roots = {root.digest for root in roots if root.is_own_issuer}
 
     async def make(self, statement: Statement, former: Submission | None) -> bytes:
         """The request."""
@@ -94,7 +94,7 @@ class Authority:
         if not submission.ticket:
             return Sight(0, None)
         stamp = await self._check(submission)
-        time_s = stamp.time_ms // 1000
+        time_s = stamp.not_later_s
         return Sight(time_s + _AT_ONCE, Place(time_s, stamp.digest, time_s))
 
     async def prove(self, submission: Submission, place: Place, confirmations: int) -> cbor.Value:
@@ -104,7 +104,10 @@ class Authority:
             raise LieError("the time stamp is another now", cure=_CURE_ANSWER)
         held: list[cbor.Value] = [one.data for one in stamp.chain[1:]]
         evidence: cbor.Value = [self._name, submission.ticket, held]
-        await asyncio.to_thread(anchor_rfc3161.check, submission.statement, evidence, ())
+        try:
+            await asyncio.to_thread(anchor_rfc3161.check, submission.statement, evidence, ())
+        except FormatError as exc:
+            raise LieError(exc.what, cure=_CURE_ANSWER) from exc
         return evidence
 
     async def _check(self, submission: Submission) -> Stamp:
@@ -133,8 +136,8 @@ def roots_in(path: Path) -> list[Certificate]:
         raise RefusedError(f"{path} cannot be read", cure=_CURE_ROOTS) from exc
     except (FormatError, binascii.Error) as exc:
         raise RefusedError(f"{path} has something that is no certificate", cure=_CURE_ROOTS) from exc
-    if not found:
-        raise RefusedError(f"{path} has no certificate", cure=_CURE_ROOTS)
+    if not any(one.is_own_issuer for one in found):
+        raise RefusedError(f"{path} has no certificate of a root", cure=_CURE_ROOTS)
     return found
 
 

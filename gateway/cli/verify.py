@@ -167,7 +167,8 @@ def _anchor(anchor: Anchor, found: Anchored | None) -> str:
         shown = f"no pin shows that block, whose hash is 0x{found.hash.hex()}"
     if found.node:
         place += f", with {found.logs} logs by the node {plain(found.node)}"
-    moment = f"not later than {format_time(found.time_s * 1000).replace('.000Z', 'Z')}"
+    moment = format_time(found.time_s * 1000).replace(".000Z", "Z")
+    moment = f"not later than {moment}" if found.bound else f"dated {moment} by whoever made the transaction"
     if found.by:
         return f"{place}, {moment} (proven by {found.by})"
     return f"{place}, {moment} (a claim: {shown})"
@@ -181,8 +182,10 @@ def _not_later(verified: Verified) -> str:
     if verified.earliest is None:
         return "unknown: the policy asks for no co-signature, and nobody co-signed"
     names = ", ".join(plain(witness.name) for witness in verified.witnesses)
+    first = ", ".join(plain(witness.name) for witness in verified.witnesses if witness.time == verified.earliest)
     moment = format_time(verified.earliest * 1000).replace(".000Z", "Z")
-    return f"{moment} (to the second; co-signed by {names})"
+    word = "" if first == names else f", by the word of {first}"
+    return f"{moment} (to the second{word}; co-signed by {names})"
 
 
 def _value(value: float | str | bool | bytes) -> str:

@@ -7,6 +7,7 @@ who looked at the chain by another way::
     evm 9090 block 1234567 0x8a1c...      # kind, chain, and what that kind takes for a pin
 """
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
@@ -45,10 +46,14 @@ class Statement(NamedTuple):
         return MAGIC + self.log + self.size.to_bytes(8, "big") + self.root
 
 
+_NUMBER, _HASH = re.compile("[0-9]{1,18}"), re.compile("(?:0x)?[0-9a-fA-F]{64}")
+
+
 class Anchored(NamedTuple):
     """A statement stands in block `number` of `chain`, which that chain says was made at `time_s` (Unix seconds).
 
     by: the pin that shows it, in words; "" where no pin speaks of that place, and then it is the evidence's claim.
+    bound: the chain bounds that time, or whoever stamps it vouches for it; else who made the transaction says so.
     node, logs: where the statement is one of a fleet's (anchor_fleet.py), who says to have put it there, for how many.
     """
 
@@ -58,6 +63,7 @@ class Anchored(NamedTuple):
     hash: bytes
     time_s: int
     by: str
+    bound: bool = True
     node: str = ""
     logs: int = 1
 
@@ -98,6 +104,23 @@ def parse_pins(data: bytes) -> tuple[Pin, ...]:
     if len(pins) > PINS:
         raise FormatError(f"{len(pins)} pins are more than {PINS}", where="pins")
     return tuple(pins)
+
+
+def block_pin(pin: Pin) -> tuple[int, bytes]:
+    """Number and hash of a pin `block NUMBER HASH`, with or without 0x, in digits of either case."""
+    if len(pin.values) != 2 or not _NUMBER.fullmatch(pin.values[0]) or not _HASH.fullmatch(pin.values[1]):
+        raise pin.fault("a pinned block is its number and its hash, 64 hex digits")
+    return int(pin.values[0]), bytes.fromhex(pin.values[1].removeprefix("0x"))
+
+
+def check_block(pin: Pin, number: int, digest: bytes) -> str:
+    """By the pin of a block, in words; "" where it is of another one. FormatError where it has another hash."""
+    pinned, wanted = block_pin(pin)
+    if pinned != number:
+        return ""
+    if wanted != digest:
+        raise FormatError(f"block {number} has another hash than the pin of line {pin.line}")
+    return f"the pinned block {number}"
 
 
 def of_chain(pins: Sequence[Pin], kind: str, chain: str) -> list[Pin]:

@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gateway.core import cbor, curves, fabric
-from gateway.core.anchor import Anchored, Pin, Statement, of_chain
+from gateway.core.anchor import Anchored, Pin, Statement, check_block, of_chain
 from gateway.core.curves import Point
 from gateway.core.fabric import Block, Header, Seal, Transaction
-from gateway.core.limits import FABRIC_BLOCK_BYTES
+from gateway.core.limits import FABRIC_BLOCK_BYTES, PROTOBUF_FIELDS
 from gateway.core.protobuf import Message, repeated, write
 from gateway.errors import FormatError
 
@@ -61,7 +61,7 @@ def check(statement: Statement, found: cbor.Value, pins: Sequence[Pin]) -> Ancho
             pass
         case _:
             raise FormatError("evidence of a Fabric channel has a channel, a header, a place, transactions, signatures")
-    envelopes = Message(_inflate(packed), "the block's data").each(1)
+    envelopes = Message(_inflate(packed), "the block's data", PROTOBUF_FIELDS).each(1)
     if isinstance(number, bool) or isinstance(place, bool) or not 0 <= place < len(envelopes) or number < 0:
         raise FormatError("there is no such transaction in the block")
     header = Header(number, previous, fabric.data_hash(envelopes))
@@ -71,7 +71,7 @@ def check(statement: Statement, found: cbor.Value, pins: Sequence[Pin]) -> Ancho
     if not _stands(transaction, statement):
         raise FormatError("the statement does not stand in the transaction")
     by = _pinned(header, fabric.read_seals(metadata), of_chain(pins, KIND, channel))
-    return Anchored(KIND, channel, number, header.hash, transaction.time_s, by)
+    return Anchored(KIND, channel, number, header.hash, transaction.time_s, by, bound=False)
 
 
 def orderers(keys: Sequence[str]) -> tuple[Point, ...]:
@@ -89,25 +89,24 @@ def _stands(transaction: Transaction, statement: Statement) -> bool:
 
 
 def _pinned(header: Header, seals: Sequence[Seal], pins: Sequence[Pin]) -> str:
-    by = ""
+    """By what pin the block is shown; "" by none. Lines of orderers are alternatives: a set changes."""
+    by, lines, signed = "", list[str](), ""
     for pin in pins:
-        if pin.word == "block" and len(pin.values) == 2:
-            if pin.values[0] != str(header.number):
-                continue
-            if pin.values[1] != header.hash.hex():
-                raise FormatError(f"block {header.number} has another hash than the pin of line {pin.line}")
-            by = f"the pinned block {header.number}"
+        if pin.word == "block":
+            by = check_block(pin, header.number, header.hash) or by
         elif pin.word == "orderers":
             try:
                 keys = orderers(pin.values)
             except FormatError as exc:
                 raise pin.fault(exc.what) from exc
-            if not any(seal.is_by(key, header) for seal in seals for key in keys):
-                raise FormatError(f"no orderer of the pin of line {pin.line} signed block {header.number}")
-            by = by or f"an orderer of the pin of line {pin.line}"
+            lines.append(str(pin.line))
+            if not signed and any(seal.is_by(key, header) for seal in seals for key in keys):
+                signed = f"an orderer of the pin of line {pin.line}"
         else:
             raise pin.fault("is no pin of a Fabric channel")
-    return by
+    if lines and not signed:
+        raise FormatError(f"no orderer of the pin of line {' or '.join(lines)} signed block {header.number}")
+    return by or signed
 
 
 def _metadata(seals: Sequence[Seal]) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from gateway.core import cbor, fisco
-from gateway.core.anchor import Anchored, Pin, Statement, of_chain
+from gateway.core.anchor import Anchored, Pin, Statement, check_block, of_chain
 from gateway.core.anchor_fabric import written
 from gateway.core.fisco import HASHES, Header, Level, Seal
 from gateway.core.limits import FISCO_SEALERS
@@ -57,7 +57,7 @@ def check(statement: Statement, found: cbor.Value, pins: Sequence[Pin]) -> Ancho
         raise FormatError("the transaction does not stand in the block")
     block, chain = digest(evidence.header), f"{evidence.chain}/{evidence.group}"
     by = _pinned(header, block, evidence, of_chain(pins, KIND, chain))
-    return Anchored(KIND, chain, header.number, block, header.time_ms // 1000, by)
+    return Anchored(KIND, chain, header.number, block, -(-header.time_ms // 1000), by)
 
 
 def sealers(keys: Sequence[str]) -> tuple[bytes, ...]:
@@ -103,14 +103,11 @@ def _pairs(values: Sequence[cbor.Value]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _pinned(header: Header, block: bytes, evidence: Evidence, pins: Sequence[Pin]) -> str:
-    by = ""
+    """By what pin the block is shown; "" by none. Lines of sealers are alternatives: a set changes."""
+    by, few, sealed = "", list[str](), ""
     for pin in pins:
-        if pin.word == "block" and len(pin.values) == 2:
-            if pin.values[0] != str(header.number):
-                continue
-            if pin.values[1].removeprefix("0x") != block.hex():
-                raise FormatError(f"block {header.number} has another hash than the pin of line {pin.line}")
-            by = f"the pinned block {header.number}"
+        if pin.word == "block":
+            by = check_block(pin, header.number, block) or by
         elif pin.word == "sealers":
             try:
                 keys = sealers(pin.values)
@@ -121,10 +118,12 @@ def _pinned(header: Header, block: bytes, evidence: Evidence, pins: Sequence[Pin
                 fisco.quorum(len(keys)),
             )
             if signed < wanted:
-                raise FormatError(
-                    f"{signed} of the {len(keys)} sealers of line {pin.line} signed block {header.number}, not {wanted}"
-                )
-            by = by or f"{signed} of the {len(keys)} sealers of line {pin.line}"
+                signers = f"{signed} of the {len(keys)} sealers of line {pin.line}"
+                few.append(f"{signers} signed block {header.number}, not {wanted}")
+            else:
+                sealed = sealed or f"{signed} of the {len(keys)} sealers of line {pin.line}"
         else:
             raise pin.fault("is no pin of a FISCO BCOS chain")
-    return by
+    if few and not sealed:
+        raise FormatError("; ".join(few))
+    return by or sealed

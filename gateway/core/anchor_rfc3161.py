@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gateway.core import cbor, signed, timestamp
 from gateway.core.anchor import STAMPED, Anchored, Pin, Statement, of_chain
 from gateway.core.timestamp import Request, Stamp
-from gateway.core.x509 import Certificate, is_root
+from gateway.core.x509 import Certificate
 from gateway.errors import FormatError
 
 KIND = STAMPED
@@ -31,15 +31,17 @@ def check(statement: Statement, evidence: cbor.Value, pins: Sequence[Pin]) -> An
     stamp = check_stamp(statement, token, beside, roots)
     root = stamp.chain[-1]
     by = f"the pinned root {root.name}" if roots else ""
-    time_s = stamp.time_ms // 1000
-    return Anchored(KIND, authority, time_s, stamp.digest, time_s, by)
+    return Anchored(KIND, authority, stamp.not_later_s, stamp.digest, stamp.not_later_s, by)
 
 
 def check_stamp(statement: Statement, token: bytes, beside: Sequence[bytes], roots: set[bytes]) -> Stamp:
-    """The token, which is over the statement. Its chain ends at one of the roots (SHA-256); at any, without them."""
+    """The token, which is over the statement. Its chain ends at one of the roots (SHA-256); at any, without them.
+
+    A root's signature over itself proves nothing, and is not looked at: many were made with SHA-1.
+    """
 
     def ends(certificate: Certificate) -> bool:
-        return certificate.digest in roots if roots else is_root(certificate)
+        return certificate.digest in roots if roots else certificate.is_own_issuer
 
     stamp = timestamp.check(token, beside, ends)
     if signed.digest(stamp.algorithm, statement.encode()) != stamp.imprint:

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from gateway.core import curves, der
 from gateway.core.curves import Point
-from gateway.core.limits import FABRIC_SIGNATURES, NUMBER_MAX
+from gateway.core.limits import FABRIC_SIGNATURES, NUMBER_MAX, PROTOBUF_FIELDS
 from gateway.core.protobuf import Message, repeated, write
 from gateway.errors import FormatError
 
@@ -89,7 +89,7 @@ def read_block(data: bytes) -> Block:
     header = Header(fields.uint(1), fields.octets(2), fields.octets(3))
     if header.number > NUMBER_MAX:
         raise FormatError("the block's number is none")
-    envelopes = tuple(Message(block.octets(2), "the block's data").each(1))
+    envelopes = tuple(Message(block.octets(2), "the block's data", PROTOBUF_FIELDS).each(1))
     if data_hash(envelopes) != header.data_hash:
         raise FormatError("the block's transactions are not those that its header is of")
     if len(header.previous) != (32 if header.number else 0):

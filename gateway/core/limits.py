@@ -67,6 +67,7 @@ FLEETS_KEPT = 32  # rows of one table of a node
 CHAIN_CERTIFICATES = 8  # above the certificate of a time stamp authority
 CHAIN_TRIES = 32  # issuers tried for one chain, where many certificates bear one name
 OID_BYTES = 64
+ACCURACY_S = 86_400  # that a time stamp may be off
 TOKEN_CERTIFICATES = 16  # in a time stamp and beside it
 TOKEN_ANSWER_BYTES = 16 * 1024  # of an authority's answer to a request
 ROOTS_BYTES = 64 * 1024  # of a file of certificates
@@ -98,7 +99,8 @@ FISCO_WIDTH = 16  # hashes of one level
 FISCO_HASH_BYTES = 40  # of one of them, with its place in version 2
 FISCO_HEADER_BYTES = 16 * 1024  # that are hashed: in Python, 0.05 s on a desktop and half a second on a small board
 FISCO_TRANSACTION_BYTES = 16 * 1024  # the same; one of a statement has some hundred
-PROTOBUF_FIELDS = 65_536  # of one message
+PROTOBUF_FIELDS = 65_536  # of the message that lists a block's transactions
+PROTOBUF_FEW = 1_024  # of any other
 
 # sync (section 8)
 SYNC_ENTRIES = 1_024

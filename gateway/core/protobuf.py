@@ -7,7 +7,7 @@ asked for as one.
 
 from collections.abc import Sequence
 
-from gateway.core.limits import PROTOBUF_FIELDS
+from gateway.core.limits import PROTOBUF_FEW
 from gateway.errors import FormatError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -19,8 +19,8 @@ class Message:
 
     __slots__ = ("_fields", "_what")
 
-    def __init__(self, data: bytes, what: str) -> None:
-        """what: its name, for messages. FormatError where the bytes are no message, or have over PROTOBUF_FIELDS."""
+    def __init__(self, data: bytes, what: str, most: int = PROTOBUF_FEW) -> None:
+        """what: its name, for messages. FormatError where the bytes are no message, or have more fields than `most`."""
         self._what = what
         self._fields: dict[int, list[bytes | int]] = {}
         at, count = 0, 0
@@ -29,8 +29,8 @@ class Message:
             number, kind = key >> 3, key & 7
             value, at = _value(data, at, kind, what)
             count += 1
-            if not 0 < number < 1 << 29 or count > PROTOBUF_FIELDS:
-                raise FormatError(f"{what} has a field without a number, or more than {PROTOBUF_FIELDS} fields")
+            if not 0 < number < 1 << 29 or count > most:
+                raise FormatError(f"{what} has a field without a number, or more than {most} fields")
             self._fields.setdefault(number, []).append(value)
 
     def uint(self, number: int) -> int:

@@ -25,10 +25,10 @@ from gateway.core.asn1 import (
     implicit,
     read,
 )
-from gateway.core.limits import ANCHOR_TICKET_BYTES, TOKEN_CERTIFICATES
+from gateway.core.limits import ACCURACY_S, ANCHOR_TICKET_BYTES, TOKEN_CERTIFICATES
 from gateway.core.signed import SHA256, Algorithm
 from gateway.core.text import plain
-from gateway.core.x509 import Certificate, chain
+from gateway.core.x509 import Certificate, chain, extensions
 from gateway.errors import FormatError
 
 _SIGNED_DATA, _TST_INFO = "1.2.840.113549.1.7.2", "1.2.840.113549.1.9.16.1.4"
@@ -90,6 +90,12 @@ class Stamp(NamedTuple):
     nonce: int | None
     digest: bytes
     chain: tuple[Certificate, ...]
+    accuracy_ms: int = 0
+
+    @property
+    def not_later_s(self) -> int:
+        """Unix seconds by which it was made, whichever way the authority's clock was off within its accuracy."""
+        return -(-(self.time_ms + self.accuracy_ms) // 1000)
 
 
 def token_in(response: bytes) -> bytes:
@@ -247,12 +253,28 @@ def _info(data: bytes) -> Stamp:
     policy = reader.take(OID).oid()
     algorithm, imprint = _imprint(reader.take(SEQUENCE))
     serial, time_ms = reader.take(INTEGER).integer(), reader.take(TIME).time_ms()
-    reader.maybe(SEQUENCE)  # accuracy
+    accuracy_ms = _accuracy_ms(reader.maybe(SEQUENCE))
     reader.maybe(BOOLEAN)  # ordering
     nonce = reader.maybe(INTEGER)
     reader.maybe(explicit(0))  # the authority's name
-    if reader.maybe(explicit(1)) is not None:
-        raise FormatError("the time stamp has extensions, and none is known here")
+    held = reader.maybe(explicit(1))
+    for oid, extension in (extensions(held.reader()) if held else {}).items():
+        if extension.critical:
+            raise FormatError(f"the time stamp has a critical extension that is not known here ({oid})")
     reader.end()
     digest = sha256(data).digest()
-    return Stamp(policy, algorithm, imprint, serial, time_ms, nonce.integer() if nonce else None, digest, ())
+    number = nonce.integer() if nonce else None
+    return Stamp(policy, algorithm, imprint, serial, time_ms, number, digest, (), accuracy_ms)
+
+
+def _accuracy_ms(held: Item | None) -> int:
+    """Milliseconds, rounded up (RFC 3161, section 2.4.2). FormatError for more than ACCURACY_S."""
+    if held is None:
+        return 0
+    reader = held.reader()
+    parts = [reader.maybe(tag) for tag in (INTEGER, implicit(0), implicit(1))]
+    reader.end()
+    seconds, millis, micros = (part.integer() if part else 0 for part in parts)
+    if not (0 <= seconds <= ACCURACY_S and 0 <= millis < 1000 and 0 <= micros < 1000):
+        raise FormatError(f"the time stamp's accuracy is none, or more than {ACCURACY_S} s")
+    return seconds * 1000 + millis + (micros > 0)

@@ -69,7 +69,7 @@ class Certificate:
             body.maybe(implicit(number))
         held = body.maybe(explicit(3))
         body.end()
-        self.extensions = _extensions(held) if held else {}
+        self.extensions = extensions(read(held.content, SEQUENCE).reader()) if held else {}
 
     @property
     def is_own_issuer(self) -> bool:
@@ -177,17 +177,6 @@ class _Search:
         return None
 
 
-def is_root(certificate: Certificate) -> bool:
-    """Whether it signed itself."""
-    if not certificate.is_own_issuer:
-        return False
-    try:
-        certificate.check_signed_by(certificate)
-    except FormatError:
-        return False
-    return True
-
-
 def _day(ms: int) -> str:
     return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
@@ -204,14 +193,15 @@ def _common_name(subject: Item) -> str:
     return plain(name)[:64] or "no name"
 
 
-def _extensions(held: Item) -> dict[str, Extension]:
+def extensions(held: Reader) -> dict[str, Extension]:
+    """What a list of extensions holds (RFC 5280, section 4.1). FormatError where one is there twice."""
     found: dict[str, Extension] = {}
-    for item in read(held.content, SEQUENCE).reader().rest(SEQUENCE):
+    for item in held.rest(SEQUENCE):
         reader = item.reader()
         oid, critical = reader.take(OID).oid(), reader.maybe(BOOLEAN)
         value = reader.take(OCTETS).content
         reader.end()
         if oid in found:
-            raise FormatError("a certificate has an extension twice")
+            raise FormatError(f"the extension {oid} is there twice")
         found[oid] = Extension(critical is not None and critical.boolean(), value)
     return found

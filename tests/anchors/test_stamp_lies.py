@@ -210,12 +210,13 @@ async def test_a_ticket_that_was_damaged_is_no_place(ground: StampGround):
     ("content", "reason"),
     [
         (None, "cannot be read"),
-        (b"", "has no certificate"),
+        (b"", "has no certificate of a root"),
+        (issue("middle", issue("root", authority=True), authority=True).pem, "has no certificate of a root"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is no certificate"),
         (b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", "is no certificate"),
         (b"x" * 100_000, "longer than"),
     ],
-    ids=["missing", "empty", "no DER", "no base64", "huge"],
+    ids=["missing", "empty", "no root", "no DER", "no base64", "huge"],
 )
 async def test_roots_that_are_none_are_told(ground: StampGround, content: bytes | None, reason: str):
     file = ground.authority.folder / "root.pem"

@@ -1,6 +1,7 @@
 """Fabric's blocks: hashes of published headers, blocks written by another library, evidence with anything changed."""
 
 import json
+import zlib
 from dataclasses import replace
 from hashlib import sha256
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.core import anchor_fabric, cbor, curves, fabric
 from gateway.core.anchor import Statement, parse_pins
-from gateway.core.limits import FABRIC_SIGNATURES, PROTOBUF_FIELDS
+from gateway.core.limits import FABRIC_SIGNATURES, PROTOBUF_FEW, PROTOBUF_FIELDS
 from gateway.core.protobuf import Message, repeated, write
 from gateway.errors import FormatError
 
@@ -125,19 +126,23 @@ def test_evidence(ledger):
     for text, by in (
         ("", ""),
         (block, "the pinned block 1"),
+        (f"fabric channel1 block 1 0x{cut.hash.hex().upper()}", "the pinned block 1"),
+        (f"fabric channel1 orderers {other}\nfabric channel1 orderers {key}", "an orderer of the pin of line 2"),
         (f"fabric channel1 orderers {other} {key}", "an orderer of the pin of line 1"),
         (f"{block}\nfabric channel1 orderers {key}", "the pinned block 1"),
         (f"fabric channel2 block 1 {'00' * 32}", ""),
     ):
         anchored = anchor_fabric.check(STATEMENT, found, pins(text))
         assert (anchored.chain, anchored.number, anchored.hash, anchored.by) == ("channel1", 1, cut.hash, by)
+        assert not anchored.bound, "who makes a transaction dates it"
     for text, why in (
         (f"fabric channel1 block 1 {'00' * 32}", "another hash"),
         (f"{block}\nfabric channel1 orderers {other}", "no orderer of the pin of line 2"),
         ("fabric channel1 orderers 0400", "65 bytes"),
         ("fabric channel1 orderers zz", "hexadecimal"),
         ("fabric channel1 peers 00", "no pin"),
-        ("fabric channel1 block 1", "a pin is|no pin"),
+        ("fabric channel1 block 1", "a pinned block is"),
+        (f"{block}\nfabric channel1 block x1 {'00' * 32}", "a pinned block is"),
     ):
         with pytest.raises(FormatError, match=why):
             anchor_fabric.check(STATEMENT, found, pins(text))
@@ -237,5 +242,19 @@ def test_protobuf_refused():
             read(Message(b"\x08\1", "it"), 1)
     fixed = Message(b"\x09" + bytes(7) + b"\1" + b"\x15" + b"\1\0\0\0", "it")
     assert (fixed.uint(1), fixed.uint(2)) == (1 << 56, 1)
-    with pytest.raises(FormatError, match="more than"):
-        Message(b"\x08\1" * (PROTOBUF_FIELDS + 1), "it")
+    for most in (PROTOBUF_FEW, PROTOBUF_FIELDS):
+        Message(b"\x08\1" * most, "it", most)
+        with pytest.raises(FormatError, match=f"more than {most} fields"):
+            Message(b"\x08\1" * (most + 1), "it", most)
+
+
+def test_a_block_that_was_made_to_take_long_is_refused_at_once(ledger):
+    """Inflated from some kilobytes: unknown fields in each message on the way to the call."""
+    channel, number, previous, place, packed, metadata = evidence(ledger)
+    many = b"\xf8\x01\x00" * (PROTOBUF_FEW + 1)  # field 31, an unknown one
+    envelopes = Message(zlib.decompress(packed), "it", PROTOBUF_FIELDS).each(1)
+    payload = Message(envelopes[place], "it").octets(1)
+    for spoilt in (envelopes[place] + many, write((1, payload + many))):
+        made = zlib.compress(repeated(1, [spoilt]))
+        with pytest.raises(FormatError, match=f"more than {PROTOBUF_FEW} fields"):
+            anchor_fabric.check(STATEMENT, [channel, number, previous, 0, made, metadata], ())

@@ -145,7 +145,7 @@ def test_evidence_from_any_place_in_a_block(version, sm, before, after):
         (f"fisco {name} sealers {keys}", "3 of the 4 sealers of line 1"),
     ):
         anchored = anchor_fisco.check(STATEMENT, found, pins(text))
-        assert anchored == Anchored("fisco", name, 1, block.hash, chain.now_ms // 1000, by)
+        assert anchored == Anchored("fisco", name, 1, block.hash, -(-chain.now_ms // 1000), by)
     with pytest.raises(FormatError, match="another hash"):
         anchor_fisco.check(STATEMENT, found, pins(f"fisco {name} block 1 {'00' * 32}"))
     with pytest.raises(FormatError, match="does not stand in the transaction"):
@@ -171,6 +171,22 @@ def test_a_quorum_of_the_pinned_sealers_is_wanted(version, sm):
     ):
         with pytest.raises(FormatError, match=why):
             anchor_fisco.check(STATEMENT, one.encode(), believed)
+
+
+@pytest.mark.parametrize(("version", "sm"), CASES)
+def test_lines_of_sealers_are_alternatives_where_the_set_changed(version, sm):
+    chain, digest = chain_of(version, sm)
+    found, name = evidence_of(chain, digest).encode(), "/".join(chain.chain)
+    later = f"fisco {name} sealers {' '.join(FiscoChain(version, sm, sealers=9).keys)}\n"
+    now = f"fisco {name} sealers {' '.join(chain.keys)}\n"
+    assert anchor_fisco.check(STATEMENT, found, pins(later + now)).by == "3 of the 4 sealers of line 2"
+    block = f"fisco {name} block 1 {chain.blocks[1].hash.hex().upper()}\n"
+    assert anchor_fisco.check(STATEMENT, found, pins(block + now)).by == "the pinned block 1"
+    with pytest.raises(FormatError, match="of the 9 sealers of line 2"):
+        anchor_fisco.check(STATEMENT, found, pins(block + later))
+    for bad in ("block 1x", "block 1 00", f"block one {'00' * 32}"):
+        with pytest.raises(FormatError, match="a pinned block is its number and its hash"):
+            anchor_fisco.check(STATEMENT, found, pins(f"fisco {name} {bad} 00"))
 
 
 def test_quorums():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import rfc3161_client
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -23,7 +23,7 @@ from gateway.core.anchor import Statement, parse_pins
 from gateway.core.anchor_kinds import KINDS
 from gateway.core.asn1 import OID, SEQUENCE, Item, read
 from gateway.core.timestamp import Request
-from gateway.core.x509 import Certificate, chain, is_root
+from gateway.core.x509 import Certificate, chain
 from gateway.errors import FormatError
 
 STATEMENT = Statement.of("quay.example/1", 7, merkle.leaf_hash(b"root"))
@@ -230,7 +230,7 @@ def test_ways_that_end_nowhere_are_few(monkeypatch: pytest.MonkeyPatch):
     leaf, tried = Certificate(issue("leaf", above).der), []
     monkeypatch.setattr(signed, "check", lambda *_: tried.append(1))
     with pytest.raises(FormatError, match="issuer of 5 is there"):
-        chain(leaf, others, is_root, leaf.begins_ms)
+        chain(leaf, others, lambda one: one.is_own_issuer, leaf.begins_ms)
     assert 5 <= len(tried) <= 32
 
 
@@ -338,13 +338,75 @@ def test_a_frozen_stamp_proves_what_it_did_whatever_the_date_is(kind: str):
     assert (stamp.time_ms, stamp.digest.hex()) == (frozen["time_ms"], frozen["tst_info"])
     assert [one.name for one in stamp.chain] == frozen["chain"]
     found = KINDS["rfc3161"](statement, ["tsa.example", token, [root]], parse_pins(frozen["pin"].encode()))
-    assert found.by and found.time_s == frozen["time_ms"] // 1000
+    assert found.by and found.time_s == stamp.not_later_s
+    assert 0 <= found.time_s * 1000 - frozen["time_ms"] - stamp.accuracy_ms < 1000
 
 
-def test_a_root_is_one_that_signed_itself(authority: Authority):
-    assert is_root(Certificate(authority.root.der))
-    assert not is_root(Certificate(authority.middle.der))
-    assert not is_root(Certificate(issue("root", issue("root", authority=True), authority=True).der))
+@pytest.fixture(scope="module")
+def plain() -> tuple[Issued, Issued]:
+    root = issue("root", authority=True)
+    return root, issue("stamps", root, purposes=STAMPING)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "ms"),
+    [
+        (b"", 0),
+        (der.sequence(), 0),
+        (der.sequence(der.integer(3_600)), 3_600_000),
+        (der.sequence(der.integer(1), b"\x80\x02\x01\xf4", b"\x81\x01\x01"), 1_501),
+        (der.sequence(b"\x80\x01\x07"), 7),
+    ],
+)
+def test_not_later_is_the_end_of_what_an_authority_vouches_for(
+    authority: Authority, plain: tuple[Issued, Issued], accuracy: bytes, ms: int
+):
+    root, leaf = plain
+    answer = plain_stamp(STATEMENT, leaf, NONCE, accuracy=accuracy)
+    stamp = accepted(authority, answer, request_for(), root)
+    assert stamp.accuracy_ms == ms
+    assert 0 <= stamp.not_later_s * 1000 - stamp.time_ms - ms < 1000
+
+
+@pytest.mark.parametrize(
+    "accuracy",
+    [
+        der.sequence(der.integer(86_401)),
+        der.sequence(b"\x02\x01\xff"),
+        der.sequence(b"\x80\x02\x03\xe8"),
+        der.sequence(der.integer(1), b"\x82\x01\x01"),
+    ],
+)
+def test_an_accuracy_that_is_none(authority: Authority, plain: tuple[Issued, Issued], accuracy: bytes):
+    root, leaf = plain
+    with pytest.raises(FormatError):
+        accepted(authority, plain_stamp(STATEMENT, leaf, NONCE, accuracy=accuracy), request_for(), root)
+
+
+QC_STATEMENTS = "1.3.6.1.5.5.7.1.3"  # as EN 319 422 has it in qualified stamps
+
+
+def test_an_extension_that_is_not_critical_is_passed_over(authority: Authority, plain: tuple[Issued, Issued]):
+    root, leaf = plain
+    accepted(authority, plain_stamp(STATEMENT, leaf, NONCE, extension=(QC_STATEMENTS, False)), request_for(), root)
+    with pytest.raises(FormatError, match=rf"critical extension that is not known here \({QC_STATEMENTS}\)"):
+        accepted(authority, plain_stamp(STATEMENT, leaf, NONCE, extension=(QC_STATEMENTS, True)), request_for(), root)
+
+
+def test_a_root_that_signed_itself_with_sha_1_ends_a_claim_and_a_proof(tmp_path: Path):
+    """Its signature over itself proves nothing; the pin does."""
+    (tmp_path / "c.cnf").write_text("[req]\ndistinguished_name=dn\n[dn]\n[ca]\nbasicConstraints=critical,CA:TRUE\n")
+    words = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -sha1 -subj /CN=root -config c.cnf -extensions ca -keyout k -out r"
+    )
+    subprocess.run(words.split(), cwd=tmp_path, check=True, capture_output=True)
+    key = serialization.load_pem_private_key((tmp_path / "k").read_bytes(), None)
+    root = Issued(x509.load_pem_x509_certificate((tmp_path / "r").read_bytes()), key)
+    assert root.certificate.signature_hash_algorithm.name == "sha1"
+    token = timestamp.token_in(plain_stamp(STATEMENT, issue("stamps", root, purposes=STAMPING), NONCE))
+    pin = parse_pins(f"rfc3161 tsa.example root {root.fingerprint}".encode())
+    for pins, by in (((), ""), (pin, "the pinned root root")):
+        assert KINDS["rfc3161"](STATEMENT, ["tsa.example", token, [root.der]], pins).by == by
 
 
 def test_openssl_reads_what_we_ask(tmp_path: Path):

@@ -43,10 +43,16 @@ def _attribute(oid: str, value: bytes) -> bytes:
     return der.sequence(der.oid(oid), _tagged(0x31, value))
 
 
-def plain_stamp(statement: Statement, leaf: Issued, nonce: int) -> bytes:
-    """TimeStampResp by ECDSA with SHA-256 under any certificate."""
+def plain_stamp(
+    statement: Statement, leaf: Issued, nonce: int, *, accuracy: bytes = b"", extension: tuple[str, bool] | None = None
+) -> bytes:
+    """TimeStampResp by ECDSA with SHA-256 under any certificate. extension: its identifier, and whether critical."""
     sign = partial(leaf.key.sign, signature_algorithm=ec.ECDSA(hashes.SHA256()))
-    return _response(statement, leaf.der, nonce, signed.SHA256, _ECDSA, sign)
+    held = b""
+    if extension is not None:
+        oid, critical = extension
+        held = _tagged(0xA1, der.sequence(der.oid(oid), b"\x01\x01\xff" if critical else b"", der.octets(b"\x05\x00")))
+    return _response(statement, leaf.der, nonce, signed.SHA256, _ECDSA, sign, accuracy, held)
 
 
 def domestic_stamp(statement: Statement, nonce: int, folder: Path) -> tuple[bytes, bytes]:
@@ -68,10 +74,11 @@ def domestic_stamp(statement: Statement, nonce: int, folder: Path) -> tuple[byte
     return _response(statement, leaf, nonce, signed.SM3, _SM2, sm2.Key(secret).sign), root
 
 
-def _response(statement, leaf, nonce, digest, algorithm, sign) -> bytes:
+def _response(statement, leaf, nonce, digest, algorithm, sign, accuracy=b"", extensions=b"") -> bytes:
     now = b"\x18\x0f" + datetime.now(UTC).strftime("%Y%m%d%H%M%SZ").encode()
     imprint = der.sequence(_algorithm(digest), der.octets(signed.digest(digest, statement.encode())))
-    info = der.sequence(der.integer(1), der.oid(POLICY), imprint, der.integer(2), now, der.integer(nonce))
+    begin = [der.integer(1), der.oid(POLICY), imprint, der.integer(2), now]
+    info = der.sequence(*begin, accuracy, der.integer(nonce), extensions)
     hashed = sm3(leaf) if digest == signed.SM3 else sha256(leaf).digest()
     named = [] if digest == signed.SHA256 else [_algorithm(digest)]
     attributes = [

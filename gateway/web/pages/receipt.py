@@ -155,7 +155,8 @@ def _reading(view: View, verified: Verified, *, sm2: bool) -> Markup:
                     block=found.number,
                     chain=place,
                 )
-            pairs.append((words("Anchored not later than"), said))
+            unbound = words("Anchored, and dated by who made the transaction")
+            pairs.append((words("Anchored not later than") if found.bound else unbound, said))
             if found.node:
                 who = words("{node}, for {count} logs", node=data(found.node), count=found.logs)
                 pairs.append((words("Put there by the node"), who))
@@ -168,7 +169,7 @@ def _reading(view: View, verified: Verified, *, sm2: bool) -> Markup:
 def _not_later(view: View, verified: Verified) -> Child:
     if verified.earliest is None:
         return view.words("unknown: nobody co-signed")
-    names = ", ".join(data(witness.name) for witness in verified.witnesses)
+    names = ", ".join(data(witness.name) for witness in verified.witnesses if witness.time == verified.earliest)
     return view.words.html(
         "{time}, by the word of {names}", time=show.moment(view, verified.earliest * 1000), names=names
     )
