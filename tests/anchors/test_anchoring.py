@@ -728,9 +728,12 @@ async def test_what_cannot_be_proved_as_things_are_is_told_once_and_sent_once(pi
     assert len(world.sent) == 1
 
 
-async def test_the_last_that_may_be_out_there_is_what_the_next_excludes(pipe: Pipeline) -> None:
-    """Between them was one for which there was nothing to send."""
-    world, dear, formers = World(), list[bool](), dict[int, int | None]()
+@asynccontextmanager
+async def given_up_while_it_is_dear(
+    pipe: Pipeline, world: World
+) -> AsyncIterator[tuple[Anchoring, dict[int, int | None], list[bool]]]:
+    """Size 2 may be out there, for size 3 there was nothing to send, size 4 is due. Formers by size; dear: it is."""
+    dear, formers = list[bool](), dict[int, int | None]()
 
     class Dear(LittleChain):
         async def make(self, statement: Statement, former: Submission | None) -> bytes:
@@ -750,6 +753,11 @@ async def test_the_last_that_may_be_out_there_is_what_the_next_excludes(pipe: Pi
         await state_is(task, FAILED, 3)
         await grow(pipe)
         pipe.clock.advance(3_601)
+        yield task, formers, dear
+
+
+async def test_the_last_that_may_be_out_there_is_what_the_next_excludes(pipe: Pipeline) -> None:
+    async with given_up_while_it_is_dear(pipe, World()) as (task, formers, dear):
         dear.clear()
         task.ask()
         await state_is(task, SUBMITTED, 4)
@@ -757,25 +765,8 @@ async def test_the_last_that_may_be_out_there_is_what_the_next_excludes(pipe: Pi
 
 
 async def test_what_comes_after_all_is_shown_though_one_was_begun_since(pipe: Pipeline) -> None:
-    world, dear = World(), list[bool]()
-
-    class Dear(LittleChain):
-        async def make(self, statement: Statement, former: Submission | None) -> bytes:
-            if dear:
-                raise RefusedError("it is dear now", cure="Wait")
-            return await super().make(statement, former)
-
-    async with anchoring(pipe, world, Dear, every_s=3_600.0) as task:
-        await state_is(task, SUBMITTED)
-        dear.append(True)
-        pipe.clock.advance(SETTINGS.late_s * 4)
-        await given_up(task, pipe)
-        await grow(pipe)
-        pipe.clock.advance(3_601)
-        task.ask()
-        await state_is(task, FAILED, 3)
-        await grow(pipe)
-        pipe.clock.advance(3_601)
+    world = World()
+    async with given_up_while_it_is_dear(pipe, world) as (task, _, dear):
         world.mine()
         dear.clear()
         task.ask()
