@@ -181,7 +181,7 @@ def watch(place: Place, *, look_s: float = LOOK_S, longest_s: float = LONGEST_S)
     """Until the new version is good or its time is up; then the version before is put back."""
     wait_for_dpkg(place)
     finish_dpkg(place)
-    at_s, begun, since = None, 0.0, 0.0
+    at_s, begun, since, first = None, 0.0, 0.0, None
     while (before := read(place.before)) is not None:
         now = installed(place)
         if now == before["from"]:
@@ -189,18 +189,21 @@ def watch(place: Place, *, look_s: float = LOOK_S, longest_s: float = LONGEST_S)
             return
         if before["at_s"] != at_s:
             at_s, begun = before["at_s"], time.monotonic()
-            since = begun
+            since, first = begun, None
         told = status(place)
         missing = judge(before, told, now)
         if not missing:
             settled(place, before, "good", "")
             return
-        if told is None and (is_full(place) or (is_starting() and time.monotonic() - since < START_S)):
+        going = starts() if told is None else None
+        first = going if first is None else first
+        waits = set(missing) <= {"status", "journal", "chain", "cosigned"} and is_full(place)
+        if waits or (going is not None and going == first and time.monotonic() - since < START_S):
             begun = time.monotonic()  # which is no fault of the version, or not yet
         elif time.monotonic() - begun >= patience(place, longest_s):
             urls = nodes(place)
-            waits = oldest_s(place) + SEAL_S > patience(place, longest_s)
-            if waits and "chain" in missing and set(missing) <= {"chain", "cosigned"}:
+            late = oldest_s(place) + SEAL_S > patience(place, longest_s)
+            if late and "chain" in missing and set(missing) <= {"chain", "cosigned"}:
                 settled(place, before, "good", "it stores, and has no block to seal yet")
             elif set(missing) == {"cosigned"} and not any(reachable(urls.get(name, "")) for name in before["cosigned"]):
                 settled(place, before, "good", "no node that co-signed before can be reached")
@@ -269,11 +272,17 @@ def is_full(place: Place) -> bool:
     return False
 
 
-def is_starting() -> bool:
-    """Whether the service manager still waits for the gateway, which asks it for time."""
-    with suppress(Failed):
-        return ask(["systemctl", "show", "--property=ActiveState", "--value", UNIT]).strip() == "activating"
-    return False
+def starts() -> int | None:
+    """How often it was restarted, while the service manager waits for a start that goes on; None else.
+
+    One that dies and is started anew counts up.
+    """
+    with suppress(Failed, ValueError):
+        told = ask(["systemctl", "show", "--property=SubState", "--property=NRestarts", UNIT]).splitlines()
+        found = dict(line.partition("=")[::2] for line in told)
+        if found.get("SubState", "").startswith("start"):
+            return int(found.get("NRestarts", ""))
+    return None
 
 
 def put_back(place: Place, before: State, why: str) -> None:

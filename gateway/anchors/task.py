@@ -367,6 +367,7 @@ class Anchoring:
             await self._failed("nothing was sent for too long: the newest checkpoint takes its place", "", over=True)
             return 0.0
         made = replace(row, data=data, since_ms=self._clock.now().ms)  # its time begins now, however long that took
+        self._absent = None
         await self._save(replace(made, state=WAITING, why="", cure=""))  # before anything is sent
         return 0.0
 

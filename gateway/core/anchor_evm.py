@@ -202,8 +202,7 @@ def _proven(headers: Sequence[Header], pins: Sequence[Pin]) -> str:
             signers.append(read_signers(pin))
         else:
             raise pin.fault(f"{pin.word!r} is no word of {KIND}: write block or signers")
-    sealed = _sealed(headers, signers) if signers else ""
-    return by or sealed
+    return by or (_sealed(headers, signers) if signers else "")
 
 
 def _sealed(headers: Sequence[Header], signers: Sequence[frozenset[bytes]]) -> str:

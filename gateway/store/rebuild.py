@@ -172,20 +172,34 @@ class Salvage:
         return [kept for number in range(first, last + 1) if (kept := await self.row(number)) is not None]
 
     async def rows_after(self, row: int) -> AsyncIterator[Kept]:
-        """The rows behind `row`, to the end. One without items stands for each that cannot be read."""
-        first, end = await self._one("SELECT min(row) FROM journal"), await self._one("SELECT max(row) FROM journal")
+        """The rows behind `row`, to the end. One without items stands for each that cannot be read.
+
+        Behind _MISSES of them in a row the next that there is is looked for, whatever number it bears: a number may be
+        what is damaged. Those before the first are taken for pruned, where they are so many.
+        """
+        end = await self._one("SELECT max(row) FROM journal")
         last = end[0] or 0 if end and isinstance(end[0], int | None) else None
-        if first and isinstance(first[0], int):
-            row = max(row, first[0] - 1)  # what was pruned is not looked for
-        misses = 0
-        while self._db is not None and (misses < _MISSES if last is None else row < last):
+        missing, found = list[Kept](), False
+        while self._db is not None and (last is None or row < last):
             row += 1
             kept = await self.row(row)
-            misses = misses + 1 if kept is None else 0
+            if kept is None:
+                missing.append(Kept(row, -1, 0, 0, 0, None, None))
+                if len(missing) < _MISSES:
+                    continue
+                following = await self._one("SELECT min(row) FROM journal WHERE row>?", row)
+                if not following or not isinstance(following[0], int):
+                    break
+                row = following[0] - 1
+            if found or kept is not None:
+                for gone in missing if last is not None else ():
+                    yield gone
+            missing.clear()
             if kept is not None:
+                found = True
                 yield kept
-            elif last is not None:
-                yield Kept(row, -1, 0, 0, 0, None, None)
+        for gone in missing if last is not None else ():
+            yield gone
         if self._unreadable or (self._db is not None and last is None):
             yield Kept(row, -1, 0, 0, 0, None, None)
 

@@ -650,6 +650,36 @@ async def test_one_answer_gives_nothing_up(pipe: Pipeline) -> None:
     assert len(set(world.sent)) == 1
 
 
+async def test_one_answer_gives_nothing_up_that_was_begun_since(pipe: Pipeline) -> None:
+    """What is said of one anchor is not held against the next, which nobody could look at for a while."""
+    world, away, looks = World(), list[bool](), list[bool]()
+
+    class Away(LittleChain):
+        async def send(self, submission: Submission) -> bytes:
+            if submission.statement.size == 3:
+                away.append(True)
+            return await super().send(submission)
+
+        async def look(self, submission: Submission) -> Sight:
+            looks.append(bool(away))
+            if away:
+                raise UnreachableError("no network")
+            return await super().look(submission)
+
+    async with anchoring(pipe, world, Away, late_s=60.0) as task:
+        await state_is(task, SUBMITTED)
+        await given_up(task, pipe)
+        pipe.clock.advance(limits.ANCHOR_BACKOFF_S + 1)
+        await grow(pipe)
+        await state_is(task, SUBMITTED, 3)
+        await until(lambda: looks[-1])
+        pipe.clock.advance(60.0 * 5)
+        away.clear()
+        task.ask()
+        await until(lambda: looks[-3:] == [False] * 3)
+        assert task.status()["state"] == SUBMITTED
+
+
 async def test_what_was_given_up_and_comes_after_all_is_not_paid_for_twice(pipe: Pipeline) -> None:
     world = World()
     async with anchoring(pipe, world) as task:

@@ -440,11 +440,39 @@ def test_a_start_that_goes_on_has_its_time(system: System, monkeypatch: pytest.M
     told = system.root / "status-2"
     good = json.dumps({**GOOD, "version": "2", **later()})
     (system.root / "ends-2").write_text("0")
-    answers = f"[ $(grep -c ActiveState {system.root}/calls) -lt 5 ] || echo '{good}' > {told}" if ends else ""
-    system.command("systemctl", f'[ "$1" != show ] || {{ echo activating; {answers or ":"}; }}')
+    answers = f"[ $(grep -c SubState {system.root}/calls) -lt 5 ] || echo '{good}' > {told}" if ends else ":"
+    system.command("systemctl", f'[ "$1" != show ] || {{ echo SubState=start; echo NRestarts=0; {answers}; }}')
     system.update(system.package("2"), "1", "2")
     system.watch()
     assert (system.installed, system.outcome["result"]) == (("2", "good") if ends else ("1", "taken-back"))
+
+
+@pytest.mark.parametrize("state", ["auto-restart", "start"])
+def test_a_version_that_dies_at_each_start_has_no_hour(system: System, state: str) -> None:
+    """The service manager calls it activating between two starts, too."""
+    count = f"$(grep -c SubState {system.root}/calls)"
+    system.command("systemctl", f'[ "$1" != show ] || {{ echo SubState={state}; echo "NRestarts={count}"; }}')
+    system.update(system.package("2"), "1", "2")
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("1", "taken-back")
+
+
+def test_a_disk_that_fills_up_meanwhile_is_no_fault_either(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    (system.root / "etc/fieldgate/fieldgate.toml").write_text('[gateway]\ndata_dir = "/var/lib/fieldgate"\n')
+    system.update(system.package("2"), "1", "2")
+    stopped = {"chain": {"size": 7, "held": None, "commits": 0, "sealed": 0}, "journal": {"stores": False}}
+    system.tells("2", **stopped)
+    looks = iter((0, 0, 4096))
+
+    def statvfs(_: Path) -> object:
+        free = next(looks)
+        if free:
+            system.tells("2", **later())
+        return SimpleNamespace(f_bavail=free, f_frsize=4096)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    system.watch(longest_s=5)
+    assert (system.installed, system.outcome["result"]) == ("2", "good")
 
 
 def test_a_block_that_is_older_than_anybody_waits_is_not_waited_for(
