@@ -202,7 +202,7 @@ def watch(place: Place, *, look_s: float = LOOK_S, longest_s: float = LONGEST_S)
             begun = time.monotonic()  # which is no fault of the version, or not yet
         elif time.monotonic() - begun >= patience(place, longest_s):
             urls = nodes(place)
-            late = oldest_s(place) + SEAL_S > patience(place, longest_s)
+            late = oldest_s(place) + SEAL_S > max(longest_s, MOST_S)  # nobody waits that long
             if late and "chain" in missing and set(missing) <= {"chain", "cosigned"}:
                 settled(place, before, "good", "it stores, and has no block to seal yet")
             elif set(missing) == {"cosigned"} and not any(reachable(urls.get(name, "")) for name in before["cosigned"]):

@@ -475,6 +475,13 @@ def test_a_disk_that_fills_up_meanwhile_is_no_fault_either(system: System, monke
     assert (system.installed, system.outcome["result"]) == ("2", "good")
 
 
+def test_a_version_that_seals_nothing_is_taken_back(system: System) -> None:
+    system.update(system.package("2"), "1", "2")
+    system.tells("2", chain={"size": 7, "held": None, "commits": 1, "sealed": 0}, nodes={"coop": {"cosigned_s": None}})
+    system.watch()
+    assert (system.installed, system.outcome["result"]) == ("1", "taken-back")
+
+
 def test_a_block_that_is_older_than_anybody_waits_is_not_waited_for(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
