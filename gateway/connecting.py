@@ -14,6 +14,6 @@ async def connect(database: str | Path, *, uri: bool = False) -> aiosqlite.Conne
     opening = aiosqlite.connect(database, uri=uri, isolation_level=None)
     try:
         return await opening
-    except BaseException:
+    except BaseException:  # a cancellation, too: the loop may be closed next
         await asyncio.to_thread(opening._thread.join)
         raise

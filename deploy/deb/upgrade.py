@@ -235,14 +235,13 @@ def _missing(before: State, told: State, version: str) -> dict[str, str]:
     if told["origin"] != before["origin"]:
         missing["origin"] = f"the log is {told['origin']}, and was {before['origin']}"
     stored = before.get("stored", True)
+    sealed = chain["size"] > before["size"] and chain["sealed"]  # the version before sealed one as it stopped
     if stored and not (chain["commits"] and told["journal"]["stores"]):
         missing["journal"] = "nothing is stored"
     if before["held"] is None:
         if chain["held"] is not None:
             missing["held"] = f"signing is held: {chain['held']}"
-        elif stored and (
-            chain["size"] <= before["size"] or not chain["sealed"]
-        ):  # the version before sealed one as it stopped
+        elif stored and not sealed:
             missing["chain"] = f"it has sealed no block behind block {before['size'] - 1}"
         if before["cosigned"] and not any(node.get("cosigned_s") is not None for node in told["nodes"].values()):
             missing["cosigned"] = "no node has co-signed"

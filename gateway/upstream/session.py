@@ -112,7 +112,7 @@ class Session(Turns[Action]):
         self.remark = ""  # a body that could not be sent, and why
         self._stored_most = stored
         self._known = False  # it has answered since the session began
-        self._claim: int | None = None
+        self._claim = 0  # a size beyond ours that it has to prove
         self._round: set[int] = set()  # heights done with since the last answer
         self._looks = 0  # answers in a row that told nothing new
         self._look_at: float | None = None
@@ -133,7 +133,7 @@ class Session(Turns[Action]):
             return Wait(None, for_head=False)
         if now < self._not_before:
             return Wait(self._not_before, for_head=False)
-        if self._claim is not None:
+        if self._claim:
             return Ask()
         if self.ours == 0:
             return Wait(None, for_head=True)
@@ -225,13 +225,14 @@ class Session(Turns[Action]):
         session has it.
         """
         self._finish(Ask)
-        claim, self._claim = self._claim, None
+        claim, self._claim = self._claim, 0
         if self._forks(checkpoint, own_root):
             return
-        if claim is not None and claim <= self.ours and self._conflicts <= CONFLICTS_IN_A_ROW:
-            self.entries = claim  # the log has grown to that while it was asked
-            return
-        self.failed(now, f"it says that it has {claim} entries of {self.ours} and shows no checkpoint that proves it")
+        if self._reached(claim):
+            self.entries = claim
+        else:
+            what = f"it says that it has {claim} entries of {self.ours} and shows no checkpoint that proves it"
+            self.failed(now, what)
 
     def uploaded(self, height: int) -> None:
         """The node took the body of a block. Only its next answer ends a back-off: it may ask for the same again."""

@@ -113,6 +113,10 @@ class Turns(ABC, Generic[A]):
         self.fork(f"it holds a checkpoint of {checkpoint.size} entries signed by this log's key{more}")
         return True
 
+    def _reached(self, claim: int) -> bool:
+        """Whether the log has grown to a size that was claimed while the other side was asked to show it."""
+        return 0 < claim <= self.ours and self._conflicts <= CONFLICTS_IN_A_ROW
+
     def failed(self, now: float, what: str) -> None:
         """No answer, or nonsense. Back off with full jitter."""
         self._doing = None

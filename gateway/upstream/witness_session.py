@@ -63,7 +63,7 @@ class WitnessSession(Turns[Action]):
         self.claimed = False  # its trouble is that it says, without proof, that the log has another history
         self._known = False  # it has signed since the session began
         self._doubt = ""  # what it said that its own checkpoint has to prove
-        self._claim: int | None = None  # the size that it said so of
+        self._claim = 0  # the size beyond ours that it said so of
         self._due = float("-inf")
 
     # -- what to do ---------------------------------------------------------------------------------------------------
@@ -158,18 +158,18 @@ class WitnessSession(Turns[Action]):
         own_root: of this gateway's tree of the same size; None where the tree is smaller.
         """
         self._finish(Ask)
-        doubt, claim, self._doubt, self._claim = self._doubt, self._claim, "", None
+        doubt, claim, self._doubt, self._claim = self._doubt, self._claim, "", 0
         if self._forks(checkpoint, own_root):
             return
-        if claim is not None and claim <= self.ours and self._conflicts <= CONFLICTS_IN_A_ROW:
-            self.size = claim  # the log has grown to that while it was asked
-            return
-        self.failed(now, f"{doubt}, and shows no checkpoint that proves it")
-        self.claimed = True
+        if self._reached(claim):
+            self.size = claim
+        else:
+            self.failed(now, f"{doubt}, and shows no checkpoint that proves it")
+            self.claimed = True
 
     def failed(self, now: float, what: str) -> None:
         """No answer, or nonsense. Back off with full jitter."""
-        self._doubt, self._claim, self.claimed = "", None, False
+        self._doubt, self._claim, self.claimed = "", 0, False
         super().failed(now, what)
 
 

@@ -257,20 +257,27 @@ async def test_killed_around_any_call_it_goes_on_and_stands_there_once(tmp_path:
         assert set(world.sent) == {row.data}
 
 
-async def test_a_reorganisation_puts_it_back_to_waiting_and_the_same_bytes_are_sent(pipe: Pipeline) -> None:
+def noted(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """State and reason of each row, as it is written down from now on."""
+    states, save = list[tuple[str, str]](), pipe.store.anchors.save
+
+    async def saved(row: AnchorRow) -> None:
+        states.append((row.state, row.why))
+        await save(row)
+
+    monkeypatch.setattr(pipe.store.anchors, "save", saved)
+    return states
+
+
+async def test_a_reorganisation_puts_it_back_to_waiting_and_the_same_bytes_are_sent(
+    pipe: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World()
     async with anchoring(pipe, world) as task:
         await state_is(task, SUBMITTED)
         world.mine(2)
         await state_is(task, IN_BLOCK)
-        states = list[tuple[str, str]]()
-        save = pipe.store.anchors.save
-
-        async def saved(row: AnchorRow) -> None:
-            states.append((row.state, row.why))
-            await save(row)
-
-        pipe.store.anchors.save = saved  # type: ignore[method-assign]
+        states = noted(pipe, monkeypatch)
         world.reorganise(2)
         await until(lambda: len(states) >= 2)
         assert states[:2] == [(WAITING, "a reorganisation of the chain took block 1 away"), (SUBMITTED, "")]
@@ -304,6 +311,9 @@ async def given_up(task: Anchoring, pipe: Pipeline) -> None:
             pipe.clock.advance(limits.ANCHOR_RESEND_S + 1)
             task.ask()
             await asyncio.sleep(0.004)
+
+
+SHUT = ShutError("the key ran out", cure="Write another")
 
 
 def letting_in(shut: list[bool], error: FieldgateError) -> Callable[[World], LittleChain]:
@@ -698,7 +708,7 @@ async def test_what_was_given_up_and_comes_after_all_is_not_paid_for_twice(pipe:
 async def test_a_server_that_lets_nobody_in_gives_nothing_up(pipe: Pipeline) -> None:
     """Its key ran out for days, while the anchor stood in a block."""
     world, shut = World(), list[bool]()
-    async with anchoring(pipe, world, letting_in(shut, ShutError("the key ran out", cure="Write another"))) as task:
+    async with anchoring(pipe, world, letting_in(shut, SHUT)) as task:
         await state_is(task, SUBMITTED)
         world.mine()
         await state_is(task, IN_BLOCK)
@@ -716,7 +726,7 @@ async def test_a_server_that_lets_nobody_in_gives_nothing_up(pipe: Pipeline) -> 
 
 async def test_what_a_server_shut_out_before_a_block_took_it_is_on_its_way_again(pipe: Pipeline) -> None:
     world, shut = World(), list[bool]()
-    async with anchoring(pipe, world, letting_in(shut, ShutError("the key ran out", cure="Write another"))) as task:
+    async with anchoring(pipe, world, letting_in(shut, SHUT)) as task:
         await state_is(task, SUBMITTED)
         shut.append(True)
         await state_is(task, FAILED)
@@ -727,7 +737,9 @@ async def test_what_a_server_shut_out_before_a_block_took_it_is_on_its_way_again
         await anchored(task, world, 2)
 
 
-async def test_what_cannot_be_proved_as_things_are_is_told_once_and_sent_once(pipe: Pipeline) -> None:
+async def test_what_cannot_be_proved_as_things_are_is_told_once_and_sent_once(
+    pipe: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world, few = World(), [True]
 
     class Few(LittleChain):
@@ -736,13 +748,7 @@ async def test_what_cannot_be_proved_as_things_are_is_told_once_and_sent_once(pi
                 raise RefusedError("more than half of 5 signers cannot have sealed 2 blocks", cure="Write more")
             return await super().prove(submission, place, confirmations)
 
-    states, save = list[str](), pipe.store.anchors.save
-
-    async def saved(row: AnchorRow) -> None:
-        states.append(row.state)
-        await save(row)
-
-    pipe.store.anchors.save = saved  # type: ignore[method-assign]
+    states = noted(pipe, monkeypatch)
     async with anchoring(pipe, world, Few, confirmations=1) as task:
         await state_is(task, SUBMITTED)
         world.mine()
@@ -751,7 +757,7 @@ async def test_what_cannot_be_proved_as_things_are_is_told_once_and_sent_once(pi
             task.ask()
             await asyncio.sleep(0.004)
             assert [one.condition for one in task.problems] == ["anchor-failed"]
-        assert states == [WAITING, WAITING, SUBMITTED, IN_BLOCK, FAILED]
+        assert [state for state, _ in states] == [WAITING, WAITING, SUBMITTED, IN_BLOCK, FAILED]
         few.clear()
         task.ask()
         await anchored(task, world, 2)

@@ -206,7 +206,7 @@ def stands(node: FiscoCityNode) -> list[int]:
     return [number for number, block in blocks for one in block.transactions if wanted in one.told["input"]]
 
 
-def answers_are_lost(node: FiscoCityNode) -> None:
+def answers_are_lost(node: FiscoCityNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the next calls, and nobody hears of it."""
     called = node._reqChainCode
 
@@ -215,17 +215,17 @@ def answers_are_lost(node: FiscoCityNode) -> None:
         node.cut_after = 3
         return found
 
-    node._reqChainCode = lost  # type: ignore[method-assign]
+    monkeypatch.setattr(node, "_reqChainCode", lost)
 
 
 @pytest.mark.parametrize("version", [2, 3])
-async def test_what_was_sent_late_and_again_stands_there_once(version: int) -> None:
+async def test_what_was_sent_late_and_again_stands_there_once(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The city node was away for long at first, and each answer is lost, with many blocks before the next try."""
     node = FiscoCityNode(chain=FiscoChain(version))
     async with node.chain.serve(), node.serve(), opened_fisco(node) as chain:
         submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
         node.chain.seal(2 * limits.CHAIN_SEARCHED)
-        answers_are_lost(node)
+        answers_are_lost(node, monkeypatch)
         with pytest.raises(UnreachableError):
             await chain.send(submission)
         node.cut_after = None
@@ -257,7 +257,7 @@ async def test_a_search_that_is_gone_on_with_sees_what_came_meanwhile(monkeypatc
         submission = Submission(STATEMENT, await chain.make(STATEMENT, None))
         node.chain.seal(5)
         slow.left = 1_000
-        answers_are_lost(node)
+        answers_are_lost(node, monkeypatch)
         with pytest.raises(UnreachableError):
             await chain.send(submission)
         node.cut_after, held, node.chain.pool = None, node.chain.pool, []  # version 3 does not show what waits

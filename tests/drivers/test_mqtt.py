@@ -401,14 +401,18 @@ async def test_many_short_pauses_are_no_long_one(mosquitto: Mosquitto, monkeypat
     collector, total, commit_s, commits = Collector(durable=False), 90, 0.1, 0
     async with MqttProxy(mosquitto.port) as proxy:
         driver = MqttDriver(broker_at(proxy.port, keepalive_s=3), {"climate": source()})
+
+        def reads_no_more() -> bool:
+            now = driver._connection
+            return now is None or now.paused or len(collector.samples) == total
+
         async with connected(driver, collector):
             pad = b" " * 30_000  # two of them are one read
             sending = asyncio.create_task(
                 publish(mosquitto.port, [("farm/climate", payload(n) + pad) for n in range(total)])
             )
             while len(collector.samples) < total:
-                reads = driver._connection
-                await until(lambda: reads is None or reads.paused or len(collector.samples) == total)  # noqa: B023
+                await until(reads_no_more)
                 await asyncio.sleep(commit_s)
                 collector.commit()
                 commits += 1

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import resource
 import sqlite3
@@ -11,10 +12,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
-import aiosqlite
 import pytest
 from fakes.gateway_store import make_store, signer, until
 
@@ -143,13 +143,29 @@ async def _of_a_node(folder: Path) -> SqliteStore:
     return await SqliteStore.open(folder / DATABASE)
 
 
+class Slow(logging.Handler):
+    """What a thread of aiosqlite logs between its steps holds it up."""
+
+    def emit(self, _: logging.LogRecord) -> None:
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def slow_threads(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    logger, slow = logging.getLogger("aiosqlite"), Slow()
+    caplog.set_level(logging.DEBUG, logger.name)
+    logger.addHandler(slow)
+    yield
+    logger.removeHandler(slow)
+
+
+@pytest.mark.usefixtures("slow_threads")
 @pytest.mark.parametrize("opened", [Store.open, _of_a_node])
 async def test_a_thread_that_could_not_open_a_file_outlives_no_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Callable[[Path], Awaitable[object]]
+    tmp_path: Path, opened: Callable[[Path], Awaitable[object]]
 ) -> None:
     """It tells the loop of its end; where that is closed by then Python prints a traceback."""
     (tmp_path / DATABASE).mkdir()
-    monkeypatch.setattr(aiosqlite.core.LOG, "debug", lambda *_: time.sleep(0.02))
     with pytest.raises(StoreError):
         await opened(tmp_path)
     assert not [thread for thread in threading.enumerate() if "connection_worker" in thread.name]

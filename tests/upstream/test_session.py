@@ -23,8 +23,11 @@ LOG = LogMaker().signer
 
 def note(size: int) -> str:
     """The gateway's own note of a size; the root is the size itself, hashed."""
-    root = merkle.leaf_hash(str(size).encode()) if size else merkle.EMPTY_ROOT
-    return sign_checkpoint(LOG, Checkpoint(LOG.vkey.name, size, root)).encode()
+    return sign_checkpoint(LOG, Checkpoint(LOG.vkey.name, size, root(size))).encode()
+
+
+def root(size: int) -> bytes:
+    return merkle.leaf_hash(str(size).encode()) if size else merkle.EMPTY_ROOT
 
 
 def line(by, size: int, *, over: int | None = None) -> str:
@@ -237,7 +240,7 @@ def claimed() -> Session:
 )
 def test_a_size_beyond_ours_is_nonsense_without_our_own_signature(shown: bytes | None) -> None:
     made = claimed()
-    made.shown(0.0, made.signed_by_log(shown), made.signed_by_log(note(5).encode()).root)  # type: ignore[union-attr]
+    made.shown(0.0, made.signed_by_log(shown), root(5))
     assert made.held == ""
     assert "shows no checkpoint" in made.trouble
     assert isinstance(made.next(0.0), Wait)
