@@ -132,7 +132,7 @@ class Signals(NamedTuple):
 
 
 def _unwatched(error: KeyFileError) -> Problem:
-    return TOKEN_LACKING.problem(what=f"{error.where}: {error.what}", cure=error.cure)
+    return TOKEN_LACKING.problem(what=f"{error.where}: {error.what}")
 
 
 def _catch_signals() -> Signals:

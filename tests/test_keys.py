@@ -115,8 +115,9 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o600)
     for path in (fifo, tmp_path, tmp_path / "absent", Path("/dev/null")):
-        with pytest.raises(KeyFileError, match=str(path)):
+        with pytest.raises(KeyFileError, match=str(path)) as caught:
             keys.read_secret(f"file:{path}")
+        assert caught.value.cure
 
 
 def test_the_size_of_a_secret_has_a_limit(tmp_path: Path) -> None:
@@ -125,8 +126,9 @@ def test_the_size_of_a_secret_has_a_limit(tmp_path: Path) -> None:
     path.chmod(0o600)
     assert len(keys.read_secret(f"file:{path}")) == limits.KEY_FILE_BYTES
     path.write_text("x" * (limits.KEY_FILE_BYTES + 1))
-    with pytest.raises(KeyFileError, match="longer than"):
+    with pytest.raises(KeyFileError, match="longer than") as caught:
         keys.read_secret(f"file:{path}")
+    assert caught.value.cure
     assert keys.read_secret("env:P", environment={"P": "x" * limits.KEY_FILE_BYTES})
     with pytest.raises(KeyFileError, match="longer than"):
         keys.read_secret("env:P", environment={"P": "x" * (limits.KEY_FILE_BYTES + 1)})
@@ -148,8 +150,9 @@ def test_what_is_no_password_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "password"
     path.write_bytes(data)
     path.chmod(0o600)
-    with pytest.raises(KeyFileError, match="one line"):
+    with pytest.raises(KeyFileError, match="a secret is one line") as caught:
         keys.read_secret(f"file:{path}")
+    assert caught.value.cure
 
 
 def test_a_secret_of_the_environment_is_handed_in() -> None:
@@ -169,8 +172,9 @@ def test_a_credential_comes_from_its_folder(tmp_path: Path, key_file: Path) -> N
     with pytest.raises(KeyFileError, match="LoadCredential"):
         keys.open_signer("credential:log.key")
     for name in ("../log.key", "/etc/passwd", "..", "."):
-        with pytest.raises(KeyFileError, match="without a path"):
+        with pytest.raises(KeyFileError, match="without a path") as caught:
             keys.open_signer(f"credential:{name}", credentials=tmp_path / "deeper")
+        assert caught.value.cure
 
 
 @pytest.mark.parametrize("uri", ["", "hunter2", "file:", "env:", "pkcs11:token=x", "FILE:/x", "/etc/fieldgate/log.key"])

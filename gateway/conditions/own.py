@@ -100,7 +100,8 @@ TOKEN_LACKING = condition(
     "watch-token-lacking",
     "warning",
     "Nobody can watch from another machine, as the token cannot be had: {what}",
-    "{cure}. Then: sudo systemctl restart fieldgate",
+    "Put one into the file that watch_token names in [web], 0600 and of the gateway's user: `head -c 24 /dev/urandom | "
+    "base64` makes one. Then: sudo systemctl restart fieldgate",
 )
 STATUS_UNSENT = condition("status-unsent", "warning", "The status is not told: {what}", "{cure}")
 UPGRADE_TAKEN_BACK = condition(

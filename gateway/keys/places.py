@@ -11,6 +11,7 @@ from gateway.errors import KeyFileError
 from gateway.files import sync_folder
 
 _NAMES_A_KEY = "Name a key as file:/path, tpm:/path, credential:NAME or env:NAME"
+_ANEW = "Write it anew: one line, and nothing else"
 
 
 def write_key(path: Path, text: str, *, like: Path | None = None) -> None:
@@ -78,7 +79,7 @@ def text_of(uri: str, *, credentials: Path | None = None, environment: Mapping[s
 
 def _credential(name: str, folder: Path | None, uri: str) -> Path:
     if "/" in name or name in {".", ".."}:
-        raise KeyFileError("a credential is named without a path", where=uri)
+        raise KeyFileError("a credential is named without a path", where=uri, cure="Write its name alone, or file:")
     if folder is None:
         raise KeyFileError(
             "there is no credentials folder", where=uri, cure="Start it as a service with LoadCredential=, or use file:"
@@ -100,7 +101,7 @@ def _read(path: Path, *, guarded: bool) -> bytes:
 
 def _check_mode(path: Path, mode: int, *, guarded: bool) -> None:
     if not stat.S_ISREG(mode):
-        raise KeyFileError("this is not a file", where=str(path))
+        raise KeyFileError("this is not a file", where=str(path), cure="Name the file that has the secret")
     if not guarded and mode & 0o077:
         raise KeyFileError(
             f"others can read this secret (mode {stat.S_IMODE(mode):04o})", where=str(path), cure=f"chmod 600 {path}"
@@ -109,10 +110,10 @@ def _check_mode(path: Path, mode: int, *, guarded: bool) -> None:
 
 def _text(data: bytes, uri: str) -> str:
     if len(data) > KEY_FILE_BYTES:
-        raise KeyFileError(f"the secret is longer than {KEY_FILE_BYTES} bytes", where=uri)
+        raise KeyFileError(f"the secret is longer than {KEY_FILE_BYTES} bytes", where=uri, cure=_ANEW)
     text = data.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
     if not text or "�" in text or "\n" in text or "\0" in text:
-        raise KeyFileError("a secret is one line of UTF-8 text", where=uri)
+        raise KeyFileError("a secret is one line of UTF-8 text", where=uri, cure=_ANEW)
     return text
 
 

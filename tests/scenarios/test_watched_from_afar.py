@@ -198,6 +198,8 @@ async def test_what_lacks_its_secret_harms_nothing_else(tmp_path: Path, broker: 
             await field.up()
             await _condition(field, "broker-secret", [("local", True)])
             await _condition(field, "watch-token-lacking", [("", True)])
+            (told,) = [p for p in (await field.status())["problems"] if p["condition"] == "watch-token-lacking"]
+            assert "token" in told["what"] and "watch_token" in told["cure"]
             assert (await field.status())["sources"]["gateway"]["stored"] > 0
             assert (await field.ask("/metrics", Via="1.1 proxy", Authorization=f"Bearer {TOKEN}"))[0] == 401
             refused = await ran("reload", cwd=field.home)
